@@ -1,0 +1,93 @@
+/* client.h - libtrilith: a retrying, leader-aware C client over libcurl.
+ *
+ * Role:       Sends requests to a list of endpoints, follows the cluster through failures, and
+ *             retries what is known not to have happened. Writes carry an Idempotency-Key made
+ *             here, so that a lost answer can be asked for again and the effect happens once.
+ * Thread:     one thread per trilith_client; any number of clients.
+ * Blocking:   every request, up to the timeout.
+ * Ownership:  the caller owns what it passes in; answers are freed with trilith_answer_clear().
+ */
+
+#ifndef TRILITH_CLIENT_H
+#define TRILITH_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct trilith_client;
+
+enum trilith_status {
+    TRILITH_OK = 0,
+    TRILITH_ERROR = 1, /* refused: see http_status, code, message */
+    TRILITH_USAGE = 2, /* an argument is wrong; nothing was sent */
+    TRILITH_NOT_FOUND = 3,
+    TRILITH_CONDITION_FAILED = 4,
+    TRILITH_UNAVAILABLE = 5, /* certainly not executed */
+    TRILITH_UNKNOWN = 6,     /* may have been executed */
+};
+
+struct trilith_header {
+    const char *name;
+    const char *value;
+};
+
+struct trilith_answer {
+    int http_status; /* 0: no answer arrived */
+    uint8_t *body;   /* NUL-terminated behind body_bytes */
+    size_t body_bytes;
+    char content_type[256];
+    uint64_t revision; /* of the ETag, else 0 */
+    bool replayed;
+    char node[280];    /* Trilith-Node */
+    char token[64];    /* Trilith-Token */
+    char code[64];     /* of an error */
+    char message[512]; /* of an error, or why no answer arrived */
+    uint32_t attempts_count;
+};
+
+/* endpoints: "HOST:PORT,HOST:PORT". NULL when none is usable or out of memory. */
+struct trilith_client *trilith_client_create(const char *endpoints, uint32_t timeout_ms);
+void trilith_client_destroy(struct trilith_client *client); /* accepts NULL */
+
+/* One request with retries. path: raw, begins with '/'. body may be NULL. headers end with a NULL
+ * name, or NULL. is_write adds an Idempotency-Key unless the headers have one. */
+enum trilith_status trilith_request(struct trilith_client *client, const char *method,
+                                    const char *path, const void *body, size_t body_bytes,
+                                    const struct trilith_header *headers, bool is_write,
+                                    struct trilith_answer *out_answer);
+void trilith_answer_clear(struct trilith_answer *answer);
+
+enum trilith_status trilith_get(struct trilith_client *client, const void *key, size_t key_bytes,
+                                const char *consistency, struct trilith_answer *out_answer);
+
+struct trilith_write_options {
+    const char *content_type;    /* NULL: application/octet-stream */
+    const char *idempotency_key; /* NULL: one is made */
+    uint64_t if_match;           /* revision; 0: no condition */
+    bool if_absent;
+};
+enum trilith_status trilith_put(struct trilith_client *client, const void *key, size_t key_bytes,
+                                const void *value, size_t value_bytes,
+                                const struct trilith_write_options *options,
+                                struct trilith_answer *out_answer);
+enum trilith_status trilith_append(struct trilith_client *client, const void *key, size_t key_bytes,
+                                   const void *value, size_t value_bytes,
+                                   const struct trilith_write_options *options,
+                                   struct trilith_answer *out_answer);
+enum trilith_status trilith_incr(struct trilith_client *client, const void *key, size_t key_bytes,
+                                 int64_t by, const struct trilith_write_options *options,
+                                 struct trilith_answer *out_answer);
+enum trilith_status trilith_delete(struct trilith_client *client, const void *key, size_t key_bytes,
+                                   const struct trilith_write_options *options,
+                                   struct trilith_answer *out_answer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

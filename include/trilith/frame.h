@@ -1,0 +1,81 @@
+/* frame.h - what goes over a connection between two nodes.
+ *
+ * Role:       Frames: a header of FRAME_HEADER_BYTES {length, type, checksum}, then the payload.
+ *             src/wire/FORMAT.md 7. Garbage is recognised at the first header.
+ * Thread:     pure.
+ */
+
+#ifndef TL_FRAME_H
+#define TL_FRAME_H
+
+#include "trilith/command.h"
+#include "trilith/genesis.h"
+
+#define FRAME_HEADER_BYTES 24u
+#define FRAME_PAYLOAD_BYTES_MAX (16u * 1024u * 1024u)
+#define FRAME_MAGIC 0x314c5254u /* "TRL1" */
+
+/* Sent. */
+enum frame_type {
+    FRAME_HELLO = 1,   /* first on every connection, both ways */
+    FRAME_BIRTH = 2,   /* birth_note, both ways; then the connection is closed */
+    FRAME_RAFT = 3,    /* struct raft_batch_head, then raft messages */
+    FRAME_FORWARD = 4, /* a write for the leader */
+    FRAME_FORWARD_REPLY = 5,
+};
+
+enum peer_class { PEER_CLASS_RAFT = 0, PEER_CLASS_BULK = 1, PEER_CLASS_FORWARD = 2 };
+#define PEER_CLASSES_COUNT 3u
+
+struct frame_header {
+    uint32_t payload_bytes;
+    enum frame_type type;
+    uint64_t checksum; /* of the payload */
+};
+/* Fills the first FRAME_HEADER_BYTES of `frame`, whose payload stands behind them. */
+void frame_seal(struct buf *frame, enum frame_type type);
+/* Decodes a header: TL_ERR_INVALID for wrong magic, unknown type, too long. */
+TL_MUST_CHECK enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
+                                              struct frame_header *out_header);
+bool frame_payload_is_right(const struct frame_header *header, struct bytes payload);
+
+struct hello {
+    enum peer_class class;
+    struct store_id cluster_id;
+    struct store_id from;
+    struct store_id to;
+};
+struct buf *hello_encode(const struct hello *hello); /* a sealed frame */
+TL_MUST_CHECK enum tl_err hello_decode(struct bytes payload, struct hello *out_hello);
+
+/* In front of the messages of a FRAME_RAFT. */
+#define RAFT_BATCH_HEAD_BYTES 16u
+struct raft_batch_head {
+    uint64_t clock_us;          /* sender's wall clock */
+    uint32_t log_commit_age_ms; /* of its oldest unfinished log commit; 0: none */
+    uint32_t messages_count;
+};
+void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t at[RAFT_BATCH_HEAD_BYTES]);
+TL_MUST_CHECK enum tl_err raft_batch_head_decode(struct reader *reader,
+                                                 struct raft_batch_head *out_head);
+
+/* A write on its one hop to the leader. */
+struct forward {
+    uint64_t request_id; /* the asker's; echoed */
+    raft_group group;
+    uint32_t timeout_ms;  /* left of the client's deadline */
+    struct bytes command; /* payload of the ENTRY_COMMAND */
+};
+struct buf *forward_encode(const struct forward *forward); /* a sealed frame */
+TL_MUST_CHECK enum tl_err forward_decode(struct bytes payload, struct forward *out_forward);
+
+struct forward_reply {
+    uint64_t request_id;
+    enum tl_err err; /* TL_OK: result is valid */
+    struct kv_result result;
+};
+struct buf *forward_reply_encode(const struct forward_reply *reply); /* a sealed frame */
+TL_MUST_CHECK enum tl_err forward_reply_decode(struct bytes payload,
+                                               struct forward_reply *out_reply);
+
+#endif

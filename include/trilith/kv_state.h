@@ -1,0 +1,35 @@
+/* kv_state.h - the replicated state machine of a data group.
+ *
+ * Role:       Applies entries in order. A pure function of (state, rows, entry): no clock, random
+ *             source, locale, address or option has a say, so equal logs give equal states.
+ * Thread:     the loop thread (apply).
+ * Errors:     those of kv_table.h; TL_ERR_CORRUPT also for an entry whose payload does not decode
+ *             (it passed its chain hash: a bug or a newer version; the node stops).
+ */
+
+#ifndef TL_KV_STATE_H
+#define TL_KV_STATE_H
+
+#include "trilith/command.h"
+#include "trilith/kv_table.h"
+
+#define RECORDS_MAX_DEFAULT 262144u
+#define RECORD_KEEP_US (5ull * 60 * 1000000) /* older ones may go */
+#define RECORD_KEEP_MIN_US (60ull * 1000000) /* younger ones may not */
+#define RECORD_EVICT_MAX 4u                  /* evictions an entry does at most */
+
+struct kv_state {
+    struct group_state group;
+    uint32_t mutation; /* planted bug of the test suite, 0 in production */
+};
+
+/* Takes over what the table holds. */
+void kv_state_init(struct kv_state *state, const struct group_state *from);
+
+/* Applies one entry, index == state->group.index + 1, inside kv_table_begin/end, and publishes it.
+ * ENTRY_GENESIS sets the revision to 1; ENTRY_NOOP and ENTRY_CONF move only index, term, time and
+ * hash. out_result is set for ENTRY_COMMAND. */
+TL_MUST_CHECK enum tl_err kv_state_apply(struct kv_state *state, struct kv_table *table,
+                                         const struct buf *entry, struct kv_result *out_result);
+
+#endif

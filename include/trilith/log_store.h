@@ -1,0 +1,108 @@
+/* log_store.h - the durable Raft log of all groups of a node: one LMDB environment.
+ *
+ * Role:       Stores entries, hard state and base per group; gives them back unchanged after any
+ *             crash. Knows nothing of voting or commit rules. Layout: src/store/FORMAT.md 2.
+ * Thread:     open, recover, close: the owner, before and after the others run. log_store_commit():
+ *             one thread, the log writer. Readers: any thread, one at a time per reader.
+ * Blocking:   log_store_commit() waits for the flush. Reads may fault pages in.
+ * Ownership:  the caller owns what it passes in; entries read are new bufs, the caller's.
+ * Errors:     after TL_ERR_IO, TL_ERR_CORRUPT or TL_ERR_FULL from log_store_commit() the store is
+ *             latched: the outcome of that commit is unknown until the next open, every later
+ *             commit returns the same error, and the process must end (exit 4). Never a retry:
+ *             after a failed fsync the kernel may call dirty pages clean (fsyncgate; ATC'20).
+ *             Nothing is ever truncated or repaired because a check failed.
+ * Limits:     LOG_STORE_GROUPS_MAX.
+ */
+
+#ifndef TL_LOG_STORE_H
+#define TL_LOG_STORE_H
+
+#include "trilith/raft.h"
+
+#define LOG_STORE_GROUPS_MAX 64u
+
+struct log_store;
+struct log_reader;
+
+struct log_store_options {
+    const char *dir;       /* an existing directory of its own; copied */
+    size_t map_bytes;      /* LMDB map size; 64 GiB by default */
+    size_t prefill_bytes;  /* a new data file is filled to this size: overwriting flushes faster */
+    uint64_t retain_bytes; /* keep at least this much of the log per node (--log-retain) */
+};
+
+/* One group's part of a commit. */
+struct log_op {
+    raft_group group;
+    raft_index truncate_from; /* delete entries >= this; 0: none */
+    struct buf *const *entries;
+    uint32_t entries_count;
+    const struct raft_hard_state *hard_state; /* NULL: unchanged */
+    /* Entries <= this are covered by a durable table flush and may be deleted when over the
+     * retention: as many as were appended, and LOG_DELETE_EXTRA more. 0: none. */
+    raft_index deletable;
+    /* Out: set when the commit deleted entries. */
+    bool out_has_base;
+    struct raft_base out_base;
+};
+
+#define LOG_DELETE_EXTRA 64u
+
+/* What is stored for a group, checked. */
+struct log_group_info {
+    bool exists;
+    struct raft_hard_state hard_state;
+    struct raft_base base;
+    raft_index last_index; /* base.index when no entry is stored */
+    struct buf *conf; /* payload of the newest ENTRY_GENESIS or ENTRY_CONF at or below last_index;
+                       * NULL when there is none. The caller releases it. */
+};
+
+/* Opens or creates the store. Checks both meta pages' plausibility through LMDB, the format mark,
+ * and that every group's log is contiguous at both ends.
+ *
+ * TL_ERR_IO, TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT: *out_fault says what (NULL allowed).
+ */
+TL_MUST_CHECK enum tl_err log_store_open(const struct log_store_options *options,
+                                         struct log_store **out_store, struct tl_fault *out_fault);
+void log_store_close(struct log_store *store); /* accepts NULL; readers are destroyed before */
+
+/* Fills *out_info for a group; `exists` is false for one never written. */
+TL_MUST_CHECK enum tl_err log_store_recover(struct log_store *store, raft_group group,
+                                            struct log_group_info *out_info,
+                                            struct tl_fault *out_fault);
+
+/* Applies all ops, in the order given (a group may have several), as one transaction and returns
+ * once it is flushed. All or nothing. The first op of a group creates it. An op whose entries do
+ * not continue the group's log (after its truncation), or that truncates at or below base, is
+ * asserted.
+ *
+ * TL_ERR_IO, TL_ERR_FULL (the map), TL_ERR_NO_SPACE, TL_ERR_CORRUPT: latched, outcome unknown.
+ */
+TL_MUST_CHECK enum tl_err log_store_commit(struct log_store *store, struct log_op *ops,
+                                           uint32_t ops_count, struct tl_fault *out_fault);
+
+/* Bytes of the pages that hold entries, all groups; and of the data file. Any thread. */
+uint64_t log_store_used_bytes(const struct log_store *store);
+
+/* A reader: a pooled read transaction. Any thread may create one. */
+TL_MUST_CHECK enum tl_err log_reader_create(struct log_store *store,
+                                            struct log_reader **out_reader);
+void log_reader_destroy(struct log_reader *reader); /* accepts NULL */
+
+/* Reads entries first, first + 1, ... <= last as of now, at most `entries_max` and about
+ * `bytes_max` bytes but at least one, into out_entries. Every record is decoded and its chain hash
+ * checked against its predecessor, which is read too (or is the base). The transaction is over on
+ * return.
+ *
+ * out_count          0 when `first` is above the last stored entry.
+ * TL_ERR_COMPACTED   `first` is at or below the base.
+ * TL_ERR_CORRUPT     a record fails its check: *out_fault names file, group, index; nothing is
+ * given out, also not the entries before it.
+ */
+TL_MUST_CHECK enum tl_err log_reader_read(struct log_reader *reader, raft_group group,
+                                          raft_index first, raft_index last, uint32_t entries_max,
+                                          size_t bytes_max, struct buf **out_entries,
+                                          uint32_t *out_count, struct tl_fault *out_fault);
+
+#endif

@@ -1,0 +1,291 @@
+/* node.h - the host of a node's Raft groups: everything between the edges (HTTP, sockets, threads,
+ * disks) and the cores, as one event-driven object over an I/O table.
+ *
+ * Role:       Birth and restart, turns of the cores, applying, freezing and flushing, forwarding,
+ *             outcomes, reads, status. Holds no thread, lock, socket or clock: production (src/net)
+ *             and the simulator drive the same code.
+ * Thread:     the loop thread; node_io functions are called on it and never call back into the node
+ *             before they return.
+ * Ownership:  per call and field.
+ * Errors:     a storage error ends the process through io.fail (exit 4); nothing is acknowledged
+ *             after it.
+ * Limits:     NODE_REQUESTS_MAX, NODE_REQUEST_BYTES_MAX; beyond them TL_ERR_FULL at once.
+ *
+ * A turn: any number of node_on_* and client calls, then node_turn() once, which steps each group
+ * once, hands over at most one log batch, sends one frame per peer and applies what may be applied.
+ */
+
+#ifndef TL_NODE_H
+#define TL_NODE_H
+
+#include "trilith/data_dir.h"
+#include "trilith/frame.h"
+#include "trilith/histogram.h"
+#include "trilith/kv_state.h"
+#include "trilith/log.h"
+#include "trilith/log_store.h"
+
+#define NODE_REQUESTS_MAX 4096u
+#define NODE_REQUEST_BYTES_MAX (32u * 1024u * 1024u)
+#define NODE_GROUPS_MAX LOG_STORE_GROUPS_MAX
+#define NODE_DATA_GROUP 1u       /* the group all keys belong to while there is one shard */
+#define NODE_APPLY_TURN_MAX 512u /* entries applied in one turn */
+#define NODE_LEADER_WAIT_NS 1000000000ull /* a request waits this long for a leader, then 503 */
+#define NODE_BIRTH_ASK_INTERVAL_NS 100000000ull
+
+struct node;
+
+/* All ops of one turn. Owned by the node, borrowed by the log writer until node_on_log_done(). */
+struct node_log_batch {
+    uint32_t ops_count;
+    struct log_op ops[NODE_GROUPS_MAX];
+    uint64_t issued_ns;
+    uint64_t sequence;
+    struct node_log_batch *next; /* for the writer's queue */
+};
+
+/* A flush. Owned by the node until node_on_flush_done(). */
+struct node_flush_job {
+    raft_group group;
+    struct table *table;
+    const struct generation *generation;
+};
+
+/* A read of log entries, for a lagging peer, a replay, or the check of one record. */
+#define NODE_LOG_READ_ENTRIES_MAX 4096u
+struct node_log_read {
+    raft_group group;
+    raft_index first;
+    raft_index last;
+    size_t bytes_max;
+    enum { NODE_LOG_READ_PEER, NODE_LOG_READ_APPLY, NODE_LOG_READ_VERIFY } purpose;
+    raft_id peer;
+    /* Filled by whoever carries it out, from log_reader_read(): */
+    struct buf *entries[NODE_LOG_READ_ENTRIES_MAX];
+    uint32_t entries_count;
+    struct node_log_read *next;
+};
+
+/* What the node asks of the world. Every job given out is answered exactly once, later. */
+struct node_io {
+    void *context;
+    uint64_t (*now_ns)(void *context);   /* monotonic, suspend included */
+    uint64_t (*clock_us)(void *context); /* wall clock; never used for safety */
+    void (*random)(void *context, void *out_bytes, size_t count);
+    /* log_store_commit() of the batches' ops, in order, several batches in one commit if they are
+     * there; then node_on_log_done() for each, in order. */
+    void (*log_commit)(void *context, struct node_log_batch *batch);
+    void (*flush)(void *context, struct node_flush_job *job);
+    void (*log_read)(void *context, struct node_log_read *job);
+    /* The frame (sealed) is taken; dropped silently when the connection is not up. false: it was
+     * not given to a connection, so it was certainly not received. */
+    bool (*send)(void *context, raft_id peer, enum peer_class class, struct buf *frame);
+    /* Connect to these members from now on and to no others (self is left out). Borrowed. */
+    void (*set_peers)(void *context, const struct store_id *cluster_id,
+                      const struct member *members, uint32_t members_count);
+    /* Asks peer_address: sends a FRAME_BIRTH (sealed, taken); node_on_birth_reply() with the
+     * payload, or with NULL when refused, closed or not answered within a second. */
+    void (*ask)(void *context, const char *peer_address, struct buf *frame);
+    /* Call node_turn() at this monotonic time at the latest; replaces the time set before. */
+    void (*set_timer)(void *context, uint64_t deadline_ns);
+    /* The process must end with this exit code after printing the fault. May return. */
+    void (*fail)(void *context, int exit_code, const struct tl_fault *fault);
+    void (*log)(void *context, enum log_level level, const char *event, const char *format,
+                va_list args);
+};
+
+struct node_options {
+    const char *address;       /* "host:port"; copied, as all strings */
+    const char *peer_address;  /* what peers reach: "host:port" */
+    const struct member *view; /* initial members in order, self included; store ids zero */
+    uint32_t view_count;       /* >= 1 */
+    const char *data_dir;
+    bool allow_any_fs;
+    uint32_t data_groups_count;     /* 1 */
+    uint64_t log_retain_bytes;      /* 128 MiB */
+    uint64_t log_prefill_bytes;     /* 128 MiB */
+    size_t log_map_bytes;           /* 64 GiB */
+    size_t table_map_bytes;         /* 1 TiB */
+    uint64_t election_timeout_ns;   /* 300 ms */
+    uint64_t heartbeat_interval_ns; /* 50 ms */
+    uint64_t generation_age_ns;     /* freeze this long after the first entry: 5 s */
+    uint32_t generation_rows_max;   /* 0: GENERATION_ROWS_MAX; smaller in the simulator */
+    uint32_t mutation;              /* planted bug of the test suite, 0 in production */
+};
+
+/* Opens the data directory, recovers all stores and groups, reports how many entries remain to be
+ * replayed (event=recovered). Nothing is sent before the first node_turn().
+ * Errors as data_dir_open(), log_store_open(), table_open(). io is copied. */
+TL_MUST_CHECK enum tl_err node_open(const struct node_options *options, const struct node_io *io,
+                                    struct node **out_node, struct tl_fault *out_fault);
+/* All jobs must have been answered (or the threads that hold them have ended). Requests still
+ * waiting are answered with TL_ERR_STOPPING or TL_ERR_UNKNOWN. Accepts NULL. */
+void node_close(struct node *node);
+
+void node_turn(struct node *node);
+
+/* ---- events ---- */
+void node_on_log_done(struct node *node, struct node_log_batch *batch, enum tl_err err,
+                      const struct tl_fault *fault);
+void node_on_flush_done(struct node *node, struct node_flush_job *job, enum tl_err err,
+                        const struct tl_fault *fault);
+void node_on_log_read_done(struct node *node, struct node_log_read *job, enum tl_err err,
+                           const struct tl_fault *fault);
+/* A frame's payload from a connection whose hello named `peer`. Borrowed. TL_ERR_INVALID: close the
+ * connection and count it. */
+TL_MUST_CHECK enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
+                                        struct bytes payload);
+/* Connections of a class to a peer came up or went down. `is_refused`: went down and a new attempt
+ * was refused (the process is gone), not merely lost. */
+void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class);
+void node_on_peer_down(struct node *node, raft_id peer, enum peer_class class, bool is_refused);
+/* A stranger's FRAME_BIRTH: returns the sealed answer, or NULL for garbage. */
+struct buf *node_on_birth(struct node *node, struct bytes payload);
+void node_on_birth_reply(struct node *node, const char *peer_address, const struct bytes *payload);
+
+/* ---- clients ---- */
+
+/* A write on its way. Lives in the caller's memory until on_done or node_write_cancel(). */
+struct node_write {
+    /* Set by the caller. */
+    raft_group group;
+    struct buf *entry;    /* from command_encode(); taken by node_write() when it returns TL_OK */
+    uint64_t deadline_ns; /* of the request (--request-timeout) */
+    bool is_keyed;        /* has an Idempotency-Key: may be sent again after a lost link */
+    void (*on_done)(struct node_write *write, enum tl_err err, const struct kv_result *result);
+    void *context;
+    /* Set by the node: monotonic times for Server-Timing; 0 where it did not get that far. */
+    uint64_t submitted_ns;
+    uint64_t proposed_ns; /* handed to the core, or sent to the leader */
+    uint64_t committed_ns;
+    /* The node's own. */
+    uint32_t state;
+    uint64_t request_id;
+    raft_index index;
+    raft_term term;
+    raft_id forwarded_to;
+    size_t entry_bytes;
+    struct node_write *next;
+    struct node_write *previous;
+};
+
+/* Starts a write. TL_OK: on_done is called exactly once, later, with
+ *   TL_OK            the result
+ *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
+ * TL_ERR_REPLACED, TL_ERR_TIMEOUT   certainly not executed TL_ERR_UNKNOWN   may have been executed
+ * or still be. TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING returned: on_done is never called;
+ * entry stays the caller's. */
+TL_MUST_CHECK enum tl_err node_write(struct node *node, struct node_write *write);
+/* The client has gone: on_done is not called any more. The write itself may still happen. */
+void node_write_cancel(struct node *node, struct node_write *write);
+
+enum node_consistency { NODE_LINEARIZABLE = 0, NODE_CAUSAL = 1, NODE_LOCAL = 2 };
+
+/* A read on its way: on_ready with TL_OK says that views_applied() is now good enough; the caller
+ * then reads through its own view_reader in the same turn. Same life and cancel rules as
+ * node_write. */
+struct node_read {
+    raft_group group;
+    enum node_consistency consistency;
+    uint64_t token_us; /* causal */
+    uint64_t deadline_ns;
+    void (*on_ready)(struct node_read *read, enum tl_err err);
+    void *context;
+    uint32_t state;
+    uint64_t round;
+    raft_index read_index;
+    struct node_read *next;
+    struct node_read *previous;
+};
+/* on_ready errors: TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_TIMEOUT, TL_ERR_STOPPING. Local reads
+ * and causal ones already covered return *out_is_ready true and on_ready is not called. Returned
+ * errors as node_write(). */
+TL_MUST_CHECK enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_ready);
+void node_read_cancel(struct node *node, struct node_read *read);
+
+/* NULL before the group exists here (birth). */
+struct views *node_views(struct node *node, raft_group group);
+uint64_t node_applied_time_us(const struct node *node, raft_group group); /* causal token of now */
+uint64_t node_applied_revision(const struct node *node, raft_group group);
+/* How old a local read may be: since this node last knew to be caught up with a leader; ms. */
+uint64_t node_age_ms(const struct node *node, raft_group group);
+raft_id node_self(const struct node *node);
+
+/* ---- stopping ---- */
+/* No new requests (TL_ERR_STOPPING); freezes and flushes what is applied. node_is_drained() when
+ * nothing is waiting and all is flushed. */
+void node_drain(struct node *node);
+bool node_is_drained(const struct node *node);
+
+/* ---- status ---- */
+enum node_stage {
+    NODE_STAGE_BIRTH = 0,
+    NODE_STAGE_REPLAY = 1,
+    NODE_STAGE_RUNNING = 2,
+    NODE_STAGE_DRAINING = 3
+};
+
+struct node_group_status {
+    raft_group group;
+    struct raft_status raft;
+    struct group_state state; /* as applied; digests included */
+    raft_index flushed;
+    uint32_t frozen_count;
+    uint64_t generation_bytes;
+    uint32_t generation_keys_count;
+    uint64_t replay_left; /* entries below the commit index known at start not yet applied */
+};
+
+struct node_status {
+    enum node_stage stage;
+    struct store_id store_id;
+    struct store_id cluster_id;
+    uint32_t members_count;
+    struct member members[RAFT_MEMBERS_MAX];
+    bool member_is_connected[RAFT_MEMBERS_MAX]; /* raft class; self: true */
+    uint32_t groups_count;
+    uint64_t requests_waiting_count;
+    uint64_t request_bytes_waiting;
+    uint64_t log_used_bytes;
+    uint64_t free_bytes;
+    uint64_t replayed_count; /* entries replayed at the last start */
+    uint32_t log_commit_age_ms;
+    char waits_for[1024]; /* birth: whom or what it waits for, a sentence; else "" */
+};
+void node_get_status(const struct node *node, struct node_status *out_status);
+void node_get_group_status(const struct node *node, raft_group group,
+                           struct node_group_status *out_status);
+/* Whether it has a leader and has caught up with it (readyz). */
+bool node_is_ready(const struct node *node);
+const struct member *node_member(const struct node *node, raft_id id); /* NULL: none */
+
+/* Counters since start; read by /metrics. */
+struct node_metrics {
+    struct histogram log_commit_idle_us;  /* while no flush runs */
+    struct histogram log_commit_flush_us; /* while one runs */
+    struct histogram log_batch_entries;   /* values are counts */
+    struct histogram flush_us;
+    struct histogram write_us; /* node_write to on_done, TL_OK only */
+    struct histogram read_us;  /* node_read to on_ready, TL_OK only */
+    struct histogram turn_us;  /* length of node_turn: loop lag */
+    uint64_t writes_ok_count;
+    uint64_t writes_refused_count; /* TL_ERR_FULL at once */
+    uint64_t writes_failed_count;  /* certainly not executed */
+    uint64_t writes_unknown_count;
+    uint64_t writes_forwarded_count;
+    uint64_t reads_linearizable_count;
+    uint64_t reads_causal_count;
+    uint64_t reads_local_count;
+    uint64_t reads_failed_count;
+    uint64_t entries_applied_count;
+    uint64_t entries_appended_count;
+    uint64_t bytes_appended_count;
+    uint64_t flushes_count;
+    uint64_t frames_sent_count;
+    uint64_t frames_received_count;
+    uint64_t frames_invalid_count;
+    uint64_t replays_count; /* idempotent repeats answered from the record */
+};
+const struct node_metrics *node_get_metrics(const struct node *node);
+
+#endif

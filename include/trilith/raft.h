@@ -1,0 +1,268 @@
+/* raft.h - the consensus core of one group: a pure function of its inputs.
+ *
+ * Role:       Elections, replication, commitment and read indexes by Raft (Ongaro's thesis) with
+ *             PreVote and CheckQuorum. Knows no disk, network, clock or thread: the host feeds it
+ *             inputs, then takes one output per turn and carries it out. Same inputs, same outputs.
+ * Thread:     pure; the loop thread in production.
+ * Ownership:  per call. Entry bufs and messages move into the core where a parameter says `taken`.
+ * Errors:     raft_message() is total: no bytes that decode can stop the core, except where a
+ *             safety property is already broken (two leaders of one term), which is asserted.
+ * Limits:     the RAFT_*_MAX below. No allocation after raft_create() but for message entry arrays.
+ *
+ * One turn of the host:
+ *     raft_advance(now); any of raft_message / raft_propose / raft_read / raft_append_done /
+ *     raft_log_read_done / raft_applied / raft_peer_lost, in any number and order;
+ *     then raft_output() once, and everything in it is carried out.
+ *
+ * The contract of the output, which is where such systems break:
+ *   - `messages` may be sent at once. What depends on durability (vote replies, append replies, own
+ *     votes, the leader's own match) is not among them: it comes out of a later output, after
+ *     raft_append_done() of the op it depends on.
+ *   - `op` is written by the host as one atomic, flushed transaction; ops of a group complete in
+ * the order they were issued. A failed op has no completion: the process ends.
+ *   - entries are applied only up to `applicable` (committed and durable here).
+ */
+
+#ifndef TL_RAFT_H
+#define TL_RAFT_H
+
+#include "trilith/prng.h"
+#include "trilith/raft_message.h"
+
+#define RAFT_LOG_RING_ENTRIES 65536u /* entries held in memory, a power of two */
+#define RAFT_UNCOMMITTED_BYTES_MAX (32u * 1024u * 1024u)
+#define RAFT_UNCOMMITTED_ENTRIES_MAX 32768u
+#define RAFT_CACHE_BYTES_MAX (16u * 1024u * 1024u) /* of entries that could be evicted */
+#define RAFT_OPS_IN_FLIGHT_MAX 64u
+#define RAFT_OP_ENTRIES_MAX 4096u
+#define RAFT_INFLIGHT_BYTES_MAX (8u * 1024u * 1024u) /* appends unacknowledged by one peer */
+#define RAFT_INFLIGHT_MESSAGES_MAX 256u
+
+enum raft_role {
+    RAFT_FOLLOWER = 0,
+    RAFT_PRECANDIDATE = 1,
+    RAFT_CANDIDATE = 2,
+    RAFT_LEADER = 3,
+};
+
+/* A configuration. Joint while outgoing_count > 0 (thesis 4.3): votes, commitment, reads and
+ * CheckQuorum then need a majority of both `voters` and `outgoing`. */
+struct raft_conf {
+    uint32_t voters_count;
+    uint32_t outgoing_count;
+    uint32_t learners_count;
+    raft_id voters[RAFT_MEMBERS_MAX];
+    raft_id outgoing[RAFT_MEMBERS_MAX];
+    raft_id learners[RAFT_MEMBERS_MAX];
+};
+
+bool raft_conf_is_voter(const struct raft_conf *conf, raft_id id);  /* in either half */
+bool raft_conf_is_member(const struct raft_conf *conf, raft_id id); /* voter or learner */
+
+/* Whether the members for which holds(context, id) is true are a quorum (of both halves). */
+bool raft_conf_has_quorum(const struct raft_conf *conf, bool (*holds)(const void *, raft_id),
+                          const void *context);
+
+/* The largest index that a quorum has reached, `match(context, id)` being each voter's. */
+raft_index raft_conf_quorum_index(const struct raft_conf *conf,
+                                  raft_index (*match)(const void *, raft_id), const void *context);
+
+/* What survives a crash beside the entries. Written in the same transaction as they are. */
+struct raft_hard_state {
+    raft_term term;
+    raft_id vote;      /* whom this node voted for in `term`, or RAFT_ID_NONE */
+    raft_index commit; /* a lower bound of the commit index, <= the durable last index */
+};
+
+/* The entry before the first kept one; {0, 0, zero hash, 0} for a whole log. */
+struct raft_base {
+    raft_index index;
+    raft_term term;
+    struct hash128 hash;
+    uint64_t time_us;
+};
+
+struct raft_options {
+    raft_id self;
+    raft_group group;
+    uint64_t seed;                  /* of the timeout jitter */
+    uint64_t election_timeout_ns;   /* T: timeouts are uniform in [T, 2T); default 300 ms */
+    uint64_t heartbeat_interval_ns; /* default 50 ms */
+    struct raft_conf conf;          /* the last configuration in the log or base */
+
+    struct raft_hard_state hard_state; /* as recovered */
+    struct raft_base base;             /* as recovered */
+    raft_index applied;                /* of the table; base.index <= applied <= last_index */
+    raft_index last_index;
+    /* Entries (max(hard_state.commit, applied) - 1, last_index], or (base.index, ...] where that is
+     * less: borrowed during create. entries[0] may be at or below commit; the core needs the hash
+     * of the entry before each one it may still replace. */
+    struct buf *const *entries;
+    uint32_t entries_count;
+
+    uint32_t mutation; /* planted bug of the test suite, 0 in production (docs/correctness.md) */
+};
+
+/* One atomic write to the log. Owned by the core until raft_append_done(sequence). */
+struct raft_append_op {
+    uint64_t sequence;        /* rises by one */
+    raft_index truncate_from; /* delete entries >= this first; 0: none */
+    uint32_t entries_count;   /* may be 0 */
+    struct buf **entries;     /* sealed, contiguous */
+    bool has_hard_state;
+    struct raft_hard_state hard_state; /* valid if has_hard_state */
+};
+
+/* Entries a lagging peer needs that are no longer in memory. The host reads the entries
+ * [first - 1, last_max] from the log and answers with raft_log_read_done(); one at a time per peer.
+ */
+struct raft_log_read {
+    raft_id peer;
+    raft_index first;
+    raft_index last_max; /* inclusive */
+    size_t bytes_max;    /* at least entry `first` is read even if larger */
+};
+
+#define RAFT_OUTPUT_MESSAGES_MAX 1024u
+
+/* What the host has to do. Overwritten by the next raft_output(). */
+struct raft_output {
+    uint32_t messages_count;
+    struct raft_message *messages; /* the host clears each one after encoding it */
+
+    const struct raft_append_op *op; /* NULL: nothing to write */
+
+    uint32_t log_reads_count;
+    struct raft_log_read log_reads[RAFT_MEMBERS_MAX];
+
+    raft_index commit;
+    raft_index applicable; /* min(commit, last durable index): apply up to here */
+
+    /* Read rounds <= reads_ready_round may be served once applied >= read_index. Both only rise. */
+    uint64_t reads_ready_round;
+    raft_index read_index;
+
+    /* Not 0: a peer's bytes and ours differ at verify_index + 1. The host checks the stored record
+     * verify_index on disk: bad, the process ends (exit 4); good, raft_verified(). */
+    raft_index verify_index;
+    /* A majority says this leader's chain is not theirs: it has stepped down, the process must end.
+     */
+    bool is_chain_broken;
+
+    uint64_t deadline_ns; /* call raft_advance() at this time at the latest; UINT64_MAX: never */
+};
+
+struct raft;
+
+/* Creates a follower from what was recovered. Never fails on memory (process policy); asserts the
+ * relations between the options that recovery has checked. Not yet advanced: time is 0. */
+struct raft *raft_create(const struct raft_options *options);
+void raft_destroy(struct raft *raft); /* accepts NULL */
+
+/* Sets the time (monotonic, ns; a smaller one than before is ignored) and fires what is due. */
+void raft_advance(struct raft *raft, uint64_t now_ns);
+
+/* Steps one message of a peer. `message` is taken: cleared on return. Messages of another group, to
+ * another id, or from an id that is no member (votes excepted: thesis 4.2.3) are dropped, counted.
+ */
+void raft_message(struct raft *raft, struct raft_message *message);
+
+/* Seals `entry` (made by entry_create) as the next of this leader's log.
+ *
+ * time_us     wish for the entry's time; it becomes max(wish, last entry's time + 1).
+ * out_index   where it stands if it commits, out_term with which term.
+ *
+ * TL_OK takes `entry`; on an error it stays the caller's.
+ * TL_ERR_NOT_LEADER  nothing was proposed.
+ * TL_ERR_FULL        the uncommitted tail is at its limit; nothing was proposed.
+ */
+TL_MUST_CHECK enum tl_err raft_propose(struct raft *raft, struct buf *entry, uint64_t time_us,
+                                       raft_index *out_index, raft_term *out_term);
+
+/* Asks for a linearizable read index (thesis 6.4) and returns the round it belongs to: wait for
+ * output.reads_ready_round >= it. Works on every role; rounds survive changes of leader (they are
+ * asked again with a new token) and have no deadline of their own: that is the host's. */
+uint64_t raft_read(struct raft *raft);
+
+/* The op with this sequence, the oldest in flight, is durable. */
+void raft_append_done(struct raft *raft, uint64_t sequence);
+
+/* Answers a raft_log_read. entries[0] is entry first - 1 unless that is the base. References are
+ * taken (the array is not). entries_count 0: compacted meanwhile. */
+void raft_log_read_done(struct raft *raft, raft_id peer, struct buf *const *entries,
+                        uint32_t entries_count);
+
+/* Entries up to `index` are applied; lets the core evict. index <= output.applicable. */
+void raft_applied(struct raft *raft, raft_index index);
+
+/* The log store has deleted entries: `base` is the newest deleted one, below `applied`. */
+void raft_compacted(struct raft *raft, const struct raft_base *base);
+
+/* The record asked for by output.verify_index is good on disk. */
+void raft_verified(struct raft *raft);
+
+/* A hint that the peer's process is gone (connection reset and reconnect refused): if it is the
+ * leader, it is forgotten and a pre-vote follows after 5-50 ms. Legal because there are no leases.
+ */
+void raft_peer_lost(struct raft *raft, raft_id peer);
+
+/* The output of this turn. Valid until the next call of any function but the queries below. */
+const struct raft_output *raft_output(struct raft *raft);
+
+/* Whether the message buffer could overflow in a further step: call raft_output() first. */
+bool raft_must_output(const struct raft *raft);
+
+/* ---- queries: change nothing ---- */
+
+/* The entry, borrowed until the next call; NULL when it is not in memory (read it from the log). */
+struct buf *raft_entry(const struct raft *raft, raft_index index);
+
+enum raft_progress_state {
+    RAFT_PROBE = 0,
+    RAFT_REPLICATE = 1,
+    RAFT_NEEDS_SNAPSHOT = 2, /* what it needs is compacted */
+};
+
+struct raft_peer_status {
+    raft_id id;
+    raft_index match;
+    raft_index next;
+    enum raft_progress_state state;
+    bool is_recently_active; /* heard from within an election timeout */
+};
+
+struct raft_status {
+    enum raft_role role;
+    raft_term term;
+    raft_id vote;
+    raft_id leader; /* RAFT_ID_NONE: none known */
+    /* Heard from a leader within an election timeout; as leader: from a quorum. */
+    bool has_quorum;
+    raft_index first; /* base.index + 1 */
+    raft_index last;
+    raft_index durable; /* last index whose op is done */
+    raft_index commit;
+    raft_index applied;
+    raft_index leader_commit; /* as last told by the leader; own commit as leader */
+    uint64_t last_time_us;    /* of the last entry */
+    uint64_t uncommitted_bytes;
+    struct raft_conf conf;
+    uint32_t peers_count; /* leader only, else 0 */
+    struct raft_peer_status peers[RAFT_MEMBERS_MAX];
+    /* Since create. */
+    uint64_t elections_started_count;
+    uint64_t elections_won_count;
+    uint64_t leader_changes_count; /* times a leader other than the last one became known */
+    uint64_t messages_dropped_count;
+    uint64_t read_rounds_count; /* of this leader: quorum rounds begun */
+    uint64_t chain_mismatches_count;
+};
+
+void raft_get_status(const struct raft *raft, struct raft_status *out_status);
+
+/* Cheap parts of it. */
+enum raft_role raft_role_of(const struct raft *raft);
+raft_id raft_leader(const struct raft *raft);
+raft_term raft_current_term(const struct raft *raft);
+
+#endif

@@ -1,0 +1,66 @@
+/* table.h - the key/value table of one group replica: one LMDB environment.
+ *
+ * Role:       Holds what flushed generations hold, at exactly one index. Written only by whole
+ *             generations (table_flush), read through pooled transactions. src/store/FORMAT.md 3.
+ * Thread:     open, close: the owner. table_flush(): one thread, the flusher. Readers: any thread,
+ *             one at a time per reader.
+ * Blocking:   table_flush() waits for its fsync; reads may fault pages in.
+ * Ownership:  LMDB memory does not leave src/store: rows are copied out.
+ * Errors:     TL_ERR_IO, TL_ERR_FULL, TL_ERR_NO_SPACE, TL_ERR_CORRUPT of a flush latch the table:
+ *             the process must end. TL_ERR_CORRUPT of a read: the process must end too; nothing
+ *             wrong is given out.
+ */
+
+#ifndef TL_TABLE_H
+#define TL_TABLE_H
+
+#include "trilith/generation.h"
+#include "trilith/row.h"
+
+struct table;
+struct table_reader;
+
+struct table_options {
+    const char *dir; /* existing directory; copied */
+    raft_group group;
+    size_t map_bytes; /* 1 TiB by default */
+    uint32_t readers_max;
+};
+
+/* Opens or creates the table. A new one has a group_state of all zeros. */
+TL_MUST_CHECK enum tl_err table_open(const struct table_options *options, struct table **out_table,
+                                     struct tl_fault *out_fault);
+void table_close(struct table *table); /* accepts NULL; readers are destroyed before */
+
+/* The state the table was found or last flushed at. Owner's thread, no flush running. */
+const struct group_state *table_state(const struct table *table);
+
+/* Writes a frozen generation and its final state in one synced transaction, in key order.
+ * generation->first == the table's index. TL_OK: durable. Otherwise the outcome is unknown. */
+TL_MUST_CHECK enum tl_err table_flush(struct table *table, const struct generation *generation,
+                                      struct tl_fault *out_fault);
+
+TL_MUST_CHECK enum tl_err table_reader_create(struct table *table,
+                                              struct table_reader **out_reader);
+void table_reader_destroy(struct table_reader *reader); /* accepts NULL */
+
+/* Takes a snapshot of the table and says its index. Ended by table_reader_end(); beginning again
+ * without an end renews. Short: at most one loop turn. */
+TL_MUST_CHECK enum tl_err table_reader_begin(struct table_reader *reader, raft_index *out_index,
+                                             struct tl_fault *out_fault);
+void table_reader_end(struct table_reader *reader);
+
+/* Looks up an env key (kind byte and all) inside begin/end. *out_value points into the map and is
+ * borrowed until table_reader_end(): for src/store only (kv_table copies).
+ * TL_ERR_NOT_FOUND when absent. */
+TL_MUST_CHECK enum tl_err table_get(struct table_reader *reader, struct bytes env_key,
+                                    struct bytes *out_value, struct tl_fault *out_fault);
+
+/* Walks env keys in order from `start` (inclusive) and calls on_item until it returns false or the
+ * end. Inside begin/end. For recovery checks, digests, tests and scans. */
+TL_MUST_CHECK enum tl_err table_walk(struct table_reader *reader, struct bytes start,
+                                     bool (*on_item)(void *context, struct bytes env_key,
+                                                     struct bytes value),
+                                     void *context, struct tl_fault *out_fault);
+
+#endif

@@ -1,0 +1,67 @@
+/* view.h - what a reader sees: generations, newest first, over the table; replaced as a whole.
+ *
+ * Role:       Publishes `applied` and the current view of one group; pins views for readers; frees
+ *             a view, and a generation, when the last pin and the last view that name them are
+ *             gone.
+ * Thread:     views_freeze, views_flushed, views_publish, views_collect: the loop thread (the
+ *             writer). view_begin ... view_end: any thread, with a reader of its own.
+ * Errors:     as table.h.
+ *
+ * The order of a read, which loses rows in any other: pin the view, then take R = applied, then
+ * begin the table's transaction and read its index F; base <= F <= R must hold, else start over.
+ */
+
+#ifndef TL_VIEW_H
+#define TL_VIEW_H
+
+#include "trilith/table.h"
+
+#define VIEW_FROZEN_MAX 2u /* then apply waits and a leader refuses */
+#define VIEW_READERS_MAX 32u
+
+struct views;
+struct view_reader;
+
+/* Starts with an empty active generation over the table at its index. The table is borrowed. */
+struct views *views_create(struct table *table);
+void views_destroy(struct views *views); /* accepts NULL; all readers destroyed before */
+
+struct generation *views_active(struct views *views);
+uint32_t views_frozen_count(const struct views *views);
+
+/* The oldest frozen generation, the one to flush next; NULL: none. */
+const struct generation *views_oldest_frozen(const struct views *views);
+
+/* Freezes the active generation with `final` and starts a new one. Frozen count < VIEW_FROZEN_MAX,
+ * the active one is not empty, final->index == applied. */
+void views_freeze(struct views *views, const struct group_state *final, struct bytes conf);
+
+/* The oldest frozen generation is durable in the table: drops it from the view. */
+void views_flushed(struct views *views);
+
+/* Entry `index` is applied and all its versions are in place. */
+void views_publish(struct views *views, raft_index index);
+raft_index views_applied(const struct views *views); /* any thread */
+raft_index views_base(const struct views *views);    /* index of the last flush; loop thread */
+
+/* Frees what no pin holds any more. Called once a turn; cheap. */
+void views_collect(struct views *views);
+
+/* A reader: a pin slot and a table reader. */
+TL_MUST_CHECK enum tl_err view_reader_create(struct views *views, struct view_reader **out_reader);
+void view_reader_destroy(struct view_reader *reader); /* accepts NULL */
+
+/* Pins, takes R, begins the transaction, checks; out_applied is R. A turn's length at most. */
+TL_MUST_CHECK enum tl_err view_begin(struct view_reader *reader, raft_index *out_applied,
+                                     struct tl_fault *out_fault);
+void view_end(struct view_reader *reader);
+
+/* Looks env_key up at R. The value is borrowed until view_end(). TL_ERR_NOT_FOUND: absent. */
+TL_MUST_CHECK enum tl_err view_get(struct view_reader *reader, struct bytes env_key,
+                                   struct bytes *out_value, struct tl_fault *out_fault);
+
+/* Hooks of the unit test that places a flush between every two steps of view_begin(); NULL in
+ * production. step: 0 before the pin, 1 after it, 2 after R, 3 after the transaction has begun. */
+extern void (*view_begin_hook)(int step);
+
+#endif

@@ -1,0 +1,1 @@
+# client: sources and unit tests

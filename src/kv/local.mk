@@ -1,0 +1,1 @@
+# kv: sources and unit tests

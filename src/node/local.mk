@@ -1,0 +1,1 @@
+# node: sources and unit tests

@@ -1,0 +1,1 @@
+# raft: sources and unit tests

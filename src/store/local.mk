@@ -1,0 +1,1 @@
+# store: sources and unit tests

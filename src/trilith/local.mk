@@ -1,0 +1,1 @@
+# trilith: sources and unit tests

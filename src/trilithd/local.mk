@@ -1,0 +1,1 @@
+# trilithd: sources and unit tests

@@ -1,0 +1,1 @@
+# wire: sources and unit tests
