@@ -1,0 +1,21 @@
+/* client_internal.h - what the files of libtrilith share. */
+
+#ifndef TRILITH_CLIENT_INTERNAL_H
+#define TRILITH_CLIENT_INTERNAL_H
+
+#include "trilith/client.h"
+
+/* "/v1/kv/" and the key percent-encoded, then `suffix`. Malloced; NULL when out of memory. */
+char *client_kv_path(const void *key, size_t key_bytes, const char *suffix);
+
+/* What one attempt says about the request as a whole. */
+enum client_verdict {
+    CLIENT_FINAL,         /* an answer to give to the caller */
+    CLIENT_NOT_EXECUTED,  /* certainly did not happen: may be tried elsewhere */
+    CLIENT_MAYBE_EXECUTED /* may have happened: reported as unknown if it stays so */
+};
+
+/* Judges an HTTP answer by status and the error body's "outcome" ("" when there is none). */
+enum client_verdict client_judge(int http_status, const char *outcome);
+
+#endif

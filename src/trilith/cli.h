@@ -1,0 +1,54 @@
+/* cli.h - what the files of the command line share. */
+
+#ifndef TRILITH_CLI_H
+#define TRILITH_CLI_H
+
+#include "trilith/client.h"
+
+enum cli_format { CLI_FORMAT_TABLE, CLI_FORMAT_JSON, CLI_FORMAT_RAW };
+
+#define CLI_ARGS_MAX 8u
+
+/* The parsed command line. All strings are borrowed from argv or the environment. */
+struct cli {
+    const char *endpoints;
+    enum cli_format format;
+    uint32_t timeout_ms;
+    struct trilith_write_options write;
+    const char *consistency; /* NULL: the server's default */
+    int64_t by;
+    int args_count; /* behind the verb */
+    char *args[CLI_ARGS_MAX];
+    struct trilith_client *client;
+};
+
+/* Each verb returns the exit code of the process. */
+int cli_get(struct cli *cli);
+int cli_put(struct cli *cli);
+int cli_append(struct cli *cli);
+int cli_incr(struct cli *cli);
+int cli_delete(struct cli *cli);
+int cli_status(struct cli *cli);
+
+/* ---- output ---- */
+
+/* Prints why a request failed, one line on stderr, and returns its exit code. */
+int cli_report(const struct trilith_answer *answer, enum trilith_status status, const char *what);
+
+/* Rows of text under a head; columns as wide as their widest cell. */
+#define CLI_TABLE_COLUMNS_MAX 12u
+#define CLI_TABLE_ROWS_MAX 256u
+#define CLI_TABLE_CELL_BYTES_MAX 128u
+struct cli_table {
+    uint32_t columns_count;
+    uint32_t rows_count;
+    char cells[CLI_TABLE_ROWS_MAX][CLI_TABLE_COLUMNS_MAX][CLI_TABLE_CELL_BYTES_MAX];
+};
+__attribute__((format(printf, 4, 5))) void cli_table_set(struct cli_table *table, uint32_t row,
+                                                         uint32_t column, const char *format, ...);
+void cli_table_print(const struct cli_table *table);
+
+/* Reads standard input to its end. false: it cannot be read or is over the limit. */
+bool cli_read_input(uint8_t **out_data, size_t *out_bytes);
+
+#endif

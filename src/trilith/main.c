@@ -1,0 +1,204 @@
+/* main.c - trilith, the command line: options and the choice of a verb. */
+
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+const char *argp_program_version = "trilith " PACKAGE_VERSION_TEXT;
+
+static const char doc[] =
+    "Reads and writes a Trilith cluster.\v"
+    "Verbs:\n"
+    "  get KEY               print a value\n"
+    "  put KEY [VALUE|-]     store a value (standard input without VALUE)\n"
+    "  append KEY [VALUE|-]  append bytes, or an element to a JSON array\n"
+    "  incr KEY              add --by to an integer value\n"
+    "  delete KEY            delete a key\n"
+    "  status                one row a node and group, and what may still fail\n"
+    "\n"
+    "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 condition failed, 5 unavailable,\n"
+    "6 outcome unknown. Endpoints also come from TRILITH_ENDPOINTS.";
+
+enum {
+    OPTION_TIMEOUT = 256,
+    OPTION_BY,
+    OPTION_IF_MATCH,
+    OPTION_IF_ABSENT,
+    OPTION_TYPE,
+    OPTION_IDEMPOTENCY_KEY,
+    OPTION_CONSISTENCY
+};
+
+static const struct argp_option options[] = {
+    {"endpoints", 'e', "HOST:PORT,...", 0, "nodes to ask (127.0.0.1:8081)", 0},
+    {"output", 'o', "FORMAT", 0, "table, json or raw (table on a terminal, raw in a pipe)", 0},
+    {"timeout", OPTION_TIMEOUT, "SECONDS", 0, "for the request and its retries (10)", 0},
+    {"consistency", OPTION_CONSISTENCY, "LEVEL", 0, "get: linearizable, causal or local", 0},
+    {"type", OPTION_TYPE, "MEDIA-TYPE", 0, "put, append: content type of the value", 0},
+    {"by", OPTION_BY, "N", 0, "incr: what to add (1)", 0},
+    {"if-match", OPTION_IF_MATCH, "REVISION", 0, "write only over this revision", 0},
+    {"if-absent", OPTION_IF_ABSENT, NULL, 0, "write only when the key is absent", 0},
+    {"idempotency-key", OPTION_IDEMPOTENCY_KEY, "KEY", 0, "instead of a random one", 0},
+    {0},
+};
+
+struct verb {
+    const char *name;
+    int (*run)(struct cli *cli);
+    int args_min;
+    int args_max;
+};
+
+static const struct verb verbs[] = {
+    {"get", cli_get, 1, 1},   {"put", cli_put, 1, 2},       {"append", cli_append, 1, 2},
+    {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1}, {"status", cli_status, 0, 0},
+};
+
+/* argp's state is the cli and the verb, whose arguments follow it. */
+struct parse {
+    struct cli *cli;
+    const struct verb *verb;
+};
+
+static bool parse_integer(const char *text, int64_t *out_value)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0') {
+        return false;
+    }
+    *out_value = value;
+    return true;
+}
+
+static enum cli_format parse_format(struct argp_state *state, const char *text)
+{
+    static const char *const names[] = {"table", "json", "raw"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            return (enum cli_format)i;
+        }
+    }
+    argp_error(state, "--output is table, json or raw, not \"%s\"", text);
+    return CLI_FORMAT_TABLE;
+}
+
+static int64_t parse_number(struct argp_state *state, const char *name, const char *text,
+                            int64_t least)
+{
+    int64_t value = 0;
+    if (!parse_integer(text, &value) || value < least) {
+        argp_error(state, "--%s takes a whole number of at least %lld, not \"%s\"", name,
+                   (long long)least, text);
+    }
+    return value;
+}
+
+static void parse_argument(struct argp_state *state, struct parse *parse, char *text)
+{
+    if (parse->verb == NULL) {
+        for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+            if (strcmp(text, verbs[i].name) == 0) {
+                parse->verb = &verbs[i];
+                return;
+            }
+        }
+        argp_error(state, "unknown verb \"%s\"", text);
+        return;
+    }
+    if (parse->cli->args_count >= parse->verb->args_max) {
+        argp_error(state, "%s: too many arguments", parse->verb->name);
+        return;
+    }
+    parse->cli->args[parse->cli->args_count++] = text;
+}
+
+static void parse_end(struct argp_state *state, const struct parse *parse)
+{
+    if (parse->verb == NULL) {
+        argp_error(state, "a verb is missing");
+    } else if (parse->cli->args_count < parse->verb->args_min) {
+        argp_error(state, "%s: an argument is missing", parse->verb->name);
+    } else if (parse->cli->args_count > 0 && parse->cli->args[0][0] == '\0') {
+        argp_error(state, "%s: the key is empty", parse->verb->name);
+    }
+}
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct parse *parse = state->input;
+    struct cli *cli = parse->cli;
+    switch (key) {
+    case 'e':
+        cli->endpoints = text;
+        break;
+    case 'o':
+        cli->format = parse_format(state, text);
+        break;
+    case OPTION_TIMEOUT:
+        cli->timeout_ms = (uint32_t)parse_number(state, "timeout", text, 1) * 1000u;
+        break;
+    case OPTION_CONSISTENCY:
+        cli->consistency = text;
+        break;
+    case OPTION_TYPE:
+        cli->write.content_type = text;
+        break;
+    case OPTION_BY:
+        cli->by = parse_number(state, "by", text, INT64_MIN);
+        break;
+    case OPTION_IF_MATCH:
+        cli->write.if_match = (uint64_t)parse_number(state, "if-match", text, 1);
+        break;
+    case OPTION_IF_ABSENT:
+        cli->write.if_absent = true;
+        break;
+    case OPTION_IDEMPOTENCY_KEY:
+        cli->write.idempotency_key = text;
+        break;
+    case ARGP_KEY_ARG:
+        parse_argument(state, parse, text);
+        break;
+    case ARGP_KEY_END:
+        parse_end(state, parse);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *endpoints = getenv("TRILITH_ENDPOINTS");
+    struct cli cli = {
+        .endpoints = endpoints != NULL ? endpoints : "127.0.0.1:8081",
+        .format = isatty(STDOUT_FILENO) != 0 ? CLI_FORMAT_TABLE : CLI_FORMAT_RAW,
+        .timeout_ms = 10000,
+        .by = 1,
+    };
+    struct parse parse = {.cli = &cli};
+    const struct argp argp = {options, parse_option, "VERB [ARGUMENT...]", doc, NULL, NULL, NULL};
+    argp_err_exit_status = TRILITH_USAGE;
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &parse); /* exits with 2 on any error */
+
+    cli.client = trilith_client_create(cli.endpoints, cli.timeout_ms);
+    if (cli.client == NULL) {
+        (void)fprintf(stderr, "trilith: endpoints are HOST:PORT,HOST:PORT,..., not \"%s\"\n",
+                      cli.endpoints);
+        return TRILITH_USAGE;
+    }
+    int code = parse.verb->run(&cli);
+    trilith_client_destroy(cli.client);
+    if (fflush(stdout) != 0) {
+        (void)fprintf(stderr, "trilith: standard output: %s\n", strerror(errno));
+        return TRILITH_ERROR;
+    }
+    return code;
+}

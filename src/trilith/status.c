@@ -1,0 +1,125 @@
+/* status.c - the state of the cluster, one row a node and group. */
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+#define NODE_TIMEOUT_MS 1000u
+
+static json_t *get_json(struct trilith_client *client, const char *path,
+                        struct trilith_answer *answer, enum trilith_status *out_status)
+{
+    *out_status = trilith_request(client, "GET", path, NULL, 0, NULL, false, answer);
+    if (*out_status != TRILITH_OK) {
+        return NULL;
+    }
+    json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, 0, NULL);
+    if (root == NULL) {
+        *out_status = TRILITH_ERROR;
+        (void)snprintf(answer->message, sizeof answer->message, "the answer is not JSON");
+    }
+    return root;
+}
+
+static unsigned long long number(const json_t *object, const char *name)
+{
+    return (unsigned long long)json_integer_value(json_object_get(object, name));
+}
+
+static const char *text(const json_t *object, const char *name)
+{
+    const char *value = json_string_value(json_object_get(object, name));
+    return value != NULL ? value : "-";
+}
+
+static void add_row(struct cli_table *table, const char *address, const json_t *group)
+{
+    uint32_t row = table->rows_count;
+    cli_table_set(table, row, 0, "%s", address);
+    cli_table_set(table, row, 1, "%llu", number(group, "group"));
+    cli_table_set(table, row, 2, "%s", text(group, "role"));
+    cli_table_set(table, row, 3, "%llu", number(group, "term"));
+    cli_table_set(table, row, 4, "%llu", number(group, "commit"));
+    cli_table_set(table, row, 5, "%llu", number(group, "applied"));
+    cli_table_set(table, row, 6, "%llu", number(group, "flushed"));
+    cli_table_set(table, row, 7, "%llu", number(group, "revision"));
+}
+
+/* The rows of one node, asked directly; a node that does not answer gets a row that says so. */
+static void add_node(struct cli_table *table, const char *address)
+{
+    struct trilith_answer answer;
+    enum trilith_status status = TRILITH_ERROR;
+    struct trilith_client *client = trilith_client_create(address, NODE_TIMEOUT_MS);
+    json_t *root = NULL;
+    if (client != NULL) {
+        root = get_json(client, "/v1/status", &answer, &status);
+        trilith_answer_clear(&answer);
+    }
+    size_t i;
+    json_t *group;
+    json_array_foreach(json_object_get(root, "groups"), i, group)
+    {
+        add_row(table, address, group);
+    }
+    if (root == NULL) {
+        uint32_t row = table->rows_count;
+        cli_table_set(table, row, 0, "%s", address);
+        cli_table_set(table, row, 2, "down");
+    }
+    json_decref(root);
+    trilith_client_destroy(client);
+}
+
+static void print_can_lose(const json_t *cluster)
+{
+    long long can_lose = json_integer_value(json_object_get(cluster, "can_lose"));
+    if (can_lose < 0) {
+        (void)printf("No quorum: writes are refused.\n");
+    } else if (can_lose == 0) {
+        (void)printf("Cannot lose another node.\n");
+    } else {
+        (void)printf("Can lose %lld more node%s.\n", can_lose, can_lose == 1 ? "" : "s");
+    }
+}
+
+static void print_table(const json_t *cluster)
+{
+    static const char *const heads[] = {"NODE",   "GROUP",   "ROLE",    "TERM",
+                                        "COMMIT", "APPLIED", "FLUSHED", "REVISION"};
+    static struct cli_table table;
+    for (uint32_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        cli_table_set(&table, 0, i, "%s", heads[i]);
+    }
+    size_t i;
+    json_t *member;
+    json_array_foreach(json_object_get(cluster, "members"), i, member)
+    {
+        add_node(&table, text(member, "address"));
+    }
+    cli_table_print(&table);
+    print_can_lose(cluster);
+}
+
+int cli_status(struct cli *cli)
+{
+    struct trilith_answer answer;
+    enum trilith_status status;
+    json_t *cluster = get_json(cli->client, "/v1/cluster", &answer, &status);
+    if (cluster == NULL) {
+        int code = cli_report(&answer, status, "status");
+        trilith_answer_clear(&answer);
+        return code;
+    }
+    if (cli->format == CLI_FORMAT_TABLE) {
+        print_table(cluster);
+    } else {
+        (void)printf("%s\n", (const char *)answer.body);
+    }
+    trilith_answer_clear(&answer);
+    json_decref(cluster);
+    return TRILITH_OK;
+}
