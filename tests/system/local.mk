@@ -1,1 +1,32 @@
-# tests/system
+# System tests: real processes on loopback. basic.py is part of `make check`; the others have targets
+# of their own, bounded by their options.
+noinst_PROGRAMS += tests/system/sync_shim.so
+tests_system_sync_shim_so_SOURCES = tests/system/sync_shim.c
+tests_system_sync_shim_so_CFLAGS = $(AM_CFLAGS) -fPIC
+tests_system_sync_shim_so_LDFLAGS = -shared
+tests_system_sync_shim_so_LDADD = -ldl
+
+TESTS += tests/system/basic.py
+dist_check_SCRIPTS += tests/system/basic.py tests/system/synced.py tests/system/crash.py \
+    tests/system/failover.py tests/system/rows.py tests/system/soak.py
+EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
+
+system_test_environment = builddir='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1
+system_test_needs = trilithd trilith trilith-bench tests/system/sync_shim.so
+
+# What CI runs beyond `make check`: bounded versions of what the long targets do.
+check-system: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/synced.py
+	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 15
+	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 5
+	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 200000
+
+check-crash: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 100
+check-failover: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 20
+check-rows: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 1000000
+check-soak: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/soak.py --minutes 10
+.PHONY: check-system check-crash check-failover check-rows check-soak

@@ -1,0 +1,329 @@
+#!/usr/bin/env python3
+"""The quick system test of `make check`: a first session, restarts, refusals and bad input."""
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+from cluster import Cluster, program, wait_for
+
+
+def trilith(cluster, *args, text=None):
+    endpoints = ",".join(n.address for n in cluster.nodes)
+    r = subprocess.run([program("trilith"), "-e", endpoints, *args], input=text,
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return r.returncode, r.stdout, r.stderr
+
+
+def first_session(cluster):
+    a, b, c = cluster.nodes
+    r = a.put("stone", "granite", {"Content-Type": "text/plain"})
+    assert r.status == 201 and r.json()["replaced"] is False, r
+    revision = r.json()["revision"]
+    for node in (b, c):
+        r = node.get("stone")
+        assert (r.status, r.body, r.revision) == (200, b"granite", revision), r
+        assert r.headers["Content-Type"] == "text/plain"
+    r = b.put("stone", "slate", {"If-Match": f'"{revision}"'})
+    assert r.status == 200 and r.json()["version"] == 2, r
+    r = c.put("stone", "chalk", {"If-Match": f'"{revision}"'})
+    assert r.status == 412, r
+    assert c.put("stone", "chalk", {"If-None-Match": "*"}).status == 412
+    assert c.request("DELETE", "/v1/kv/stone").json()["deleted"] is True
+    assert a.get("stone").status == 404 and a.request("DELETE", "/v1/kv/stone").status == 404
+    for n, expected in ((1, 1), (41, 42), (-2, 40)):
+        r = b.request("POST", f"/v1/kv/counter?op=incr&by={n}")
+        assert r.status == 200 and r.json()["value"] == expected, r
+    assert a.put("text", "no number").status == 201
+    assert c.request("POST", "/v1/kv/text?op=incr").status == 409
+    assert c.request("POST", "/v1/kv/log?op=append", body="one").status == 201
+    assert b.request("POST", "/v1/kv/log?op=append", body=" two").status == 200
+    assert a.get("log").body == b"one two"
+
+
+def idempotency(cluster):
+    a, b, _ = cluster.nodes
+    key = {"Idempotency-Key": "once"}
+    first = a.request("POST", "/v1/kv/once?op=append", body="x", headers=key)
+    again = b.request("POST", "/v1/kv/once?op=append", body="x", headers=key)
+    assert (first.status, again.status) == (201, 201), (first, again)
+    assert again.headers["Trilith-Replayed"] == "true" and again.revision == first.revision
+    assert a.get("once").body == b"x"
+    other = a.request("POST", "/v1/kv/once?op=append", body="y", headers=key)
+    assert other.status == 409 and other.json()["error"]["code"] == "idempotency_key_reused", other
+    missing = {"Idempotency-Key": "gone"}
+    assert a.request("DELETE", "/v1/kv/nothing", headers=missing).status == 404
+    assert a.put("nothing", "now there").status == 201
+    r = b.request("DELETE", "/v1/kv/nothing", headers=missing)
+    assert r.status == 404 and r.headers["Trilith-Replayed"] == "true", r
+    assert a.get("nothing").status == 200
+
+
+def followers_serve_linearizable_reads(cluster):
+    for node in cluster.nodes:
+        name = next(k for k in node.metrics() if "reads" in k and "linearizable" in k)
+        before = node.metrics()[name]
+        for _ in range(5):
+            assert node.get("counter").body == b"40"
+        assert node.metrics()[name] >= before + 5, name
+
+
+def list_family(cluster):
+    a, b, _ = cluster.nodes
+    js = {"Content-Type": "application/json"}
+
+    def post(body, headers=js):
+        r = a.request("POST", "/keys/animals", body=body, headers=headers)
+        return r.status, r.body.decode()
+
+    assert b.request("GET", "/keys/animals").status == 404
+    assert post('{"type":"APPEND","value":"cat"}') == (204, "")
+    assert post('{"type":"APPEND","value":"d\\"og"}') == (204, "")
+    r = b.request("GET", "/keys/animals")
+    assert r.json() == ["cat", 'd"og'] and r.headers["Content-Type"].startswith("application/json")
+    assert post('{"type":"PUT","value":[]}') == (204, "")
+    assert b.request("GET", "/keys/animals").body == b"[]"
+    assert post('{"type":"APPEND","value":"emu"}')[0] == 204
+    assert b.request("GET", "/keys/animals").body == b'["emu"]'
+    for body, headers in (('{"type":"PUT","value":[]}', {"Content-Type": "text/plain"}), ("{", js),
+                          ("[1]", js)):
+        assert post(body, headers) == (400, "The request is not valid")
+    assert post('{"value":[]}') == (400, "The request type is not correct")
+    assert post('{"type":"DROP","value":[]}') == (400, "The request type is not correct")
+    for body in ('{"type":"PUT"}', '{"type":"PUT","value":"x"}', '{"type":"PUT","value":[1]}',
+                 '{"type":"APPEND","value":["x"]}'):
+        assert post(body) == (400, "The request value is not valid"), body
+    assert a.put("plain", "text").status == 201
+    r = b.request("GET", "/keys/plain")
+    assert (r.status, r.body) == (400, b"")
+    assert a.request("POST", "/keys/a%2Fb", body='{"type":"PUT","value":["s"]}', headers=js).status == 204
+    assert b.request("GET", "/keys/a/b").json() == ["s"]
+
+
+def admin_status(cluster):
+    def fields(name):
+        return [n.status()[name] for n in cluster.nodes]
+
+    leader = cluster.leader()
+    cluster.wait_equal()
+    before = {name: fields(name) for name in ("log_len", "last_applied", "commit_idx")}
+    assert leader.get("counter").status == 200
+    assert leader.put("counted", "1").status == 201
+    wait_for(lambda: fields("last_applied") == [v + 1 for v in before["last_applied"]], 5, "one more")
+    for name, values in before.items():
+        assert fields(name) == [v + 1 for v in values], (name, values, fields(name))
+    assert sorted(fields("state")) == [0, 0, 2] and len(set(fields("leader"))) == 1
+    assert leader.status()["next_node_idx_count"] == 2 == leader.status()["match_idx_count"]
+    assert all(n.status()["partner_nodes_count"] == 2 for n in cluster.nodes)
+
+
+def bad_input(cluster):
+    a = cluster.nodes[0]
+    for method, path, body, headers, expected in (
+            ("PUT", "/v1/kv/", "x", {}, 400),
+            ("PUT", "/v1/kv/a%2", "x", {}, 400),
+            ("PUT", "/v1/kv/a%zz", "x", {}, 400),
+            ("PUT", "/v1/kv/" + "k" * 481, "x", {}, 414),
+            ("PUT", "/v1/kv/j", "{", {"Content-Type": "application/json"}, 400),
+            ("PUT", "/v1/kv/c", "x", {"If-Match": "abc"}, 400),
+            ("PUT", "/v1/kv/c", "x", {"If-None-Match": '"1"'}, 400),
+            ("PUT", "/v1/kv/c", "x", {"Idempotency-Key": "k" * 65}, 400),
+            ("GET", "/v1/kv/c?consistency=strong", None, {}, 400),
+            ("GET", "/v1/kv/c?unknown=1", None, {}, 400),
+            ("POST", "/v1/kv/c", "x", {}, 400),
+            ("POST", "/v1/kv/c?op=square", "x", {}, 400),
+            ("POST", "/v1/kv/c?op=incr&by=many", "", {}, 400),
+            ("POST", "/v1/kv/c?op=incr&by=9223372036854775808", "", {}, 400),
+            ("PATCH", "/v1/kv/c", "x", {}, 405),
+            ("POST", "/v1/status", "", {}, 405),
+            ("GET", "/v1/nothing", None, {}, 404),
+            ("GET", "/nothing", None, {}, 404)):
+        r = a.request(method, path, body=body, headers=headers)
+        assert r.status == expected, (method, path, r)
+        if path.startswith("/v1"):
+            assert set(r.json()["error"]) >= {"code", "message"}, r
+    assert a.put("k" * 480, "x").status == 201
+    assert a.put("largest", b"x" * (1 << 20)).status == 201
+    assert len(cluster.nodes[1].get("largest").body) == 1 << 20
+    try:
+        assert a.put("larger", b"x" * ((1 << 20) + 1)).status == 413
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # refused while the body was still on its way
+    assert a.put("odd//../%00%FF", b"bytes").status == 201
+    assert cluster.nodes[2].get("odd//../%00%FF").body == b"bytes"
+    assert a.get("counter").status == 200
+
+
+def raw(port, data, wait=1.0):
+    with socket.create_connection(("127.0.0.1", port), timeout=wait) as s:
+        try:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            got = b""
+            while True:
+                more = s.recv(65536)
+                if not more:
+                    return got
+                got += more
+        except OSError:
+            return b""
+
+
+def garbage(cluster):
+    node = cluster.nodes[0]
+    before = node.metrics()
+    for data in (b"GET / HTTP/1.0\r\n\r\n", bytes(range(256)) * 40, struct.pack("<IIQ", 0x314c5254, 0xffffffff, 0),
+                 b"\0" * 4096):
+        raw(node.port + 10000, data)
+    for data in (b"\0\1\2\3\r\n\r\n", b"PUT /v1/kv/x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+                 b"PUT /v1/kv/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                 b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n"):
+        raw(node.port, data)
+    after = node.metrics()
+    name = next(k for k in after if "garbage" in k)
+    assert after[name] > before[name], (name, before[name], after[name])
+    assert node.put("after-garbage", "x").status in (200, 201)
+
+
+def pipelined(cluster):
+    request = b"".join(b"PUT /v1/kv/pipe%d HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n%d" % (i, i)
+                       for i in range(5))
+    request += b"GET /v1/kv/pipe4 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", cluster.nodes[1].port), timeout=5) as s:
+        s.sendall(request)
+        got = b""
+        while True:
+            more = s.recv(65536)
+            if not more:
+                break
+            got += more
+    assert got.count(b"HTTP/1.1 201") == 5 and got.endswith(b"4"), got
+
+
+def command_line(cluster):
+    assert trilith(cluster, "-o", "raw", "put", "cli/k", "v")[0] == 0
+    assert trilith(cluster, "get", "cli/k") == (0, b"v", b"")
+    assert trilith(cluster, "put", "cli/bytes", "-", text=b"\0\xff")[0] == 0
+    assert trilith(cluster, "get", "cli/bytes")[1] == b"\0\xff"
+    code, out, _ = trilith(cluster, "-o", "json", "get", "cli/bytes")
+    assert code == 0 and json.loads(out)["encoding"] == "base64"
+    assert trilith(cluster, "incr", "cli/n", "--by", "7") == (0, b"7\n", b"")
+    assert trilith(cluster, "append", "cli/k", "w") == (0, b"2\n", b"")
+    code, out, _ = trilith(cluster, "-o", "table", "get", "cli/k")
+    assert code == 0 and b"REVISION" in out and b"vw" in out
+    assert trilith(cluster, "delete", "cli/k")[0] == 0
+    assert trilith(cluster, "get", "cli/k")[0] == 3
+    assert trilith(cluster, "put", "cli/n", "x", "--if-absent")[0] == 4
+    assert trilith(cluster, "put", "cli/n", "x", "--if-match", "1")[0] == 4
+    for args in ((), ("fly",), ("get",), ("get", ""), ("get", "a", "b"), ("--by", "x", "incr", "k"),
+                 ("-o", "xml", "get", "k"), ("--no-such-option",)):
+        assert trilith(cluster, *args)[0] == 2, args
+    r = subprocess.run([program("trilith"), "-e", "127.0.0.1:1", "--timeout", "1", "get", "k"],
+                       stderr=subprocess.PIPE)
+    assert r.returncode == 5, r
+    code, out, _ = trilith(cluster, "-o", "table", "status")
+    assert code == 0 and out.strip().endswith(b"Can lose 1 more node."), out
+
+
+def second_process(cluster):
+    node = cluster.nodes[0]
+    r = subprocess.run([program("trilithd"), "--address", node.address, "--view", cluster.view,
+                        "--data-dir", node.dir], stderr=subprocess.PIPE, timeout=10)
+    assert r.returncode == 3, r
+    assert b"in use" in r.stderr, r.stderr
+    foreign = os.path.join(cluster.dir, "foreign")
+    os.mkdir(foreign)
+    open(os.path.join(foreign, "thesis.doc"), "w").close()
+    r = subprocess.run([program("trilithd"), "--address", "127.0.0.1:1", "--data-dir", foreign],
+                       stderr=subprocess.PIPE, timeout=10)
+    assert r.returncode == 3, r
+    for args in (["--no-such-option"], ["--address", "nonsense"], [], ["--address", "h:1", "--log-retain", "x"],
+                 ["--address", "127.0.0.1:9", "--view", "127.0.0.1:10"]):
+        r = subprocess.run([program("trilithd"), *args], stderr=subprocess.PIPE, timeout=10)
+        assert r.returncode == 2 and r.stderr, (args, r)
+
+
+def foreign_cluster(cluster):
+    """A peer of another cluster is refused and counted; nothing of it gets in."""
+    with Cluster(1) as other:
+        stranger = other.nodes[0]
+        assert stranger.put("theirs", "x").status == 201
+        identity = cluster.nodes[0]
+        # A node with data ignores --view: naming our members does not make it one of them.
+        stranger.kill()
+        stranger.start(view=f"{stranger.address},{identity.address}")
+        other.wait_ready()
+        assert stranger.get("theirs").body == b"x" and identity.get("theirs").status == 404
+
+
+def restarts(cluster):
+    for node in cluster.nodes:
+        node.process.kill()
+    for node in cluster.nodes:
+        node.wait()
+    for node in reversed(cluster.nodes):
+        node.start()
+    cluster.wait_ready()
+    assert cluster.nodes[2].get("counter").body == b"40"
+    assert "event=recovered" in cluster.nodes[0].log_text()
+    # A follower away and back: no election, and it has what it missed.
+    follower = cluster.followers()[0]
+    leader = cluster.leader()
+    term = cluster.data_group(leader)["term"]
+    follower.kill()
+    wait_for(lambda: leader.status()[f"partner_node_status_server_{follower.address}"] == 0, 5, "the loss to show")
+    assert leader.put("missed", "1").status == 201
+    follower.start()
+    cluster.wait_ready()
+    assert follower.get("missed").body == b"1" and follower.status()["state"] == 0
+    assert cluster.data_group(leader)["term"] == term
+    # SIGTERM flushes: nothing to replay.
+    stopped = cluster.followers()[0]
+    assert stopped.kill(signal.SIGTERM) == 0
+    stopped.start()
+    cluster.wait_ready()
+
+
+def without_quorum(cluster):
+    survivor = cluster.leader()
+    for node in cluster.nodes:
+        if node is not survivor:
+            node.kill()
+    start = time.monotonic()
+    r = survivor.put("lonely", "x", timeout=8)
+    assert r.status in (503, 504), r
+    assert r.json()["error"]["outcome"] in ("not_executed", "unknown")
+    wait_for(lambda: not survivor.status()["has_quorum"], 3, "has_quorum to be false")
+    r = survivor.put("lonely", "x", timeout=8)
+    assert r.status == 503 and r.json()["error"]["outcome"] == "not_executed", r
+    assert survivor.get("counter", timeout=8).status == 503
+    assert survivor.request("GET", "/v1/kv/counter?consistency=local").body == b"40"
+    assert survivor.request("GET", "/livez").status == 200
+    assert survivor.request("GET", "/readyz").status == 503
+    term = cluster.data_group(survivor)["term"]
+    time.sleep(1)
+    assert cluster.data_group(survivor)["term"] == term, "a minority's term must not climb"
+    for node in cluster.nodes:
+        if node is not survivor:
+            node.start()
+    cluster.wait_ready()
+    cluster.wait_equal()
+    assert time.monotonic() - start < 60
+
+
+def main():
+    with Cluster(3) as cluster:
+        for part in (first_session, idempotency, followers_serve_linearizable_reads, list_family,
+                     admin_status, bad_input, garbage, pipelined, command_line, second_process,
+                     foreign_cluster, restarts, without_quorum):
+            start = time.monotonic()
+            part(cluster)
+            print(f"ok {part.__name__} ({time.monotonic() - start:.1f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

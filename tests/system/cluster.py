@@ -1,0 +1,228 @@
+"""A cluster of real trilithd processes on loopback, for the system tests.
+
+Everything it starts it ends, by pid; ports are free ones of 127.0.0.1; data lives under a directory of
+its own that is removed unless TRILITH_KEEP is set.
+"""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+BUILD = os.environ.get("builddir", ".")
+
+
+def program(name):
+    path = os.path.join(BUILD, name)
+    if not os.path.exists(path):
+        raise SystemExit(f"{path} is not built")
+    return path
+
+
+def free_ports(count):
+    """Ports whose peer port (+ 10000) is free too."""
+    found, port = [], 20000 + os.getpid() % 2000 * 10
+    while len(found) < count:
+        port = port + 1 if port < 45000 else 20000
+        try:
+            for p in (port, port + 10000):
+                with socket.socket() as s:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    s.bind(("127.0.0.1", p))
+            found.append(port)
+        except OSError:
+            pass
+    return found
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def revision(self):
+        return int(self.headers["ETag"].strip('"'))
+
+    def __repr__(self):
+        return f"<{self.status} {self.body[:200]!r}>"
+
+
+class Node:
+    def __init__(self, cluster, port):
+        self.cluster, self.port = cluster, port
+        self.address = f"127.0.0.1:{port}"
+        self.dir = os.path.join(cluster.dir, str(port))
+        self.log = os.path.join(cluster.dir, f"{port}.log")
+        self.process = None
+
+    def start(self, options=(), env=None, view=None):
+        assert self.process is None or self.process.poll() is not None
+        command = [program("trilithd"), "--address", self.address, "--view",
+                   view or self.cluster.view, "--data-dir", self.dir, *self.cluster.options, *options]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
+                                            env={**os.environ, **self.cluster.env, **(env or {})})
+        return self
+
+    def kill(self, sig=signal.SIGKILL):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(sig)
+        return self.wait()
+
+    def wait(self, timeout=30):
+        return self.process.wait(timeout) if self.process else None
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    @property
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def request(self, method, path, body=None, headers=None, timeout=10):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            r = connection.getresponse()
+            return Answer(r.status, r.headers, r.read())
+        finally:
+            connection.close()
+
+    def get(self, key, **kw):
+        return self.request("GET", f"/v1/kv/{key}", **kw)
+
+    def put(self, key, value, headers=None, **kw):
+        return self.request("PUT", f"/v1/kv/{key}", body=value, headers=headers, **kw)
+
+    def status(self):
+        return self.request("GET", "/admin/status", timeout=2).json()
+
+    def metrics(self):
+        values = {}
+        for line in self.request("GET", "/metrics").body.decode().splitlines():
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                values[name] = float(value)
+        return values
+
+    def ready(self):
+        try:
+            return self.request("GET", "/readyz", timeout=1).status == 200
+        except OSError:
+            return False
+
+    def rss_anon(self):
+        for line in open(f"/proc/{self.process.pid}/status"):
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def log_text(self):
+        return open(self.log, errors="replace").read()
+
+    def log_env_bytes(self):
+        return os.stat(os.path.join(self.dir, "log", "data.mdb")).st_blocks * 512
+
+
+class Cluster:
+    """with Cluster(3) as c: ... ; started and ready inside."""
+
+    def __init__(self, count=3, options=(), env=None, start=True):
+        base = os.environ.get("TRILITH_TEST_DIR", os.path.abspath(BUILD))
+        self.dir = tempfile.mkdtemp(prefix="trilith-system-", dir=base)
+        self.options, self.env, self.to_start = list(options), env or {}, start
+        self.nodes = [Node(self, port) for port in free_ports(count)]
+        self.view = ",".join(n.address for n in self.nodes)
+
+    def __enter__(self):
+        if self.to_start:
+            for node in self.nodes:
+                node.start()
+            self.wait_ready()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        for node in self.nodes:
+            node.kill()
+        if kind is not None and kind is not KeyboardInterrupt:
+            for node in self.nodes:
+                if os.path.exists(node.log):
+                    print(f"--- {node.log}")
+                    print("".join(open(node.log, errors="replace").readlines()[-30:]))
+        if "TRILITH_KEEP" not in os.environ:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def wait_ready(self, nodes=None, timeout=20):
+        for node in nodes or self.nodes:
+            wait_for(node.ready, timeout, f"{node.address} to be ready", node)
+
+    def leader(self, timeout=10):
+        """The one leader that every running node names."""
+        found = []
+
+        def agreed():
+            found.clear()
+            names = set()
+            for node in self.nodes:
+                if node.running:
+                    try:
+                        names.add(node.status()["leader"])
+                    except OSError:
+                        return False
+            found.extend(n for n in self.nodes if names == {n.address} and n.running)
+            return len(found) == 1
+
+        wait_for(agreed, timeout, "one leader")
+        return found[0]
+
+    def followers(self):
+        leader = self.leader()
+        return [n for n in self.nodes if n is not leader and n.running]
+
+    def data_group(self, node):
+        status = node.request("GET", "/v1/status").json()
+        return next(g for g in status["groups"] if g["group"] == 1)
+
+    def wait_equal(self, timeout=30):
+        """All running nodes have applied the same index and have equal digests; returns the digest."""
+        seen = []
+
+        def equal():
+            seen.clear()
+            for node in self.nodes:
+                if node.running:
+                    g = self.data_group(node)
+                    seen.append((g["applied"], g["commit"], g["rows"], g["rows_digest"],
+                                 g["records_digest"]))
+            return len({(s[0], *s[2:]) for s in seen}) == 1 and all(s[0] == s[1] for s in seen)
+
+        try:
+            wait_for(equal, timeout, "equal digests")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {seen}") from None
+        return seen[0]
+
+
+def wait_for(condition, timeout, what, node=None):
+    deadline = time.monotonic() + timeout
+    while True:
+        if condition():
+            return
+        if node is not None and not node.running:
+            raise AssertionError(f"{node.address} ended with {node.process.returncode}:\n"
+                                 + "\n".join(node.log_text().splitlines()[-10:]))
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout} s for {what}")
+        time.sleep(0.02)

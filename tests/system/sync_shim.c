@@ -1,0 +1,119 @@
+/* sync_shim.c - LD_PRELOAD: counts and holds up the flushes of the log env.
+ *
+ * LMDB commits by writing data pages, fdatasync(), then the meta page through a descriptor opened
+ * with O_DSYNC. A commit of the log is therefore complete when that last pwrite() has returned: it
+ * is counted in the file named by TL_SHIM, mapped and shared with the test. While `hold` is set
+ * there, fdatasync() on the log waits; `delay_us` makes each one slower.
+ */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define FDS_MAX 4096
+
+struct shared {
+    _Atomic uint64_t commits_count; /* meta pages of the log written durably */
+    _Atomic uint64_t syncs_count;   /* fdatasync() of the log returned */
+    _Atomic uint64_t hold;          /* test sets it: fdatasync() waits */
+    _Atomic uint64_t delay_us;      /* test sets it: fdatasync() sleeps first */
+    _Atomic uint64_t fail;          /* test sets it: fdatasync() gives EIO */
+};
+
+static struct shared *shared;
+static _Atomic char is_log[FDS_MAX];  /* descriptor of the log's data file */
+static _Atomic char is_meta[FDS_MAX]; /* of those: opened with O_DSYNC */
+
+static struct shared *shared_get(void)
+{
+    const char *path = getenv("TL_SHIM");
+    if (shared == NULL && path != NULL) {
+        int (*real_open)(const char *, int, ...) =
+            (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
+        int fd = real_open(path, O_RDWR);
+        void *map = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (map == MAP_FAILED) {
+            abort();
+        }
+        shared = map;
+        (void)close(fd);
+    }
+    return shared;
+}
+
+static void remember(const char *path, int flags, int fd)
+{
+    if (fd >= 0 && fd < FDS_MAX) {
+        is_log[fd] = strstr(path, "/log/data.mdb") != NULL;
+        is_meta[fd] = is_log[fd] && (flags & O_DSYNC) != 0;
+    }
+}
+
+int open(const char *path, int flags, ...)
+{
+    int (*real_open)(const char *, int, ...) =
+        (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = (flags & O_CREAT) != 0 ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    int fd = real_open(path, flags, mode);
+    remember(path, flags, fd);
+    return fd;
+}
+
+int open64(const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = (flags & O_CREAT) != 0 ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    return open(path, flags, mode);
+}
+
+int fdatasync(int fd)
+{
+    int (*real_fdatasync)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    struct shared *s = shared_get();
+    if (s == NULL || fd < 0 || fd >= FDS_MAX || !is_log[fd]) {
+        return real_fdatasync(fd);
+    }
+    while (s->hold != 0) {
+        (void)usleep(1000);
+    }
+    if (s->delay_us != 0) {
+        (void)usleep((useconds_t)s->delay_us);
+    }
+    if (s->fail != 0) {
+        errno = EIO;
+        return -1;
+    }
+    int rc = real_fdatasync(fd);
+    s->syncs_count++;
+    return rc;
+}
+
+ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
+{
+    ssize_t (*real_pwrite)(int, const void *, size_t, off_t) =
+        (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
+    ssize_t rc = real_pwrite(fd, data, bytes, offset);
+    if (fd >= 0 && fd < FDS_MAX && is_meta[fd] && rc == (ssize_t)bytes && shared_get() != NULL) {
+        shared_get()->commits_count++;
+    }
+    return rc;
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t bytes, off_t offset)
+{
+    return pwrite(fd, data, bytes, offset);
+}
