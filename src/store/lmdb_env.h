@@ -2,8 +2,8 @@
  *
  * Role:       LMDB 0.9 trusts its data file: meta pages have no checksum, and a file that lost its
  *             tail kills the process with SIGBUS at the first read there. So the file is looked at
- *             before LMDB maps it. Also the one
- *             translation of MDB_* codes.
+ *             before LMDB maps it. Also
+ *             the one translation of MDB_* codes.
  * Thread:     any; the file checks only while the env is not open in this process: closing any
  *             descriptor of the lock file would drop LMDB's locks.
  */
