@@ -73,6 +73,7 @@ bool generation_is_frozen(const struct generation *generation);
 /* Tells how many leaf pages the table has: no flush dirties more of them, however many rows it has.
  * UINT64_MAX, unknown, until it is told. */
 void generation_set_leaf_pages(struct generation *generation, uint64_t leaf_pages);
+uint64_t generation_leaf_pages(const struct generation *generation);
 
 /* Estimate of the LMDB pages that a flush of it would dirty. */
 uint64_t generation_pages(const struct generation *generation);

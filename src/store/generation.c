@@ -441,6 +441,11 @@ void generation_set_leaf_pages(struct generation *generation, uint64_t leaf_page
     generation->leaf_pages_max = leaf_pages;
 }
 
+uint64_t generation_leaf_pages(const struct generation *generation)
+{
+    return generation->leaf_pages_max;
+}
+
 /* In a large table nearly every row has a leaf of its own. In a small one they share the leaves
  * there are, and what comes new splits them. Branch pages are a hundredth and not counted. */
 uint64_t generation_pages(const struct generation *generation)
