@@ -28,8 +28,8 @@ void kv_table_end(struct kv_table *table);
 TL_MUST_CHECK enum tl_err kv_table_get(struct kv_table *table, struct bytes env_key,
                                        struct bytes *out_value);
 
-/* Room for the new value of env_key as of entry `index`, to be filled before kv_table_publish(). The
- * last put or delete of a key within an entry is the one that counts. */
+/* Room for the new value of env_key as of entry `index`, to be filled before kv_table_publish(). Of
+ * several puts and deletes of a key within an entry the last one counts. */
 uint8_t *kv_table_put(struct kv_table *table, raft_index index, struct bytes env_key,
                       size_t value_bytes);
 void kv_table_delete(struct kv_table *table, raft_index index, struct bytes env_key);

@@ -65,8 +65,8 @@ TL_MUST_CHECK enum tl_err view_get(struct view_reader *reader, struct bytes env_
                                    struct bytes *out_value, struct tl_fault *out_fault);
 
 /* Walks env keys in order from `start` (inclusive), as they are at R, and calls on_item until it
- * returns false or the end. Deleted keys do not appear. Headers of rows are checked; whoever gives a
- * value out checks it with row_value_is_right(). */
+ * returns false or the end. Deleted keys do not appear. Headers of rows are checked; whoever gives
+ * a value out checks it with row_value_is_right(). */
 TL_MUST_CHECK enum tl_err view_walk(struct view_reader *reader, struct bytes start,
                                     bool (*on_item)(void *context, struct bytes env_key,
                                                     struct bytes value),

@@ -21,8 +21,8 @@
  * With B <= F <= R every version in (F, R] is in a pinned generation, and every one up to F is in
  * the table (one above B in both).
  *
- * It ends because a round is repeated only if the writer froze or flushed a whole generation between
- * two neighbouring steps of it.
+ * It ends because a round is repeated only if the writer froze or flushed a whole generation
+ * between two neighbouring steps of it.
  *
  * Invariants:
  * (1) base <= final of frozen generations, rising <= applied.

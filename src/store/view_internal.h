@@ -31,7 +31,8 @@ const struct view *view_reader_view(const struct view_reader *reader);
 raft_index view_reader_applied(const struct view_reader *reader);
 struct table_reader *view_reader_table(const struct view_reader *reader);
 
-/* The newest version <= at in the view's generations from number `first` on. false: ask the table. */
+/* The newest version <= at in the view's generations from number `first` on. false: none of them
+ * says anything about the key. */
 bool view_find(const struct view *view, uint32_t first, struct bytes env_key, raft_index at,
                struct generation_version *out_version);
 
