@@ -152,10 +152,6 @@ static enum tl_err check_fd(int fd, bool *out_exists, const char **out_reason)
         *out_reason = "the data file's length cannot be read";
         return TL_ERR_IO;
     }
-    if (status.st_size == 0) {
-        *out_exists = false;
-        return TL_OK;
-    }
     struct meta metas[2];
     enum tl_err err = read_meta(fd, 0, &metas[0], out_reason);
     if (err != TL_OK) {

@@ -2,8 +2,8 @@
  *
  * Role:       LMDB 0.9 trusts its data file: meta pages have no checksum, and a file that lost its
  *             tail kills the process with SIGBUS at the first read there. So the file is looked at
- *             before LMDB maps it. Also the one
- *             translation of MDB_* codes.
+ *             before LMDB maps it. Also
+ *             the one translation of MDB_* codes.
  * Thread:     any; the file checks only while the env is not open in this process: closing any
  *             descriptor of the lock file would drop LMDB's locks.
  */
@@ -26,7 +26,8 @@ enum tl_err lmdb_env_fail(int rc, const char *call, const char *dir, uint32_t gr
 /* Looks at the meta pages of dir/data.mdb: magic, version, page size, transaction ids next to each
  * other, roots inside the allocated pages and inside the file.
  *
- * out_exists  false: no file yet, or one without a byte, in which LMDB begins anew.
+ * out_exists  false: there is no file. An empty one is damage: LMDB would begin anew in it, but our
+ *             files appear by a rename when they are complete.
  *
  * TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT, TL_ERR_IO with *out_fault.
  */
