@@ -14,7 +14,8 @@ LMDB_FAULT_WRAPS = -Wl,--wrap=mdb_env_create -Wl,--wrap=mdb_env_set_mapsize \
     -Wl,--wrap=fsync -Wl,--wrap=rename
 
 check_PROGRAMS += tests/unit/test_memtable
-tests_unit_test_memtable_SOURCES = tests/unit/test_generation.c tests/lib/rows.c tests/lib/rows.h \
+tests_unit_test_memtable_SOURCES = tests/unit/test_generation.c tests/unit/test_table.c \
+    tests/lib/rows.c tests/lib/rows.h \
     tests/lib/lmdb_fault.c tests/lib/lmdb_fault.h tests/lib/tmpdir.c tests/lib/tmpdir.h
 tests_unit_test_memtable_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/lib $(LMDB_CFLAGS) \
     $(CRITERION_CFLAGS)
