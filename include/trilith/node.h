@@ -186,6 +186,7 @@ struct node_write {
     uint32_t state;
     bool is_inbound;      /* came from a peer: its one hop is done */
     bool may_be_executed; /* a copy was sent to a leader and the link was lost */
+    int32_t outcome;      /* enum tl_err, in the last state */
     uint64_t retry_ns;    /* not sent to forwarded_to again before this time */
     uint64_t request_id;
     raft_index index;
@@ -223,6 +224,7 @@ struct node_read {
     /* The node's own. */
     uint64_t submitted_ns;
     uint32_t state;
+    int32_t outcome; /* enum tl_err, in the last state */
     uint64_t round;
     raft_index read_index;
     struct node_read *next;
