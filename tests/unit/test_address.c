@@ -27,9 +27,10 @@ Test(address, host_and_port_are_taken_apart)
 Test(address, everything_else_is_invalid_and_changes_nothing)
 {
     static const char *const texts[] = {
-        "",      "host",    ":",     ":80",       "host:",      "host:0",   "host:65536",
-        "h:-1",  "h:8x",    "h: 80", "ho st:80",  "::1:80",     "[]:80",    "[::1]",
-        "h/x:8", "h\"x:80", "h=:80", "host:080808", "h:80:90", "h:99999999999999999999",
+        "",         "host",       ":",           ":80",     "host:",
+        "host:0",   "host:65536", "h:-1",        "h:8x",    "h: 80",
+        "ho st:80", "::1:80",     "[]:80",       "[::1]",   "h/x:8",
+        "h\"x:80",  "h=:80",      "host:080808", "h:80:90", "h:99999999999999999999",
     };
     for (size_t i = 0; i < TL_COUNT_OF(texts); i++) {
         struct address address = {.host = "untouched", .port = 7};
