@@ -1,8 +1,8 @@
 /* connection_write.c - the bytes a connection sends.
  *
  * Frames wait in a ring and leave together: first as far as the socket takes them at once, without
- * a request of libuv; the rest in one uv_write, during which newer frames wait in the ring again. So
- * a healthy connection costs one system call a turn, and a slow one a bounded ring.
+ * a request of libuv; the rest in one uv_write, during which newer frames wait in the ring again.
+ * So a healthy connection costs one system call a turn, and a slow one a bounded ring.
  */
 
 #include "net_internal.h"

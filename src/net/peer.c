@@ -4,8 +4,8 @@
  * connections. It tries the raft class alone until that is up: a peer that is away costs one
  * attempt per back-off and not three.
  *
- * Who is gone? "Lost" says nothing: a cable, a pause, a crash. But a connect that is answered with a
- * reset tells that the machine lives and the process does not, which is worth knowing hundreds of
+ * Who is gone? "Lost" says nothing: a cable, a pause, a crash. But a connect that is answered with
+ * a reset tells that the machine lives and the process does not, which is worth knowing hundreds of
  * milliseconds before an election timeout does. The connecting side learns it from its next
  * attempt; the accepting side has none, so it sends one probe after a loss.
  */
