@@ -60,6 +60,10 @@ void entry_seal(struct buf *entry, struct hash128 previous_hash, struct entry_he
  * TL_ERR_CORRUPT otherwise; *out_header is then untouched. */
 TL_MUST_CHECK enum tl_err entry_decode(struct bytes source, struct entry_header *out_header);
 
+/* What a header says its payload's length is, unchecked: to find the end of an entry among others.
+ * entry_decode() judges it then. */
+uint32_t entry_claimed_payload_bytes(const uint8_t header[ENTRY_HEADER_BYTES]);
+
 /* Whether the entry's chain hash is right behind `previous_hash`. `source` passed entry_decode().
  */
 bool entry_hash_is_right(struct bytes source, struct hash128 previous_hash);

@@ -34,6 +34,8 @@ struct frame_header {
 };
 /* Fills the first FRAME_HEADER_BYTES of `frame`, whose payload stands behind them. */
 void frame_seal(struct buf *frame, enum frame_type type);
+/* A sealed frame around a copy of `payload`: for what is rare (birth notes). */
+struct buf *frame_create(enum frame_type type, struct bytes payload);
 /* Decodes a header: TL_ERR_INVALID for wrong magic, unknown type, too long. */
 TL_MUST_CHECK enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
                                               struct frame_header *out_header);
@@ -67,6 +69,7 @@ struct forward {
     struct bytes command; /* payload of the ENTRY_COMMAND */
 };
 struct buf *forward_encode(const struct forward *forward); /* a sealed frame */
+/* The command is checked by command_decode() too: what gets into a log can be applied. */
 TL_MUST_CHECK enum tl_err forward_decode(struct bytes payload, struct forward *out_forward);
 
 struct forward_reply {

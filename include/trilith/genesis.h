@@ -30,6 +30,9 @@ void store_id_format(const struct store_id *id, char out_text[HASH_TEXT_BYTES]);
 /* The member's id in the consensus core: its first 8 bytes, little-endian. Makers of store ids draw
  * again when this is 0; a genesis in which two members share it is refused. */
 raft_id store_id_raft(const struct store_id *id);
+/* Its 16 bytes. Reading past the end latches the reader and leaves *out_id. */
+void store_id_write(struct buf *buf, const struct store_id *id);
+void store_id_read(struct reader *reader, struct store_id *out_id);
 
 struct member {
     char address[ADDRESS_BYTES_MAX];      /* what clients use: "host:port" */
@@ -37,10 +40,12 @@ struct member {
     struct store_id store_id;
 };
 
+#define GENESIS_GROUPS_MAX 64u /* what a node's log store has room for */
+
 struct genesis {
     struct store_id cluster_id;
     uint64_t time_us;       /* entry time of index 1 of every group */
-    uint32_t groups_count;  /* group 0 and the data groups: >= 2 */
+    uint32_t groups_count;  /* group 0 and the data groups: 2 ... GENESIS_GROUPS_MAX */
     uint32_t members_count; /* 1 ... RAFT_MEMBERS_MAX */
     struct member members[RAFT_MEMBERS_MAX];
 };

@@ -4,7 +4,9 @@
  *             source, locale, address or option has a say, so equal logs give equal states.
  * Thread:     the loop thread (apply).
  * Errors:     those of kv_table.h; TL_ERR_CORRUPT also for an entry whose payload does not decode
- *             (it passed its chain hash: a bug or a newer version; the node stops).
+ *             (it passed its chain hash: a bug or a newer version; the node stops), and
+ *             TL_ERR_NEWER_FORMAT for a row or record that a newer version wrote. After an error
+ *             the state is as before, the table is not: the process must end.
  */
 
 #ifndef TL_KV_STATE_H
@@ -20,6 +22,8 @@
 
 struct kv_state {
     struct group_state group;
+    /* Why the last apply was TL_ERR_CORRUPT; NULL: kv_table_fault() says it. Static. */
+    const char *fault_reason;
     uint32_t mutation; /* planted bug of the test suite, 0 in production */
 };
 

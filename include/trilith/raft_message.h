@@ -16,6 +16,8 @@
 #define RAFT_MESSAGE_ENTRIES_MAX 1024u
 /* Payload of one append message; a single larger entry still travels alone. */
 #define RAFT_MESSAGE_BYTES_MAX (1024u * 1024u)
+/* Encoded size of a message without its entries. */
+#define RAFT_MESSAGE_HEAD_BYTES 96u
 /* Encoded size of one message, entries included. */
 #define RAFT_MESSAGE_ENCODED_BYTES_MAX (8u * 1024u * 1024u)
 

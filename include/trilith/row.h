@@ -28,9 +28,8 @@ struct row_header {
     uint64_t lease;    /* 0: none */
     uint32_t value_bytes;
     uint16_t content_type_bytes;
-    uint64_t value_checksum; /* hash_checksum of the value */
-    uint64_t
-        header_checksum; /* of the encoded header before it and the content type; set by encode */
+    uint64_t value_checksum;  /* hash_checksum of the value */
+    uint64_t header_checksum; /* of the header before it and the content type; set by encode */
 };
 
 /* Bytes of a whole row. */
@@ -55,7 +54,8 @@ struct bytes row_value(struct bytes row, const struct row_header *header);
 /* Whether the value's bytes match header->value_checksum. */
 bool row_value_is_right(struct bytes row, const struct row_header *header);
 
-/* The row's element of the digest: XXH3-128(key, encoded header). */
+/* The row's element of the digest: XXH3-128(key, encoded header). `key` is the user's, without the
+ * env key's kind byte. */
 struct hash128 row_element(struct bytes key, struct bytes row);
 
 /* Keys of the kv env and of the memtable: one byte of kind, then: */
@@ -66,6 +66,10 @@ enum env_key_kind {
     ENV_KEY_ROW = 'r',    /* the user's key -> row */
     ENV_KEY_RECORD = 's', /* 16 bytes key hash -> record */
 };
+
+/* Builds kind and rest in `out_room` and returns what it holds. rest.count <= KEY_BYTES_MAX. */
+struct bytes env_key_make(enum env_key_kind kind, struct bytes rest,
+                          uint8_t out_room[ENV_KEY_BYTES_MAX]);
 
 /* What a request with an Idempotency-Key left behind. */
 #define RECORD_FORMAT 1u
@@ -83,9 +87,20 @@ struct record {
 void record_encode(const struct record *record, uint8_t out_bytes[RECORD_BYTES]);
 TL_MUST_CHECK enum tl_err record_decode(struct bytes source, struct record *out_record);
 
+/* What stands under ENV_KEY_QUEUE: whose record it is, and the record's time, so that eviction can
+ * judge the oldest without reading it. */
+#define QUEUE_ITEM_BYTES 32u
+struct queue_item {
+    struct hash128 key; /* of the record */
+    uint64_t time_us;
+};
+void queue_item_encode(const struct queue_item *item, uint8_t out_bytes[QUEUE_ITEM_BYTES]);
+TL_MUST_CHECK enum tl_err queue_item_decode(struct bytes source, struct queue_item *out_item);
+
 /* The group's state at an index: `final` of a generation, the meta row of the kv env. */
 #define GROUP_STATE_FORMAT 1u
-#define GROUP_STATE_BYTES_MAX (256u + 8192u)
+#define GROUP_STATE_CONF_BYTES_MAX 8192u
+#define GROUP_STATE_BYTES_MAX (256u + GROUP_STATE_CONF_BYTES_MAX)
 struct group_state {
     raft_index index; /* last applied */
     raft_term term;

@@ -1,0 +1,208 @@
+/* frame.c - frames between nodes and what stands in them: src/wire/FORMAT.md 7. */
+
+#include "trilith/frame.h"
+
+#include "trilith/raft_message.h"
+
+#define AT_MAGIC 0u
+#define AT_TYPE 4u
+#define AT_ZERO_5 5u
+#define AT_ZERO_6 6u
+#define AT_PAYLOAD_BYTES 8u
+#define AT_ZERO_12 12u
+#define AT_CHECKSUM 16u
+_Static_assert(AT_CHECKSUM + 8 == FRAME_HEADER_BYTES, "the layout fills the header");
+
+#define HELLO_FORMAT 1u
+#define HELLO_BYTES 56u
+#define FORWARD_HEAD_BYTES 16u
+#define FORWARD_REPLY_BYTES (16u + KV_RESULT_BYTES)
+
+_Static_assert(FORWARD_HEAD_BYTES + ENTRY_PAYLOAD_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX,
+               "a frame holds any command");
+_Static_assert(RAFT_BATCH_HEAD_BYTES + RAFT_MESSAGE_ENCODED_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX,
+               "a frame holds any message");
+
+/* A frame with room for its payload; the writer stands behind the header. */
+static struct buf *frame_begin(size_t payload_bytes)
+{
+    struct buf *frame = buf_create(FRAME_HEADER_BYTES + payload_bytes);
+    frame->count = FRAME_HEADER_BYTES;
+    return frame;
+}
+
+void frame_seal(struct buf *frame, enum frame_type type)
+{
+    TL_ASSERT(frame->count >= FRAME_HEADER_BYTES);
+    uint32_t payload_bytes = frame->count - FRAME_HEADER_BYTES;
+    TL_ASSERT(payload_bytes <= FRAME_PAYLOAD_BYTES_MAX);
+
+    uint8_t *at = frame->data;
+    memset(at, 0, FRAME_HEADER_BYTES);
+    put_u32(at + AT_MAGIC, FRAME_MAGIC);
+    at[AT_TYPE] = (uint8_t)type;
+    put_u32(at + AT_PAYLOAD_BYTES, payload_bytes);
+    put_u64(at + AT_CHECKSUM, hash_checksum(bytes_make(at + FRAME_HEADER_BYTES, payload_bytes)));
+}
+
+struct buf *frame_create(enum frame_type type, struct bytes payload)
+{
+    struct buf *frame = frame_begin(payload.count);
+    write_bytes(frame, payload);
+    frame_seal(frame, type);
+    return frame;
+}
+
+enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
+                                struct frame_header *out_header)
+{
+    uint8_t type = at[AT_TYPE];
+    uint32_t payload_bytes = get_u32(at + AT_PAYLOAD_BYTES);
+    if (get_u32(at + AT_MAGIC) != FRAME_MAGIC || at[AT_ZERO_5] != 0 ||
+        get_u16(at + AT_ZERO_6) != 0 || get_u32(at + AT_ZERO_12) != 0) {
+        return TL_ERR_INVALID;
+    }
+    if (type < FRAME_HELLO || type > FRAME_FORWARD_REPLY ||
+        payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
+        return TL_ERR_INVALID;
+    }
+    *out_header = (struct frame_header){
+        .payload_bytes = payload_bytes,
+        .type = (enum frame_type)type,
+        .checksum = get_u64(at + AT_CHECKSUM),
+    };
+    return TL_OK;
+}
+
+bool frame_payload_is_right(const struct frame_header *header, struct bytes payload)
+{
+    return payload.count == header->payload_bytes && hash_checksum(payload) == header->checksum;
+}
+
+struct buf *hello_encode(const struct hello *hello)
+{
+    struct buf *frame = frame_begin(HELLO_BYTES);
+    write_u8(frame, HELLO_FORMAT);
+    write_u8(frame, (uint8_t)hello->class);
+    write_u16(frame, 0);
+    write_u32(frame, 0);
+    store_id_write(frame, &hello->cluster_id);
+    store_id_write(frame, &hello->from);
+    store_id_write(frame, &hello->to);
+    frame_seal(frame, FRAME_HELLO);
+    return frame;
+}
+
+enum tl_err hello_decode(struct bytes payload, struct hello *out_hello)
+{
+    struct reader reader = reader_make(payload);
+    uint8_t format = read_u8(&reader);
+    uint8_t class = read_u8(&reader);
+    uint16_t zero_2 = read_u16(&reader);
+    uint32_t zero_4 = read_u32(&reader);
+    struct hello hello = {.class = (enum peer_class) class};
+    store_id_read(&reader, &hello.cluster_id);
+    store_id_read(&reader, &hello.from);
+    store_id_read(&reader, &hello.to);
+    if (!reader_is_done(&reader) || format != HELLO_FORMAT || zero_2 != 0 || zero_4 != 0 ||
+        class >= PEER_CLASSES_COUNT) {
+        return TL_ERR_INVALID;
+    }
+    *out_hello = hello;
+    return TL_OK;
+}
+
+void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t at[RAFT_BATCH_HEAD_BYTES])
+{
+    put_u64(at, head->clock_us);
+    put_u32(at + 8, head->log_commit_age_ms);
+    put_u32(at + 12, head->messages_count);
+}
+
+enum tl_err raft_batch_head_decode(struct reader *reader, struct raft_batch_head *out_head)
+{
+    struct raft_batch_head head = {.clock_us = read_u64(reader)};
+    head.log_commit_age_ms = read_u32(reader);
+    head.messages_count = read_u32(reader);
+    if (reader->failed || head.messages_count > reader_left(reader) / RAFT_MESSAGE_HEAD_BYTES) {
+        return TL_ERR_INVALID;
+    }
+    *out_head = head;
+    return TL_OK;
+}
+
+struct buf *forward_encode(const struct forward *forward)
+{
+    struct buf *frame = frame_begin(FORWARD_HEAD_BYTES + forward->command.count);
+    write_u64(frame, forward->request_id);
+    write_u32(frame, forward->group);
+    write_u32(frame, forward->timeout_ms);
+    write_bytes(frame, forward->command);
+    frame_seal(frame, FRAME_FORWARD);
+    return frame;
+}
+
+enum tl_err forward_decode(struct bytes payload, struct forward *out_forward)
+{
+    struct reader reader = reader_make(payload);
+    struct forward forward = {.request_id = read_u64(&reader)};
+    forward.group = read_u32(&reader);
+    forward.timeout_ms = read_u32(&reader);
+    forward.command = read_bytes(&reader, reader_left(&reader));
+    /* A command that does not decode must never get into a log: apply would stop every node. */
+    struct command command;
+    if (reader.failed || command_decode(forward.command, &command) != TL_OK) {
+        return TL_ERR_INVALID;
+    }
+    *out_forward = forward;
+    return TL_OK;
+}
+
+struct buf *forward_reply_encode(const struct forward_reply *reply)
+{
+    struct buf *frame = frame_begin(FORWARD_REPLY_BYTES);
+    write_u64(frame, reply->request_id);
+    write_u32(frame, (uint32_t)reply->err);
+    write_u32(frame, 0);
+    if (reply->err == TL_OK) {
+        kv_result_encode(&reply->result, frame);
+    } else {
+        const uint8_t none[KV_RESULT_BYTES] = {0};
+        write_bytes(frame, bytes_make(none, sizeof none));
+    }
+    frame_seal(frame, FRAME_FORWARD_REPLY);
+    return frame;
+}
+
+/* A newer node may know errors that this one does not: then only "unknown" is safe to say. */
+static enum tl_err err_of_number(uint32_t number)
+{
+    switch (number) {
+#define ERR_CASE(name, value, text) case (uint32_t)(value):
+        TL_ERR_LIST(ERR_CASE)
+#undef ERR_CASE
+        return (enum tl_err)(int32_t)number;
+    default:
+        return TL_ERR_UNKNOWN;
+    }
+}
+
+enum tl_err forward_reply_decode(struct bytes payload, struct forward_reply *out_reply)
+{
+    struct reader reader = reader_make(payload);
+    struct forward_reply reply = {.request_id = read_u64(&reader)};
+    reply.err = err_of_number(read_u32(&reader));
+    uint32_t zero_12 = read_u32(&reader);
+    struct bytes result = read_bytes(&reader, KV_RESULT_BYTES);
+    if (!reader_is_done(&reader) || zero_12 != 0) {
+        return TL_ERR_INVALID;
+    }
+    if (reply.err == TL_OK) {
+        struct reader result_reader = reader_make(result);
+        if (kv_result_decode(&result_reader, &reply.result) != TL_OK) {
+            return TL_ERR_INVALID;
+        }
+    }
+    *out_reply = reply;
+    return TL_OK;
+}

@@ -1,0 +1,239 @@
+/* fuzz_wire.c - any bytes into every decoder: an error or a value, and a value encodes back.
+ *
+ * `make fuzz` links it with libFuzzer. Kinds with a checksum are tried twice, as they are and with
+ * the checksum made right: no fuzzer finds a hash, and damage is not the only way to bad bytes.
+ */
+
+#include "fuzz_wire.h"
+
+#include <stdlib.h>
+
+#include "trilith/frame.h"
+#include "trilith/raft_message.h"
+
+uint64_t fuzz_wire_accepted_count;
+
+static void expect_same(struct bytes expected, struct bytes actual)
+{
+    TL_ASSERT(bytes_equal(expected, actual));
+    fuzz_wire_accepted_count++;
+}
+
+/* The payload of an entry against the source it was decoded from. */
+static void expect_payload(struct bytes source, struct buf *entry)
+{
+    expect_same(source, entry_payload(entry));
+    buf_release(entry);
+}
+
+static void expect_frame_payload(struct bytes source, struct buf *frame)
+{
+    expect_same(source,
+                bytes_make(frame->data + FRAME_HEADER_BYTES, frame->count - FRAME_HEADER_BYTES));
+    buf_release(frame);
+}
+
+static void try_entry(struct bytes source)
+{
+    struct entry_header header;
+    if (entry_decode(source, &header) != TL_OK) {
+        return;
+    }
+    (void)entry_hash_is_right(source, header.hash); /* only that it reads no further */
+    struct buf *entry = entry_create(header.type, header.payload_bytes);
+    memcpy(entry->data + ENTRY_HEADER_BYTES, source.data + ENTRY_HEADER_BYTES,
+           header.payload_bytes);
+    entry_seal(entry, (struct hash128){0, 0}, &header);
+    memcpy(entry->data + 40, source.data + 40, HASH_BYTES); /* its place in the chain is unknown */
+    expect_same(source, buf_bytes(entry));
+    buf_release(entry);
+}
+
+static void try_raft_message(struct bytes source)
+{
+    struct reader reader = reader_make(source);
+    struct raft_message message;
+    if (raft_message_decode(&reader, &message) != TL_OK) {
+        return;
+    }
+    struct buf *buf = buf_create(raft_message_bytes(&message));
+    raft_message_encode(&message, buf);
+    expect_same(bytes_make(source.data, source.count - reader_left(&reader)), buf_bytes(buf));
+    buf_release(buf);
+    raft_message_clear(&message);
+}
+
+static void try_command(struct bytes source)
+{
+    struct command command;
+    if (command_decode(source, &command) != TL_OK) {
+        return;
+    }
+    /* Encoding computes the fingerprint; a source with another one does not encode back. */
+    if (command.has_idempotency_key &&
+        !hash_equal(command.fingerprint, command_fingerprint(&command))) {
+        return;
+    }
+    expect_payload(source, command_encode(&command));
+}
+
+static void try_kv_result(struct bytes source)
+{
+    struct reader reader = reader_make(source);
+    struct kv_result result;
+    if (kv_result_decode(&reader, &result) != TL_OK) {
+        return;
+    }
+    struct buf *buf = buf_create(KV_RESULT_BYTES);
+    kv_result_encode(&result, buf);
+    expect_same(bytes_make(source.data, KV_RESULT_BYTES), buf_bytes(buf));
+    buf_release(buf);
+}
+
+static void try_row(struct bytes source)
+{
+    struct row_header header;
+    if (row_decode(source, false, &header) != TL_OK) {
+        return;
+    }
+    uint8_t head[ROW_HEADER_BYTES + CONTENT_TYPE_BYTES_MAX];
+    row_encode_head(&header, row_content_type(source, &header), head);
+    size_t head_bytes = ROW_HEADER_BYTES + header.content_type_bytes;
+    expect_same(bytes_make(source.data, head_bytes), bytes_make(head, head_bytes));
+    if (row_decode(source, true, &header) == TL_OK) {
+        (void)row_value_is_right(source, &header); /* only that it reads no further */
+    }
+}
+
+static void try_record(struct bytes source)
+{
+    struct record record;
+    if (record_decode(source, &record) == TL_OK) {
+        uint8_t bytes[RECORD_BYTES];
+        record_encode(&record, bytes);
+        expect_same(source, bytes_make(bytes, sizeof bytes));
+    }
+    struct queue_item item;
+    if (queue_item_decode(source, &item) == TL_OK) {
+        uint8_t bytes[QUEUE_ITEM_BYTES];
+        queue_item_encode(&item, bytes);
+        expect_same(source, bytes_make(bytes, sizeof bytes));
+    }
+}
+
+static void try_group_state(struct bytes source)
+{
+    struct group_state state;
+    struct bytes conf;
+    if (group_state_decode(source, &state, &conf) != TL_OK) {
+        return;
+    }
+    static uint8_t bytes[GROUP_STATE_BYTES_MAX];
+    size_t count = group_state_encode(&state, conf, bytes);
+    expect_same(source, bytes_make(bytes, count));
+}
+
+static void try_genesis(struct bytes source)
+{
+    struct genesis genesis;
+    if (genesis_decode(source, &genesis) == TL_OK) {
+        expect_payload(source, genesis_encode(&genesis));
+    }
+    struct birth_note note;
+    if (birth_note_decode(source, &note) == TL_OK) {
+        struct buf *buf = birth_note_encode(&note);
+        expect_same(source, buf_bytes(buf));
+        buf_release(buf);
+    }
+}
+
+static void try_frame_payloads(struct bytes source)
+{
+    struct hello hello;
+    if (hello_decode(source, &hello) == TL_OK) {
+        expect_frame_payload(source, hello_encode(&hello));
+    }
+    struct forward forward;
+    if (forward_decode(source, &forward) == TL_OK) {
+        expect_frame_payload(source, forward_encode(&forward));
+    }
+    struct forward_reply reply;
+    if (forward_reply_decode(source, &reply) == TL_OK && reply.err == TL_OK) {
+        expect_frame_payload(source, forward_reply_encode(&reply));
+    }
+    struct reader reader = reader_make(source);
+    struct raft_batch_head head;
+    if (raft_batch_head_decode(&reader, &head) == TL_OK) {
+        uint8_t bytes[RAFT_BATCH_HEAD_BYTES];
+        raft_batch_head_encode(&head, bytes);
+        expect_same(bytes_make(source.data, sizeof bytes), bytes_make(bytes, sizeof bytes));
+        for (uint32_t i = 0; i < head.messages_count && !reader.failed; i++) {
+            struct raft_message message;
+            if (raft_message_decode(&reader, &message) != TL_OK) {
+                break;
+            }
+            raft_message_clear(&message);
+        }
+    }
+}
+
+static void try_frame(struct bytes source)
+{
+    struct frame_header header;
+    if (source.count < FRAME_HEADER_BYTES || frame_header_decode(source.data, &header) != TL_OK) {
+        return;
+    }
+    struct bytes payload =
+        bytes_make(source.data + FRAME_HEADER_BYTES, source.count - FRAME_HEADER_BYTES);
+    try_frame_payloads(payload);
+    if (frame_payload_is_right(&header, payload)) {
+        struct buf *frame = frame_create(header.type, payload);
+        expect_same(source, buf_bytes(frame));
+        buf_release(frame);
+    }
+}
+
+/* Writes the checksum of [0, at) and [tail, end) at `at`, when there is room for it. */
+static void fix_checksum(struct buf *buf, size_t at, size_t tail, size_t end)
+{
+    if (buf->count < at + 8 || end > buf->count || tail > end) {
+        return;
+    }
+    const struct bytes parts[] = {bytes_make(buf->data, at),
+                                  bytes_make(buf->data + tail, end - tail)};
+    put_u64(buf->data + at, hash_parts(parts, TL_COUNT_OF(parts)).low);
+}
+
+/* Each kind of stored record with its checksum made right. */
+static void try_with_checksums(struct bytes source)
+{
+    struct buf *buf = buf_copy(source);
+    if (buf->count >= ROW_HEADER_BYTES) {
+        fix_checksum(buf, 88, ROW_HEADER_BYTES, ROW_HEADER_BYTES + get_u16(buf->data + 2));
+        try_row(buf_bytes(buf));
+    }
+    fix_checksum(buf, 88, 96, 96);
+    try_record(buf_bytes(buf));
+    fix_checksum(buf, 24, 32, 32);
+    try_record(buf_bytes(buf));
+    fix_checksum(buf, 120, 128, buf->count);
+    try_group_state(buf_bytes(buf));
+    buf_release(buf);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct bytes source = bytes_make(data, size);
+    try_entry(source);
+    try_raft_message(source);
+    try_command(source);
+    try_kv_result(source);
+    try_row(source);
+    try_record(source);
+    try_group_state(source);
+    try_genesis(source);
+    try_frame_payloads(source);
+    try_frame(source);
+    try_with_checksums(source);
+    return 0;
+}

@@ -1,0 +1,249 @@
+/* frame: garbage on a connection is known at the first header, damage at the payload's end. */
+
+#include <criterion/criterion.h>
+#include <signal.h>
+
+#include "wire_samples.h"
+
+static struct bytes payload_of(const struct buf *frame)
+{
+    return bytes_make(frame->data + FRAME_HEADER_BYTES, frame->count - FRAME_HEADER_BYTES);
+}
+
+static bool accepts_frame(struct bytes source)
+{
+    struct frame_header header;
+    if (source.count < FRAME_HEADER_BYTES) {
+        return false;
+    }
+    return frame_header_decode(source.data, &header) == TL_OK &&
+           frame_payload_is_right(&header, bytes_make(source.data + FRAME_HEADER_BYTES,
+                                                      source.count - FRAME_HEADER_BYTES));
+}
+
+static bool accepts_hello(struct bytes source)
+{
+    struct hello hello;
+    return hello_decode(source, &hello) == TL_OK;
+}
+
+static bool accepts_forward(struct bytes source)
+{
+    struct forward forward;
+    return forward_decode(source, &forward) == TL_OK;
+}
+
+static bool accepts_forward_reply(struct bytes source)
+{
+    struct forward_reply reply;
+    return forward_reply_decode(source, &reply) == TL_OK;
+}
+
+static bool accepts_batch_head(struct bytes source)
+{
+    struct reader reader = reader_make(source);
+    struct raft_batch_head head;
+    return raft_batch_head_decode(&reader, &head) == TL_OK;
+}
+
+Test(frame, header_is_read_back_and_knows_its_payload)
+{
+    struct buf *frame = frame_create(FRAME_BIRTH, bytes_of("payload"));
+    struct frame_header header;
+    cr_assert_eq(frame_header_decode(frame->data, &header), TL_OK);
+    cr_assert_eq(header.type, FRAME_BIRTH);
+    cr_assert_eq(header.payload_bytes, 7);
+    cr_assert(frame_payload_is_right(&header, payload_of(frame)));
+    cr_assert_not(frame_payload_is_right(&header, bytes_of("payloae")));
+    cr_assert_not(frame_payload_is_right(&header, bytes_of("payloa")));
+    buf_release(frame);
+}
+
+Test(frame, every_prefix_and_longer_source_is_refused)
+{
+    struct buf *frame = sample_hello();
+    assert_refuses_prefixes(buf_bytes(frame), accepts_frame);
+    assert_refuses_one_byte_more(buf_bytes(frame), accepts_frame);
+    buf_release(frame);
+}
+
+Test(frame, every_flipped_bit_of_the_payload_is_seen)
+{
+    struct buf *frame = sample_hello();
+    for (size_t bit = 8 * FRAME_HEADER_BYTES; bit < 8 * (size_t)frame->count; bit++) {
+        frame->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        cr_assert_not(accepts_frame(buf_bytes(frame)));
+        frame->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    buf_release(frame);
+}
+
+Test(frame, garbage_is_recognised_at_the_header)
+{
+    const struct {
+        size_t at;
+        uint8_t value;
+    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_FORWARD_REPLY + 1}, {5, 1}, {6, 1}, {12, 1}};
+    struct frame_header header;
+    struct buf *frame = sample_hello();
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        uint8_t good = frame->data[bad[i].at];
+        frame->data[bad[i].at] = bad[i].value;
+        cr_assert_eq(frame_header_decode(frame->data, &header), TL_ERR_INVALID);
+        frame->data[bad[i].at] = good;
+    }
+    put_u32(frame->data + 8, FRAME_PAYLOAD_BYTES_MAX);
+    cr_assert_eq(frame_header_decode(frame->data, &header), TL_OK);
+    put_u32(frame->data + 8, FRAME_PAYLOAD_BYTES_MAX + 1);
+    cr_assert_eq(frame_header_decode(frame->data, &header), TL_ERR_INVALID);
+    buf_release(frame);
+}
+
+Test(frame, sealing_too_large_a_payload_stops_the_process, .signal = SIGABRT)
+{
+    struct buf *frame = buf_create(FRAME_HEADER_BYTES + FRAME_PAYLOAD_BYTES_MAX + 1);
+    frame->count = frame->capacity;
+    frame_seal(frame, FRAME_RAFT);
+}
+
+/* ---- hello ---- */
+
+Test(hello, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_hello();
+    assert_is_format_example("hello", buf_bytes(frame));
+    struct hello hello;
+    cr_assert_eq(hello_decode(payload_of(frame), &hello), TL_OK);
+    cr_assert_eq(hello.class, PEER_CLASS_FORWARD);
+    cr_assert(store_id_equal(&hello.cluster_id, &sample_genesis_value.cluster_id));
+    cr_assert(store_id_equal(&hello.from, &sample_genesis_value.members[0].store_id));
+    cr_assert(store_id_equal(&hello.to, &sample_genesis_value.members[1].store_id));
+    buf_release(frame);
+}
+
+Test(hello, prefixes_and_values_that_mean_nothing_are_refused)
+{
+    struct buf *frame = sample_hello();
+    assert_refuses_prefixes(payload_of(frame), accepts_hello);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_hello);
+    const struct {
+        size_t at;
+        uint8_t value;
+    } bad[] = {{0, 2}, {1, PEER_CLASSES_COUNT}, {2, 1}, {4, 1}};
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        uint8_t *at = frame->data + FRAME_HEADER_BYTES + bad[i].at;
+        uint8_t good = *at;
+        *at = bad[i].value;
+        cr_assert_not(accepts_hello(payload_of(frame)), "byte %zu", bad[i].at);
+        *at = good;
+    }
+    buf_release(frame);
+}
+
+/* ---- batches of messages ---- */
+
+Test(raft_batch, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_raft_batch();
+    assert_is_format_example("raft_batch",
+                             bytes_make(frame->data, FRAME_HEADER_BYTES + RAFT_BATCH_HEAD_BYTES));
+    struct reader reader = reader_make(payload_of(frame));
+    struct raft_batch_head head;
+    cr_assert_eq(raft_batch_head_decode(&reader, &head), TL_OK);
+    cr_assert_eq(head.clock_us, 1700000000000000u);
+    cr_assert_eq(head.log_commit_age_ms, 7);
+    cr_assert_eq(head.messages_count, 1);
+    struct raft_message message;
+    cr_assert_eq(raft_message_decode(&reader, &message), TL_OK);
+    cr_assert(reader_is_done(&reader));
+    raft_message_clear(&message);
+    buf_release(frame);
+}
+
+Test(raft_batch, more_messages_than_bytes_are_refused)
+{
+    uint8_t room[RAFT_BATCH_HEAD_BYTES + RAFT_MESSAGE_HEAD_BYTES] = {0};
+    struct raft_batch_head head = {.messages_count = 1};
+    raft_batch_head_encode(&head, room);
+    cr_assert(accepts_batch_head(bytes_make(room, sizeof room)));
+    cr_assert_not(accepts_batch_head(bytes_make(room, sizeof room - 1)));
+    head.messages_count = 2;
+    raft_batch_head_encode(&head, room);
+    cr_assert_not(accepts_batch_head(bytes_make(room, sizeof room)));
+}
+
+/* ---- forwarded writes ---- */
+
+Test(forward, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_forward();
+    struct buf *command = sample_command();
+    assert_is_format_example("forward", bytes_make(frame->data, FRAME_HEADER_BYTES + 16));
+    struct forward forward;
+    cr_assert_eq(forward_decode(payload_of(frame), &forward), TL_OK);
+    cr_assert_eq(forward.request_id, 12);
+    cr_assert_eq(forward.group, 1);
+    cr_assert_eq(forward.timeout_ms, 900);
+    cr_assert(bytes_equal(forward.command, buf_bytes(command)));
+    buf_release(command);
+    buf_release(frame);
+}
+
+Test(forward, a_command_that_could_not_be_applied_is_refused)
+{
+    struct buf *frame = sample_forward();
+    assert_refuses_prefixes(payload_of(frame), accepts_forward);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_forward);
+    frame->data[FRAME_HEADER_BYTES + 16 + 1] = 0; /* command type */
+    cr_assert_not(accepts_forward(payload_of(frame)));
+    buf_release(frame);
+}
+
+Test(forward_reply, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_forward_reply();
+    assert_is_format_example("forward_reply", bytes_make(frame->data, FRAME_HEADER_BYTES + 16));
+    struct forward_reply reply;
+    cr_assert_eq(forward_reply_decode(payload_of(frame), &reply), TL_OK);
+    cr_assert_eq(reply.request_id, 12);
+    cr_assert_eq(reply.err, TL_OK);
+    cr_assert_eq(reply.result.status, sample_kv_result_value.status);
+    cr_assert_eq(reply.result.number, sample_kv_result_value.number);
+    cr_assert_eq(reply.result.index, sample_kv_result_value.index);
+    assert_refuses_prefixes(payload_of(frame), accepts_forward_reply);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_forward_reply);
+    buf_release(frame);
+}
+
+Test(forward_reply, every_error_is_read_back_without_a_result)
+{
+#define NUMBER(name, number, text) name,
+    static const enum tl_err errors[] = {TL_ERR_LIST(NUMBER)};
+#undef NUMBER
+    for (size_t i = 0; i < TL_COUNT_OF(errors); i++) {
+        if (errors[i] == TL_OK) {
+            continue;
+        }
+        const struct forward_reply sent = {.request_id = i, .err = errors[i]};
+        struct buf *frame = forward_reply_encode(&sent);
+        struct forward_reply reply;
+        cr_assert_eq(forward_reply_decode(payload_of(frame), &reply), TL_OK);
+        cr_assert_eq(reply.err, errors[i]);
+        cr_assert_eq(reply.request_id, i);
+        buf_release(frame);
+    }
+}
+
+Test(forward_reply, an_error_this_version_does_not_know_is_an_unknown_outcome)
+{
+    const uint32_t numbers[] = {1, (uint32_t)-1000, 0x80000000u};
+    const struct forward_reply sent = {.err = TL_ERR_IO};
+    struct buf *frame = forward_reply_encode(&sent);
+    for (size_t i = 0; i < TL_COUNT_OF(numbers); i++) {
+        put_u32(frame->data + FRAME_HEADER_BYTES + 8, numbers[i]);
+        struct forward_reply reply;
+        cr_assert_eq(forward_reply_decode(payload_of(frame), &reply), TL_OK);
+        cr_assert_eq(reply.err, TL_ERR_UNKNOWN);
+    }
+    buf_release(frame);
+}
