@@ -37,8 +37,8 @@ uint16_t http_server_port(const struct http_server *server);
  * request timeout and about a second. Called once, while the node still turns (before or during
  * pump_stop(), not after its on_stopped). The server no longer reads views from on_closed on. */
 void http_server_close(struct http_server *server, void (*on_closed)(void *context), void *context);
-/* After on_closed, before pump_destroy(), with the loop not inside uv_run(): h2o turns the loop once
- * to end its handles. They keep uv_run() from returning until then, so stop it with uv_stop().
+/* After on_closed, before pump_destroy(), outside uv_run(): h2o turns the loop once
+ * to end its handles. They keep uv_run() from returning by itself: use uv_stop().
  * Accepts NULL. */
 void http_server_destroy(struct http_server *server);
 

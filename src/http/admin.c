@@ -72,7 +72,7 @@ static void put_group(json_t *array, const struct http_server *server,
     json_put_u64(group, "flushed", status->flushed);
     json_put_u64(group, "leader_commit", status->raft.leader_commit);
     json_put_u64(group, "revision", status->state.revision);
-    json_put_u64(group, "keys", status->state.rows_count);
+    json_put_u64(group, "rows", status->state.rows_count);
     json_put_hash(group, "chain_hash", status->state.chain_hash);
     json_put_hash(group, "rows_digest", status->state.rows_digest);
     json_put_hash(group, "records_digest", status->state.records_digest);

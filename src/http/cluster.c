@@ -37,22 +37,22 @@ static bool is_able(const struct knowledge *knowledge, raft_id id)
     return false;
 }
 
-static uint32_t can_lose_of(const struct knowledge *knowledge, const raft_id *voters,
-                            uint32_t voters_count)
+/* Negative: so many are missing to a quorum. */
+static int64_t can_lose_of(const struct knowledge *knowledge, const raft_id *voters,
+                           uint32_t voters_count)
 {
     uint32_t able_count = 0;
     for (uint32_t i = 0; i < voters_count; i++) {
         if (is_able(knowledge, voters[i])) able_count++;
     }
-    uint32_t quorum = voters_count / 2 + 1;
-    return able_count > quorum ? able_count - quorum : 0;
+    return (int64_t)able_count - (int64_t)(voters_count / 2 + 1);
 }
 
 /* A joint configuration survives what both its halves survive. */
-static uint32_t can_lose(const struct knowledge *knowledge)
+static int64_t can_lose(const struct knowledge *knowledge)
 {
     const struct raft_conf *conf = &knowledge->raft->conf;
-    uint32_t count = can_lose_of(knowledge, conf->voters, conf->voters_count);
+    int64_t count = can_lose_of(knowledge, conf->voters, conf->voters_count);
     if (conf->outgoing_count == 0) return count;
     return TL_MIN(count, can_lose_of(knowledge, conf->outgoing, conf->outgoing_count));
 }
@@ -101,15 +101,15 @@ static void put_peers(json_t *group, const struct http_server *server,
     }
 }
 
-static uint32_t put_group(json_t *array, const struct http_server *server,
-                          const struct node_status *node, raft_group id)
+static int64_t put_group(json_t *array, const struct http_server *server,
+                         const struct node_status *node, raft_group id)
 {
     struct node_group_status status;
     (void)describe_group(server, node, id, &status); /* it exists: id < groups_count */
     const struct raft_status *raft = &status.raft;
     const struct knowledge knowledge = {
         .node = node, .raft = raft, .self = node_self(server->node)};
-    uint32_t count = can_lose(&knowledge);
+    int64_t count = can_lose(&knowledge);
     json_t *group = json_add_object(array);
     json_put_u64(group, "group", id);
     json_put_string(group, "leader", describe_address(server, raft->leader));
@@ -124,7 +124,7 @@ static uint32_t put_group(json_t *array, const struct http_server *server,
         put_addresses(group, "outgoing", server, raft->conf.outgoing, raft->conf.outgoing_count);
     }
     if (raft->role == RAFT_LEADER) put_peers(group, server, raft);
-    json_put_u64(group, "can_lose", count);
+    json_put_i64(group, "can_lose", count);
     return count;
 }
 
@@ -139,10 +139,10 @@ void cluster_serve(struct exchange *exchange)
     json_put_string(root, "answered_by", server->options.address);
     put_members(root, &node);
     json_t *groups = json_put_array(root, "groups");
-    uint32_t least = UINT32_MAX;
+    int64_t least = INT64_MAX;
     for (raft_group group = 0; group < node.groups_count; group++) {
         least = TL_MIN(least, put_group(groups, server, &node, group));
     }
-    json_put_u64(root, "can_lose", node.groups_count > 0 ? least : 0);
+    json_put_i64(root, "can_lose", node.groups_count > 0 ? least : 0);
     respond_document(exchange, 200, root);
 }

@@ -67,6 +67,11 @@ void json_put_u64(struct json_t *object, const char *name, uint64_t value)
     put(object, name, json_integer((json_int_t)TL_MIN(value, (uint64_t)INT64_MAX)));
 }
 
+void json_put_i64(struct json_t *object, const char *name, int64_t value)
+{
+    put(object, name, json_integer((json_int_t)value));
+}
+
 void json_put_bool(struct json_t *object, const char *name, bool value)
 {
     put(object, name, json_boolean(value));

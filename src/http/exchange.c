@@ -264,15 +264,14 @@ void exchange_write(struct exchange *exchange, struct command *command,
 static enum tl_err read_row(struct exchange *exchange, struct view_reader *reader,
                             struct row_view *out_row)
 {
-    uint8_t env_key[ENV_KEY_BYTES_MAX];
-    env_key[0] = ENV_KEY_ROW;
-    memcpy(env_key + 1, exchange->key.data, exchange->key.count);
-    struct tl_fault fault = {.reason = "a row failed its checksum", .group = NODE_DATA_GROUP};
+    uint8_t room[ENV_KEY_BYTES_MAX];
+    struct tl_fault fault = {.reason = "a row does not decode", .group = NODE_DATA_GROUP};
     struct bytes row;
-    enum tl_err err = view_get(reader, bytes_make(env_key, 1 + exchange->key.count), &row, &fault);
+    enum tl_err err =
+        view_get(reader, env_key_make(ENV_KEY_ROW, exchange->key, room), &row, &fault);
     if (err == TL_ERR_NOT_FOUND) return err;
     if (err == TL_OK) err = row_decode(row, true, &out_row->header);
-    if (err != TL_OK || !row_value_is_right(row, &out_row->header)) http_storage_failed(&fault);
+    if (err != TL_OK) http_storage_failed(&fault);
     out_row->content_type = row_content_type(row, &out_row->header);
     out_row->value = row_value(row, &out_row->header);
     return TL_OK;

@@ -172,6 +172,7 @@ bool describe_group(const struct http_server *server, const struct node_status *
 const char *describe_role(enum raft_role role);
 const char *describe_stage(enum node_stage stage);
 void json_put_u64(struct json_t *object, const char *name, uint64_t value);
+void json_put_i64(struct json_t *object, const char *name, int64_t value);
 void json_put_bool(struct json_t *object, const char *name, bool value);
 void json_put_string(struct json_t *object, const char *name, const char *value); /* NULL: null */
 void json_put_hash(struct json_t *object, const char *name, struct hash128 value);

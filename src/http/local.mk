@@ -5,3 +5,13 @@ libhttp_a_SOURCES = src/http/admin.c src/http/cluster.c src/http/describe.c src/
     src/http/failure.h src/http/http_internal.h src/http/parse.h src/http/text.h \
     include/trilith/http_server.h
 libhttp_a_CPPFLAGS = $(AM_CPPFLAGS) $(H2O_CFLAGS) $(UV_CFLAGS) $(JANSSON_CFLAGS)
+
+if HAVE_CRITERION
+check_PROGRAMS += tests/unit/test_http
+tests_unit_test_http_SOURCES = tests/unit/test_http_parse.c tests/unit/test_http_failure.c \
+    tests/unit/test_http_text.c
+tests_unit_test_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(H2O_CFLAGS) $(UV_CFLAGS) \
+    $(CRITERION_CFLAGS)
+tests_unit_test_http_LDADD = libhttp.a libbase.a $(H2O_LIBS) $(UV_LIBS) $(JANSSON_LIBS) \
+    $(XXHASH_LIBS) $(CRITERION_LIBS)
+endif
