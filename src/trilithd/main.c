@@ -123,9 +123,9 @@ static void log_start_failed(enum tl_err err, const struct tl_fault *fault)
 static void on_pump_stopped(void *context)
 {
     struct program *program = TL_CAST(program, context, PROGRAM_MAGIC);
-    if (!program->is_http_closed) { /* the guard's time ran out: connections are left to exit() */
-        uv_stop(&program->loop);
-    }
+    /* The loop would go on for what is left in it: h2o's timers of closed connections, and, when the
+     * guard's time ran out, open ones. Both end with the process. */
+    uv_stop(&program->loop);
 }
 
 static void stop_pump(struct program *program)
@@ -268,10 +268,9 @@ static int run(struct program *program)
     log_event(LOG_LEVEL_INFO, "listening", "http=%s:%u peers=%s:%u", program->options.listen.host,
               (unsigned)program->options.listen.port, program->options.peer_listen.host,
               (unsigned)program->options.peer_listen.port);
-    (void)uv_run(&program->loop, UV_RUN_DEFAULT); /* handles left over end with the process */
-    if (program->is_http_closed) {
-        http_server_destroy(TL_TAKE(&program->http));
-    }
+    /* Handles left over end with the process, the HTTP server with them: h2o's context cannot be
+     * disposed of while its timers hold entries. */
+    (void)uv_run(&program->loop, UV_RUN_DEFAULT);
     pump_destroy(TL_TAKE(&program->pump));
     log_event(LOG_LEVEL_INFO, "stopped", NULL);
     return EXIT_STOPPED;
