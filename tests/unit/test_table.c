@@ -13,6 +13,7 @@
 
 #include "lmdb_fault.h"
 #include "rows.h"
+#include "sys_fault.h"
 #include "tmpdir.h"
 #include "trilith/prng.h"
 #include "trilith/table.h"
@@ -531,24 +532,41 @@ Test(table, a_commit_that_fails_may_have_written_all_of_it)
     cr_assert_eq(faults_count, 8);
 }
 
-Test(table, a_creation_that_fails_can_be_done_again)
+/* Opens where the n-th call fails, until none does; after each failure again without. Returns how
+ * many could fail. */
+static uint32_t sweep_open(void (*arm)(uint32_t n), bool (*disarm)(void))
 {
     uint32_t faults_count = 0;
     bool has_fired = true;
     while (has_fired) {
         teardown();
         tmpdir_create(dir);
-        lmdb_fault_arm(faults_count + 1, EIO, LMDB_FAULT_WITHOUT_EFFECT);
+        arm(faults_count + 1);
         enum tl_err err = try_open(MAP_BYTES);
-        has_fired = lmdb_fault_disarm();
+        has_fired = disarm();
         faults_count += has_fired;
         cr_assert_eq(err, has_fired ? TL_ERR_IO : TL_OK, "fault %u", faults_count);
         if (has_fired) open_table();
         flush_one(1, "ra", "a1");
         assert_row("ra", "a1");
     }
-    cr_assert_geq(faults_count, 17, "%u: both opens, the first state, rename, fsync, load",
-                  faults_count);
+    return faults_count;
+}
+
+static void arm_lmdb(uint32_t n)
+{
+    lmdb_fault_arm(n, EIO, LMDB_FAULT_WITHOUT_EFFECT);
+}
+
+static void arm_sys(uint32_t n)
+{
+    sys_fault_arm(n, EIO);
+}
+
+Test(table, a_creation_that_fails_can_be_done_again)
+{
+    cr_assert_geq(sweep_open(arm_lmdb, lmdb_fault_disarm), 16, "two opens, first state, load");
+    cr_assert_geq(sweep_open(arm_sys, sys_fault_disarm), 6, "opens, unlinks, rename, fsync, fstat");
 }
 
 Test(table, a_full_map_is_told_and_latched)
