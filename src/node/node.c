@@ -1,7 +1,7 @@
 /* node.c - opening, closing, faults, and what comes in from the edges.
  *
- * Everything that comes in changes state in memory only; node_turn() draws the consequences. The one
- * exception is node_group_make_room(), which may carry out a core's output early.
+ * Everything that comes in changes state in memory only; node_turn() draws the consequences. The
+ * one exception is node_group_make_room(), which may carry out a core's output early.
  */
 
 #include "node_internal.h"

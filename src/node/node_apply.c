@@ -19,6 +19,11 @@ bool node_group_has_generation(const struct node_group *group)
     return group->state.group.index > generation_first(views_active(group->views));
 }
 
+static bool has_room(const struct node_group *group)
+{
+    return views_frozen_count(group->views) < VIEW_FROZEN_MAX;
+}
+
 uint64_t node_group_freeze_deadline(const struct node_group *group)
 {
     if (group->generation_began_ns == 0) return NODE_NEVER;
@@ -35,11 +40,6 @@ static bool is_full(const struct node_group *group)
     if (rows_max == 0) return false;
     uint64_t rows_limit = TL_MAX(rows_max * group->generation_permille / 1000, 1u);
     return generation_keys_count(active) >= rows_limit;
-}
-
-static bool has_room(const struct node_group *group)
-{
-    return views_frozen_count(group->views) < VIEW_FROZEN_MAX;
 }
 
 static bool freeze_is_due(const struct node_group *group)
@@ -166,6 +166,18 @@ static const struct buf *find_entry(struct node_group *group, raft_index index)
 
 /* ---- applying ---- */
 
+static void apply_failed(struct node_group *group, raft_index index)
+{
+    const struct tl_fault *fault = kv_table_fault(group->kv);
+    struct tl_fault undecodable;
+    if (group->state.fault_reason != NULL) {
+        tl_fault_set(&undecodable, group->table_dir, group->id, index, "%s",
+                     group->state.fault_reason);
+        fault = &undecodable;
+    }
+    node_fail(group->node, fault);
+}
+
 /* Applies the next entry. false: it could not be; the node may have failed. */
 static bool apply_next(struct node_group *group)
 {
@@ -177,13 +189,7 @@ static bool apply_next(struct node_group *group)
     struct kv_result result;
     enum tl_err err = kv_state_apply(&group->state, group->kv, entry, &result);
     if (err != TL_OK) {
-        const struct tl_fault *fault = kv_table_fault(group->kv);
-        struct tl_fault undecodable;
-        if (err == TL_ERR_CORRUPT && fault->reason[0] == '\0') {
-            tl_fault_set(&undecodable, "log", group->id, index, "the entry cannot be applied");
-            fault = &undecodable;
-        }
-        node_fail(node, fault);
+        apply_failed(group, index);
         return false;
     }
     TL_ASSERT(group->state.group.index == index);
@@ -194,29 +200,16 @@ static bool apply_next(struct node_group *group)
     return true;
 }
 
-/* Freezes between two entries of a batch; false: the node has failed. */
-static bool freeze_in_batch(struct node_group *group)
-{
-    kv_table_end(group->kv);
-    freeze(group);
-    node_maybe_flush(group->node);
-    if (kv_table_begin(group->kv) == TL_OK) return true;
-    node_fail(group->node, kv_table_fault(group->kv));
-    return false;
-}
-
-/* Applies what may be applied, within kv_table_begin/end. false: the node has failed and the batch
- * is not open any more. */
-static bool apply_batch(struct node_group *group)
+/* Applies what may be applied, within kv_table_begin/end. */
+static void apply_batch(struct node_group *group)
 {
     for (uint32_t i = 0; i < NODE_APPLY_TURN_MAX; i++) {
-        if (group->state.group.index == group->applicable) return true;
-        if (freeze_is_due(group) && has_room(group) && !freeze_in_batch(group)) return false;
+        if (group->state.group.index == group->applicable) return;
+        node_group_maybe_freeze(group);
         group->is_apply_stalled = is_full(group);
-        if (group->is_apply_stalled || !apply_next(group)) return true;
+        if (group->is_apply_stalled || !apply_next(group)) return;
     }
     group->has_more_to_apply = group->state.group.index < group->applicable;
-    return true;
 }
 
 /* Gives back reads that apply has gone past. */
@@ -241,7 +234,8 @@ void node_group_apply(struct node_group *group)
         node_fail(group->node, kv_table_fault(group->kv));
         return;
     }
-    if (apply_batch(group)) kv_table_end(group->kv);
+    apply_batch(group);
+    kv_table_end(group->kv);
     if (group->node->is_failed) return;
     if (group->state.group.index == applied) return;
     raft_applied(group->raft, group->state.group.index);

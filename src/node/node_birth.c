@@ -1,9 +1,9 @@
 /* node_birth.c - from an empty data directory to a member.
  *
  *   asks every address of its view, again and again
- *     | one offers a genesis that lists this store          | all: no cluster, same view, ids differ
- *     v                                                     v   (only the first address of the view)
- *   write it durably <------------------------------ make a genesis
+ *     | one offers a genesis that      | all say: no cluster, same view; ids differ
+ *     v lists this store               v (looked at by the first address of the view only)
+ *   write it durably <---------- make a genesis
  *     v  node_birth_written
  *   member: cores exist, peers are connected, the view is never looked at again
  *

@@ -1,9 +1,9 @@
 /* node_group.c - one group's table, views and core over what its log holds.
  *
- * The log env is where Raft starts from; the table is behind it by what was applied and not flushed.
- * Before anything is built on the two, their relations are checked: a table ahead of the log, or
- * one whose last entry the log has otherwise, is another replica's or an old disk image, and
- * replaying over it would diverge silently.
+ * The log env is where Raft starts from; the table is behind it by what was applied and not
+ * flushed. Before anything is built on the two, their relations are checked: a table ahead of the
+ * log, or one whose last entry the log has otherwise, is another replica's or an old disk image,
+ * and replaying over it would diverge silently.
  */
 
 #include "node_internal.h"
@@ -70,8 +70,8 @@ static enum tl_err read_entries(struct log_reader *reader, raft_group group, raf
     while (next <= last) {
         uint32_t count = 0;
         enum tl_err err =
-            log_reader_read(reader, group, next, last, GROUP_READ_ENTRIES_MAX,
-                            GROUP_READ_BYTES_MAX, &entries[next - first], &count, out_fault);
+            log_reader_read(reader, group, next, last, GROUP_READ_ENTRIES_MAX, GROUP_READ_BYTES_MAX,
+                            &entries[next - first], &count, out_fault);
         if (err == TL_OK && count == 0) {
             tl_fault_set(out_fault, "log", group, next, "an entry is missing from the log");
             err = TL_ERR_CORRUPT;
@@ -124,6 +124,11 @@ static enum tl_err open_core(struct node_group *group, const struct log_group_in
     struct buf **entries = calloc(left + 1, sizeof *entries);
     TL_ASSERT(entries != NULL);
     enum tl_err err = read_entries(reader, group->id, first, info->last_index, entries, out_fault);
+    if (err == TL_OK && left > 0 && entry_term(entries[left - 1]) > info->hard_state.term) {
+        tl_fault_set(out_fault, "log", group->id, info->last_index,
+                     "the last entry's term is above the stored term");
+        err = TL_ERR_CORRUPT;
+    }
     if (err == TL_OK) make_core(group, info, entries, (uint32_t)left);
     for (raft_index i = 0; i < left; i++) buf_release(entries[i]);
     free(entries);
@@ -135,8 +140,8 @@ static enum tl_err open_table(struct node_group *group, struct tl_fault *out_fau
     struct node *node = group->node;
     char name[32];
     text_format(name, sizeof name, "kv.%u.0", group->id);
-    enum tl_err err = data_dir_sub(node->data_dir, name, group->table_dir, sizeof group->table_dir,
-                                   out_fault);
+    enum tl_err err =
+        data_dir_sub(node->data_dir, name, group->table_dir, sizeof group->table_dir, out_fault);
     if (err != TL_OK) return err;
     const struct table_options options = {
         .dir = group->table_dir,

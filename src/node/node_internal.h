@@ -61,7 +61,7 @@ struct read_list {
 
 /* A batch in the writer's hands, and what to tell the cores when it is durable. */
 struct node_batch {
-    struct node_log_batch log;          /* what the writer sees */
+    struct node_log_batch log;           /* what the writer sees */
     uint64_t sequences[NODE_GROUPS_MAX]; /* of the cores' ops, in the order of log.ops */
     bool is_genesis;
     uint32_t entries_count;
@@ -122,13 +122,13 @@ struct node_group {
     bool is_verifying;
 
     /* Applying. */
-    raft_index replay_target;      /* commit index known at start */
-    struct node_job *replay;       /* entries read from the log, being applied */
-    struct node_job *replay_ahead; /* the read behind them, under way or come */
-    uint32_t generation_permille;  /* share of the limits this generation may reach */
-    uint64_t generation_began_ns;  /* when its first entry was applied; 0: it has none */
-    bool is_apply_stalled;         /* no room for another frozen generation */
-    bool has_more_to_apply;        /* the turn's share is used up, more is there */
+    raft_index replay_target;               /* commit index known at start */
+    struct node_job *replay;                /* entries read from the log, being applied */
+    struct node_job *replay_ahead;          /* the read behind them, under way or come */
+    uint32_t generation_permille;           /* share of the limits this generation may reach */
+    uint64_t generation_began_ns;           /* when its first entry was applied; 0: it has none */
+    bool is_apply_stalled;                  /* no room for another frozen generation */
+    bool has_more_to_apply;                 /* the turn's share is used up, more is there */
     uint64_t frozen_order[VIEW_FROZEN_MAX]; /* oldest first; what is flushed next is the smallest */
     raft_index drain_index;
 
@@ -268,7 +268,6 @@ void node_maybe_flush(struct node *node);
 bool node_group_has_generation(const struct node_group *group); /* entries not yet frozen */
 uint64_t node_group_freeze_deadline(const struct node_group *group);
 void node_group_replay_come(struct node_group *group, struct node_job *job);
-
 
 /* ---- node_write.c ---- */
 void node_group_push_writes(struct node_group *group);

@@ -273,7 +273,8 @@ static void check_log_commit(struct node *node)
     if (age_ns < NODE_LOG_COMMIT_MAX_NS) return;
     struct tl_fault fault;
     tl_fault_set(&fault, data_dir_path(node->data_dir), UINT32_MAX, 0,
-                 "a log commit has not ended for %llu s", (unsigned long long)(age_ns / 1000000000));
+                 "a log commit has not ended for %llu s",
+                 (unsigned long long)(age_ns / 1000000000));
     node_fail(node, &fault);
 }
 

@@ -242,7 +242,7 @@ void node_write_cancel(struct node *node, struct node_write *write)
 /* ---- proposing ---- */
 
 /* A wall clock that is wrong here must not move the log's time: expiry of records follows it. */
-static uint64_t entry_time_us(struct node *node)
+static uint64_t proposal_time_us(struct node *node)
 {
     uint64_t clocks[RAFT_MEMBERS_MAX];
     uint32_t count = 0;
@@ -331,7 +331,7 @@ void node_group_push_writes(struct node_group *group)
     if (group->queued.first == NULL) return;
     struct node *node = group->node;
     bool is_leader = raft_role_of(group->raft) == RAFT_LEADER;
-    uint64_t time_us = is_leader ? entry_time_us(node) : 0;
+    uint64_t time_us = is_leader ? proposal_time_us(node) : 0;
     struct node_write *next = NULL;
     for (struct node_write *write = group->queued.first; write != NULL; write = next) {
         next = write->next;
