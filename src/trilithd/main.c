@@ -86,10 +86,10 @@ static void raise_files_limit(void)
  *
  * glibc gives every thread an arena of its own, but here memory made by one thread is freed by
  * another (entries read in the background, LMDB's dirty pages), so each arena would keep its own
- * peak: two are enough for four threads that seldom allocate. And its mmap threshold grows to 32 MiB
- * by itself with the first large free, after which a generation's chunks come from the heap and stay
- * there under smaller blocks that outlive them: a fixed threshold keeps them in maps that go back
- * whole. The top of the heap is trimmed late, since the next turn will want it again. */
+ * peak: two are enough for four threads that seldom allocate. And its mmap threshold grows to
+ * 32 MiB by itself with the first large free, after which a generation's chunks come from the heap
+ * and stay there under smaller blocks that outlive them: a fixed threshold keeps them in maps that
+ * go back whole. The top of the heap is trimmed late, since the next turn will want it again. */
 static void tune_malloc(void)
 {
     (void)mallopt(M_ARENA_MAX, 2); /* other libraries' malloc: nothing to tune */
