@@ -37,9 +37,14 @@ void generation_destroy(struct generation *generation); /* accepts NULL */
 uint8_t *generation_put(struct generation *generation, raft_index index, struct bytes env_key,
                         size_t value_bytes, bool is_deletion);
 
-/* All versions of entry `index` are in place: readers at R >= index may see them. The caller then
- * publishes `applied` itself (views_publish). */
+/* All versions of entry `index` are in place: readers at R >= index may see them. Called for every
+ * entry, one that wrote nothing too. The caller then publishes `applied` itself (views_publish). */
 void generation_publish(struct generation *generation, raft_index index);
+
+/* The newest version of env_key, the entry at work included; for the writer alone. Remembers the
+ * place, so that a put of the same key right after it costs no second search. */
+bool generation_find_tip(struct generation *generation, struct bytes env_key,
+                         struct generation_version *out_version);
 
 /* The newest version of env_key with index <= at. false: this generation says nothing about it. */
 bool generation_find(const struct generation *generation, struct bytes env_key, raft_index at,
@@ -53,16 +58,25 @@ void generation_walk(const struct generation *generation, struct bytes start, ra
                      void *context);
 
 /* Closes it for writing; `final` is captured here and is what table_flush() writes. final->index is
- * the last index. conf: the group's configuration bytes, copied. */
+ * the last published index. conf: the group's configuration bytes, copied. */
 void generation_freeze(struct generation *generation, const struct group_state *final,
                        struct bytes conf);
 
 raft_index generation_first(const struct generation *generation);                /* exclusive */
+raft_index generation_last(const struct generation *generation);                 /* published */
 const struct group_state *generation_final(const struct generation *generation); /* frozen only */
 struct bytes generation_conf(const struct generation *generation);               /* frozen only */
 uint32_t generation_keys_count(const struct generation *generation);
 size_t generation_bytes(const struct generation *generation);
 bool generation_is_frozen(const struct generation *generation);
+
+/* Tells how many leaf pages the table has: no flush dirties more of them, however many rows it has.
+ * UINT64_MAX, unknown, until it is told. */
+void generation_set_leaf_pages(struct generation *generation, uint64_t leaf_pages);
+uint64_t generation_leaf_pages(const struct generation *generation);
+
+/* Estimate of the LMDB pages that a flush of it would dirty. */
+uint64_t generation_pages(const struct generation *generation);
 
 /* Whether a limit, scaled by `permille` of its value (500-1000), is reached. */
 bool generation_is_full(const struct generation *generation, uint32_t permille);

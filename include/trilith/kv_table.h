@@ -17,22 +17,25 @@ struct kv_table;
 TL_MUST_CHECK enum tl_err kv_table_create(struct views *views, struct kv_table **out_table);
 void kv_table_destroy(struct kv_table *table); /* accepts NULL */
 
-/* Begins a batch of entries: pins and renews once. Ends with kv_table_end(). */
+/* Begins a batch of entries: renews the table's transaction once. Ends with kv_table_end(). Within
+ * it views_freeze() may be called, between two entries; views_flushed() may not. */
 TL_MUST_CHECK enum tl_err kv_table_begin(struct kv_table *table);
 void kv_table_end(struct kv_table *table);
 
-/* The newest value of env_key, this entry's own puts included. Borrowed until the next put, delete
- * or end. TL_ERR_NOT_FOUND: absent. */
+/* The newest value of env_key, this entry's own puts included. Borrowed until kv_table_end(), also
+ * when the key is put or deleted meanwhile. Headers of rows are checked; whoever uses an old value
+ * checks it with row_value_is_right(). TL_ERR_NOT_FOUND: absent. */
 TL_MUST_CHECK enum tl_err kv_table_get(struct kv_table *table, struct bytes env_key,
                                        struct bytes *out_value);
 
-/* Room for the new value of env_key as of entry `index`, to be filled at once. A key is put or
- * deleted at most once an entry. The old value, if it was looked up, stays readable until end. */
+/* Room for the new value of env_key as of entry `index`, to be filled before kv_table_publish(). Of
+ * several puts and deletes of a key within an entry the last one counts. */
 uint8_t *kv_table_put(struct kv_table *table, raft_index index, struct bytes env_key,
                       size_t value_bytes);
 void kv_table_delete(struct kv_table *table, raft_index index, struct bytes env_key);
 
-/* Publishes everything of entry `index` to readers. */
+/* Publishes everything of entry `index` to readers. Once for every entry, one that wrote nothing
+ * too. */
 void kv_table_publish(struct kv_table *table, raft_index index);
 
 const struct tl_fault *kv_table_fault(const struct kv_table *table);

@@ -15,11 +15,11 @@
  *     then raft_output() once, and everything in it is carried out.
  *
  * The contract of the output, which is where such systems break:
- *   - `messages` may be sent at once. What depends on durability (vote replies, append replies, own
- *     votes, the leader's own match) is not among them: it comes out of a later output, after
- *     raft_append_done() of the op it depends on.
+ *   - `messages` may be sent at once. What depends on durability (vote requests and replies, append
+ *     acks, own votes, the leader's own match) is not among them: it comes out of a later output,
+ *     after raft_append_done() of the op it depends on.
  *   - `op` is written by the host as one atomic, flushed transaction; ops of a group complete in
- * the order they were issued. A failed op has no completion: the process ends.
+ *     the order they were issued. A failed op has no completion: the process ends.
  *   - entries are applied only up to `applicable` (committed and durable here).
  */
 
@@ -37,6 +37,18 @@
 #define RAFT_OP_ENTRIES_MAX 4096u
 #define RAFT_INFLIGHT_BYTES_MAX (8u * 1024u * 1024u) /* appends unacknowledged by one peer */
 #define RAFT_INFLIGHT_MESSAGES_MAX 256u
+
+/* Bugs that the test suite plants and must find; 0 in production (docs/correctness.md). */
+enum raft_mutation {
+    RAFT_MUTATION_NONE = 0,
+    RAFT_MUTATION_VOTE_BEFORE_DURABLE = 1, /* vote replies and own vote before their op is done */
+    RAFT_MUTATION_COMMIT_OLD_TERM = 3,     /* entries of older terms are committed by counting */
+    RAFT_MUTATION_COUNT_MEMORY = 4,     /* the leader counts itself at its in-memory last index */
+    RAFT_MUTATION_COMMIT_UNCAPPED = 8,  /* follower commit beyond what the append has verified */
+    RAFT_MUTATION_READ_UNCONFIRMED = 9, /* a read round is ready without a quorum's echo */
+    RAFT_MUTATION_PREVOTE_AS_VOTE = 12, /* a pre-vote's reply counts in the election */
+    RAFT_MUTATION_ACK_FROM_SCALAR = 22, /* append acks say what is durable when they leave */
+};
 
 enum raft_role {
     RAFT_FOLLOWER = 0,
@@ -100,7 +112,7 @@ struct raft_options {
     struct buf *const *entries;
     uint32_t entries_count;
 
-    uint32_t mutation; /* planted bug of the test suite, 0 in production (docs/correctness.md) */
+    uint32_t mutation; /* enum raft_mutation */
 };
 
 /* One atomic write to the log. Owned by the core until raft_append_done(sequence). */
@@ -142,8 +154,9 @@ struct raft_output {
     uint64_t reads_ready_round;
     raft_index read_index;
 
-    /* Not 0: a peer's bytes and ours differ at verify_index + 1. The host checks the stored record
-     * verify_index on disk: bad, the process ends (exit 4); good, raft_verified(). */
+    /* Not 0: a peer's bytes and ours differ around this index. The host checks the stored record
+     * verify_index on disk: bad, the process ends (exit 4); good, raft_verified(). Given out once
+     * per check, one check at a time. */
     raft_index verify_index;
     /* A majority says this leader's chain is not theirs: it has stepped down, the process must end.
      */
@@ -162,9 +175,10 @@ void raft_destroy(struct raft *raft); /* accepts NULL */
 /* Sets the time (monotonic, ns; a smaller one than before is ignored) and fires what is due. */
 void raft_advance(struct raft *raft, uint64_t now_ns);
 
-/* Steps one message of a peer. `message` is taken: cleared on return. Messages of another group, to
- * another id, or from an id that is no member (votes excepted: thesis 4.2.3) are dropped, counted.
- */
+/* Steps one message of a peer. `message` is taken: cleared on return. Messages of another group or
+ * to another id are dropped and counted, and so are those of an id that is no member: vote requests
+ * excepted (thesis 4.2.3), and what a leader sends (4.2.2: a lagging node does not yet know the
+ * configuration that its leader is a member of). */
 void raft_message(struct raft *raft, struct raft_message *message);
 
 /* Seals `entry` (made by entry_create) as the next of this leader's log.

@@ -54,7 +54,8 @@ struct raft_message {
     raft_index index; /* VOTE, PREVOTE: last index · APPEND: previous index · APPEND_REPLY: match,
                        * or on a reject the previous index it answers · READ_REPLY: read index */
     raft_term log_term; /* VOTE, PREVOTE: last term · APPEND: term at `index` */
-    raft_index commit;  /* APPEND, HEARTBEAT, READ_REPLY: for the receiver, <= its match */
+    raft_index commit;  /* APPEND: the leader's, the receiver caps it at what the append verifies ·
+                         * HEARTBEAT, READ_REPLY: capped at the receiver's match */
     uint64_t sequence;  /* APPEND, HEARTBEAT: the leader's read sequence; replies echo it */
     uint64_t context;   /* READ: the asker's round; READ_REPLY echoes it */
     bool granted;       /* vote replies */

@@ -5,7 +5,7 @@
  * Thread:     open, close: the owner. table_flush(): one thread, the flusher. Readers: any thread,
  *             one at a time per reader.
  * Blocking:   table_flush() waits for its fsync; reads may fault pages in.
- * Ownership:  LMDB memory does not leave src/store: rows are copied out.
+ * Ownership:  values point into the map and are borrowed inside begin/end.
  * Errors:     TL_ERR_IO, TL_ERR_FULL, TL_ERR_NO_SPACE, TL_ERR_CORRUPT of a flush latch the table:
  *             the process must end. TL_ERR_CORRUPT of a read: the process must end too; nothing
  *             wrong is given out.
@@ -27,7 +27,11 @@ struct table_options {
     uint32_t readers_max;
 };
 
-/* Opens or creates the table. A new one has a group_state of all zeros. */
+/* Opens or creates the table. A new one has a group_state of all zeros; its file appears whole, by
+ * a rename. Whether a table may be new, or too old, is for the caller to say: by the log's base.
+ *
+ * TL_ERR_IO, TL_ERR_NO_SPACE, TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT: *out_fault says what.
+ */
 TL_MUST_CHECK enum tl_err table_open(const struct table_options *options, struct table **out_table,
                                      struct tl_fault *out_fault);
 void table_close(struct table *table); /* accepts NULL; readers are destroyed before */
@@ -51,13 +55,14 @@ TL_MUST_CHECK enum tl_err table_reader_begin(struct table_reader *reader, raft_i
 void table_reader_end(struct table_reader *reader);
 
 /* Looks up an env key (kind byte and all) inside begin/end. *out_value points into the map and is
- * borrowed until table_reader_end(): for src/store only (kv_table copies).
- * TL_ERR_NOT_FOUND when absent. */
+ * borrowed until table_reader_end(). A row's header is checked (TL_ERR_CORRUPT); records and queue
+ * items are checked by whoever decodes them. TL_ERR_NOT_FOUND when absent. */
 TL_MUST_CHECK enum tl_err table_get(struct table_reader *reader, struct bytes env_key,
                                     struct bytes *out_value, struct tl_fault *out_fault);
 
 /* Walks env keys in order from `start` (inclusive) and calls on_item until it returns false or the
- * end. Inside begin/end. For recovery checks, digests, tests and scans. */
+ * end. Inside begin/end. Headers of rows are checked. For recovery checks, digests and tests; what
+ * readers may see is walked by view_walk(). */
 TL_MUST_CHECK enum tl_err table_walk(struct table_reader *reader, struct bytes start,
                                      bool (*on_item)(void *context, struct bytes env_key,
                                                      struct bytes value),

@@ -7,8 +7,9 @@
  *             writer). view_begin ... view_end: any thread, with a reader of its own.
  * Errors:     as table.h.
  *
- * The order of a read, which loses rows in any other: pin the view, then take R = applied, then
- * begin the table's transaction and read its index F; base <= F <= R must hold, else start over.
+ * The order of a read, which loses rows in any other: pin the view; take R = applied; see that the
+ * view is still the current one; begin the table's transaction and read its index F; F <= R must
+ * hold; else start over. src/store/view.c says why.
  */
 
 #ifndef TL_VIEW_H
@@ -33,10 +34,11 @@ uint32_t views_frozen_count(const struct views *views);
 const struct generation *views_oldest_frozen(const struct views *views);
 
 /* Freezes the active generation with `final` and starts a new one. Frozen count < VIEW_FROZEN_MAX,
- * the active one is not empty, final->index == applied. */
+ * an entry was published since the last freeze, final->index == applied. */
 void views_freeze(struct views *views, const struct group_state *final, struct bytes conf);
 
-/* The oldest frozen generation is durable in the table: drops it from the view. */
+/* The oldest frozen generation is durable in the table: drops it from the view. Not between
+ * kv_table_begin() and kv_table_end(); not while a flush runs. */
 void views_flushed(struct views *views);
 
 /* Entry `index` is applied and all its versions are in place. */
@@ -47,7 +49,8 @@ raft_index views_base(const struct views *views);    /* index of the last flush;
 /* Frees what no pin holds any more. Called once a turn; cheap. */
 void views_collect(struct views *views);
 
-/* A reader: a pin slot and a table reader. */
+/* A reader: a pin slot and a table reader. TL_ERR_FULL: VIEW_READERS_MAX exist, or the table's
+ * readers_max. */
 TL_MUST_CHECK enum tl_err view_reader_create(struct views *views, struct view_reader **out_reader);
 void view_reader_destroy(struct view_reader *reader); /* accepts NULL */
 
@@ -56,12 +59,30 @@ TL_MUST_CHECK enum tl_err view_begin(struct view_reader *reader, raft_index *out
                                      struct tl_fault *out_fault);
 void view_end(struct view_reader *reader);
 
-/* Looks env_key up at R. The value is borrowed until view_end(). TL_ERR_NOT_FOUND: absent. */
+/* Looks env_key up at R. The value is borrowed until view_end(). A row from the table is checked
+ * whole, header and value: nothing wrong is given out. TL_ERR_NOT_FOUND: absent. */
 TL_MUST_CHECK enum tl_err view_get(struct view_reader *reader, struct bytes env_key,
                                    struct bytes *out_value, struct tl_fault *out_fault);
 
-/* Hooks of the unit test that places a flush between every two steps of view_begin(); NULL in
+/* Walks env keys in order from `start` (inclusive), as they are at R, and calls on_item until it
+ * returns false or the end. Deleted keys do not appear. Headers of rows are checked; whoever gives
+ * a value out checks it with row_value_is_right(). */
+TL_MUST_CHECK enum tl_err view_walk(struct view_reader *reader, struct bytes start,
+                                    bool (*on_item)(void *context, struct bytes env_key,
+                                                    struct bytes value),
+                                    void *context, struct tl_fault *out_fault);
+
+/* A hook of the unit test that changes the view between every two steps of view_begin(); NULL in
  * production. step: 0 before the pin, 1 after it, 2 after R, 3 after the transaction has begun. */
 extern void (*view_begin_hook)(int step);
+
+/* Planted bugs of view_begin() that the same test must find; VIEW_MUTATION_NONE in production. */
+enum view_mutation {
+    VIEW_MUTATION_NONE = 0,
+    VIEW_MUTATION_TRANSACTION_FIRST, /* the transaction is begun before the pin, F is not checked */
+    VIEW_MUTATION_NO_INDEX_CHECK,    /* F <= R is not checked */
+    VIEW_MUTATION_NO_VIEW_CHECK,     /* the view is not looked at again after R was taken */
+};
+extern enum view_mutation view_mutation;
 
 #endif

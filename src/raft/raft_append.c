@@ -1,0 +1,186 @@
+/* raft_append.c - the follower's side of replication (thesis 3.5, 10.2).
+ *
+ * What an append may do to the log, entry by entry:
+ *
+ *     at or below commit      nothing: it is the same entry (leader completeness)
+ *     held, same term         nothing: it is the same entry, which its chain hash must say, too
+ *     held, other term        the log is truncated from there, and the entry appended
+ *     behind the last         the entry is appended
+ *
+ * Nothing is truncated for any other reason: appends arrive late, twice and out of order.
+ */
+
+#include "raft_internal.h"
+
+/* The largest index that may match: no higher than asked, its term no higher than the leader's
+ * there, which skips a whole term per round trip (thesis 3.5). What is committed matches. */
+static void set_hint(const struct raft *raft, const struct raft_message *append,
+                     struct raft_message *reply)
+{
+    raft_index hint = TL_MIN(append->index, raft->log.last);
+    while (hint > raft->commit && raft_log_term(&raft->log, hint) > append->log_term) hint--;
+    reply->hint_index = hint;
+    reply->hint_term = raft_log_has(&raft->log, hint) ? raft_log_term(&raft->log, hint) : 0;
+}
+
+static void reject(struct raft *raft, const struct raft_message *append)
+{
+    struct raft_message reply = raft_message_make(raft, RAFT_APPEND_REPLY, append->from);
+    reply.index = append->index;
+    reply.sequence = append->sequence;
+    reply.reject = RAFT_REJECT_MISMATCH;
+    set_hint(raft, append, &reply);
+    raft_send(raft, &reply);
+}
+
+/* Equal index and term, other bytes; `index` is the last entry that both were thought to share.
+ * Either this node's record is damaged, or the leader's is: before it accuses anybody it looks at
+ * its own. */
+static void report_chain_mismatch(struct raft *raft, const struct raft_message *append,
+                                  raft_index index)
+{
+    raft->chain_mismatches_count++;
+    struct raft_message reply = raft_message_make(raft, RAFT_APPEND_REPLY, append->from);
+    reply.index = append->index;
+    reply.sequence = append->sequence;
+    reply.reject = RAFT_REJECT_CHAIN_MISMATCH;
+    reply.hint_index = index;
+    if (index <= raft->log.base.index || index > raft->ops.durable) {
+        raft_send(raft, &reply); /* there is no record to look at */
+    } else if (raft->verify.index == 0) {
+        raft->verify.index = index;
+        raft->verify.is_given_out = false;
+        raft->verify.term = raft->term;
+        raft->verify.reply = reply;
+    }
+}
+
+enum verdict { SAME, APPEND, CONFLICT, BROKEN, NO_ROOM };
+
+/* What to do with an entry whose predecessor is in the log and equal. */
+static enum verdict judge(const struct raft *raft, const struct buf *entry)
+{
+    raft_index index = entry_index(entry);
+    const struct raft_log *log = &raft->log;
+    TL_ASSERT(index <= log->last + 1);
+    if (index <= log->last) {
+        const struct buf *held = raft_log_entry(log, index);
+        if (held == NULL) {
+            TL_ASSERT(index <= raft->commit);
+            return SAME;
+        }
+        if (entry_term(held) == entry_term(entry)) {
+            return hash_equal(entry_hash(held), entry_hash(entry)) ? SAME : BROKEN;
+        }
+        if (index <= raft->commit) {
+            return BROKEN;
+        }
+    }
+    if (!entry_hash_is_right(buf_bytes(entry), raft_log_hash(log, index - 1))) {
+        return BROKEN;
+    }
+    if (index <= log->last) {
+        return CONFLICT;
+    }
+    return raft_log_room(log) > 0 ? APPEND : NO_ROOM;
+}
+
+/* Returns how many entries of the message the log now holds, or false for a broken chain. */
+static bool take_entries(struct raft *raft, const struct raft_message *append,
+                         uint32_t *out_taken_count)
+{
+    uint32_t i = 0;
+    for (; i < append->entries_count; i++) {
+        struct buf *entry = append->entries[i];
+        enum verdict verdict = judge(raft, entry);
+        if (verdict == BROKEN) {
+            report_chain_mismatch(raft, append, append->index + i);
+            return false;
+        }
+        if (verdict == CONFLICT) {
+            raft_truncate(raft, entry_index(entry));
+            verdict = raft_log_room(&raft->log) > 0 ? APPEND : NO_ROOM;
+        }
+        if (verdict == NO_ROOM) {
+            break; /* the leader comes back with the rest */
+        }
+        if (verdict == APPEND) {
+            raft->uncommitted_bytes += entry->count;
+            raft_log_append(&raft->log, buf_acquire(entry));
+        }
+    }
+    *out_taken_count = i;
+    return true;
+}
+
+/* Bytes of a peer: the sums and orders that decoding promises, and what only the core knows. */
+static bool is_well_formed(const struct raft_message *append)
+{
+    raft_term term = append->log_term;
+    for (uint32_t i = 0; i < append->entries_count; i++) {
+        const struct buf *entry = append->entries[i];
+        if (entry_index(entry) != append->index + 1 + i || entry_term(entry) < term) {
+            return false;
+        }
+        term = entry_term(entry);
+    }
+    return term <= append->term;
+}
+
+void raft_step_append(struct raft *raft, const struct raft_message *append)
+{
+    if (!is_well_formed(append) || !raft_hear_leader(raft, append->from)) {
+        raft->messages_dropped_count++;
+        return;
+    }
+    raft->leader_commit = TL_MAX(raft->leader_commit, append->commit);
+
+    const struct raft_log *log = &raft->log;
+    bool is_known = append->index <= log->last && raft_log_has(log, append->index);
+    bool is_equal = is_known && raft_log_term(log, append->index) == append->log_term;
+    if (append->index > raft->commit && !is_equal) {
+        reject(raft, append);
+        return;
+    }
+    if (is_known && !is_equal) {
+        report_chain_mismatch(raft, append, append->index); /* committed here, and not there */
+        return;
+    }
+    uint32_t taken_count = 0;
+    if (!take_entries(raft, append, &taken_count)) {
+        return;
+    }
+
+    /* What lies behind the last entry of this append may be a dead leader's: not verified, so not
+     * committed whatever the leader's commit index is (thesis 3.5, figure 3.1, "AppendEntries 5").
+     */
+    raft_index verified = append->index + taken_count;
+    raft_index commit = TL_MIN(append->commit, verified);
+    if (raft->mutation == RAFT_MUTATION_COMMIT_UNCAPPED) {
+        commit = TL_MIN(append->commit, log->last);
+    }
+    if (commit > raft->commit) {
+        raft_commit_to(raft, commit);
+    }
+    struct raft_message reply = raft_message_make(raft, RAFT_APPEND_REPLY, append->from);
+    reply.index = TL_MAX(verified, raft->commit);
+    reply.sequence = append->sequence;
+    raft_send_after(raft, &reply);
+}
+
+void raft_step_heartbeat(struct raft *raft, const struct raft_message *heartbeat)
+{
+    if (!raft_hear_leader(raft, heartbeat->from)) {
+        raft->messages_dropped_count++;
+        return;
+    }
+    raft->leader_commit = TL_MAX(raft->leader_commit, heartbeat->commit);
+    /* <= our match with this leader, which is durable here; capped because it is a peer's word. */
+    raft_index commit = TL_MIN(heartbeat->commit, raft->log.last);
+    if (commit > raft->commit) {
+        raft_commit_to(raft, commit);
+    }
+    struct raft_message reply = raft_message_make(raft, RAFT_HEARTBEAT_REPLY, heartbeat->from);
+    reply.sequence = heartbeat->sequence;
+    raft_send(raft, &reply);
+}

@@ -1,0 +1,296 @@
+/* raft_internal.h - the state of a core, shared by the files of src/raft.
+ *
+ * raft.c              life cycle, dispatch, output, invariants
+ * raft_conf.c         quorums
+ * raft_log.c          entries in memory
+ * raft_op.c           what is being written, and what waits for it
+ * raft_election.c     roles, votes, timers
+ * raft_append.c       the follower's side of replication
+ * raft_replication.c  the leader's side, commitment, heartbeats
+ * raft_read.c         read rounds
+ * Thread: pure.
+ */
+
+#ifndef TL_RAFT_INTERNAL_H
+#define TL_RAFT_INTERNAL_H
+
+#include "trilith/raft.h"
+
+/* Room in the ring that only no-ops and a recovered tail may use: the commit hint on disk lags by up
+ * to RAFT_COMMIT_HINT_LAG entries, and what lies behind it must fit into the ring after a restart. */
+#define RAFT_LOG_RESERVE_ENTRIES 8192u
+#define RAFT_COMMIT_HINT_LAG 4096u
+
+#define RAFT_AFTER_MESSAGES_MAX 512u /* messages that wait for ops */
+#define RAFT_OP_POINTERS_MAX 32768u  /* entries of all ops in flight */
+
+/* Messages that one step can add at most beside those an op releases. */
+#define RAFT_STEP_MESSAGES_MAX (2u * RAFT_MEMBERS_MAX)
+
+#define RAFT_COMMIT_NOTIFY_NS 2000000ull /* a lone commit is told this long after it happened */
+#define RAFT_READ_WIDEN_NS 5000000ull    /* a round that is not confirmed by then asks everyone */
+#define RAFT_READ_RETRY_NS 100000000ull  /* a follower asks its leader again */
+#define RAFT_LOST_JITTER_MIN_NS 5000000ull
+#define RAFT_LOST_JITTER_MAX_NS 50000000ull
+
+/* Larger terms and indexes are no honest peer's; below them sums cannot overflow. */
+#define RAFT_NUMBER_MAX (UINT64_C(1) << 62)
+
+/* ---- the log in memory (raft_log.c) ---- */
+
+struct raft_log {
+    struct raft_base base; /* newest entry deleted from disk */
+    struct buf **ring;     /* RAFT_LOG_RING_ENTRIES slots, entry i in slot i modulo that; owned */
+    raft_index first;      /* oldest in memory; last + 1: none is */
+    raft_index last;
+    raft_index evictable; /* entries first ... evictable are not needed here any more */
+    uint64_t evictable_bytes;
+};
+
+void raft_log_init(struct raft_log *log, const struct raft_base *base, struct buf *const *entries,
+                   uint32_t entries_count, raft_index last);
+void raft_log_deinit(struct raft_log *log);
+
+/* NULL when it is not in memory. */
+struct buf *raft_log_entry(const struct raft_log *log, raft_index index);
+
+/* Whether term and hash of `index` are known: it is in memory or the base. */
+bool raft_log_has(const struct raft_log *log, raft_index index);
+raft_term raft_log_term(const struct raft_log *log, raft_index index);      /* has(index) */
+struct hash128 raft_log_hash(const struct raft_log *log, raft_index index); /* has(index) */
+uint64_t raft_log_last_time_us(const struct raft_log *log);
+
+/* Entries that may be appended beside the reserve; evictable ones make room. */
+raft_index raft_log_room(const struct raft_log *log);
+
+/* `entry` is taken; its index is last + 1. */
+void raft_log_append(struct raft_log *log, struct buf *entry);
+
+/* Drops entries >= from. */
+void raft_log_truncate(struct raft_log *log, raft_index from);
+
+/* Entries <= index may go from now on; does not fall. Keeps the newest RAFT_CACHE_BYTES_MAX. */
+void raft_log_set_evictable(struct raft_log *log, raft_index index);
+
+/* ---- what is being written (raft_op.c) ---- */
+
+struct raft_op {
+    struct raft_append_op op;
+    uint32_t pointers_count; /* taken from the pointer ring, skipped ones included */
+    uint32_t after_count;    /* messages of raft->after that wait for this op */
+    raft_index last;         /* of the log as issued */
+    raft_index valid_last; /* up to here the op and its predecessors wrote what is in memory now */
+};
+
+struct raft_ops {
+    struct raft_op in_flight[RAFT_OPS_IN_FLIGHT_MAX]; /* FIFO ring */
+    uint32_t first;
+    uint32_t count;
+    uint64_t sequence; /* of the newest op */
+
+    struct buf **pointers; /* FIFO ring of entry references, contiguous per op; owned */
+    uint32_t pointers_begin;
+    uint32_t pointers_used;
+
+    struct raft_message *after; /* FIFO ring: of the ops in flight in order, then of the next op */
+    uint32_t after_first;
+    uint32_t after_count;
+    uint32_t after_next_count; /* of these, waiting for the op that is not issued yet */
+
+    raft_index issued_last;             /* last index that an op holds or the disk has */
+    raft_index truncate_from;           /* of the next op; 0: none */
+    struct raft_hard_state hard_issued; /* as in the newest op that has one */
+    raft_term durable_term;             /* as in the newest op that is done */
+    raft_id durable_vote;
+    raft_index durable;        /* entries <= this are on disk as they are in memory */
+    raft_index durable_scalar; /* RAFT_MUTATION_ACK_FROM_SCALAR: ignores truncations */
+};
+
+/* ---- peers ---- */
+
+enum raft_tally { RAFT_TALLY_NONE = 0, RAFT_TALLY_GRANTED, RAFT_TALLY_REFUSED };
+
+struct raft_inflight {
+    raft_index last;
+    uint64_t bytes;
+};
+
+/* Another member. All but `id` and `tally` is the leader's; reset when it is elected. */
+struct raft_peer {
+    raft_id id;
+    enum raft_tally tally; /* in the present (pre-)vote */
+
+    enum raft_progress_state state;
+    raft_index match;
+    raft_index next;
+    bool is_paused;       /* PROBE: the probe is on its way */
+    bool is_append_due;   /* an append goes out even if it is empty */
+    bool is_chain_broken; /* it answered CHAIN_MISMATCH */
+    raft_index match_at_heartbeat;
+    uint64_t heard_ns;
+    raft_index commit_sent; /* highest commit it can have taken from us */
+
+    uint64_t sequence_sent;
+    uint64_t sequence_acked;
+    uint64_t read_gathering; /* context of its read that waits for the next round; 0: none */
+    uint64_t read_asking;    /* of the one in the round in flight */
+
+    raft_index log_read_first; /* a raft_log_read is out; 0: none. Survives a change of role */
+
+    struct raft_inflight inflight[RAFT_INFLIGHT_MESSAGES_MAX]; /* FIFO ring */
+    uint32_t inflight_first;
+    uint32_t inflight_count;
+    uint64_t inflight_bytes;
+};
+
+/* ---- reads (raft_read.c) ---- */
+
+struct raft_reads {
+    uint64_t wanted; /* newest round somebody waits for */
+    uint64_t asked;  /* newest round that the one in flight answers; valid if is_asking */
+    uint64_t done;   /* newest round that is ready */
+    raft_index index;
+    bool is_asking;
+    uint64_t asked_ns;
+    uint64_t context; /* follower: token of the last try. Never used twice (etcd #20418) */
+
+    /* Leader. */
+    bool is_round; /* a quorum round is in flight, for own or peers' reads */
+    bool is_widened;
+    uint64_t round_sequence; /* echoes >= this confirm it */
+    uint64_t round_ns;
+    raft_index round_index;
+    uint64_t sequence; /* sent with every append and heartbeat */
+};
+
+struct raft {
+    /* Constant. */
+    raft_id self;
+    raft_group group;
+    uint64_t election_timeout_ns;
+    uint64_t heartbeat_interval_ns;
+    uint32_t mutation;
+
+    struct raft_conf conf;
+    struct prng prng;
+    uint64_t now_ns;
+    bool is_started; /* advanced at least once */
+
+    /* Decided in memory; what is durable of it is known to `ops`. */
+    raft_term term;
+    raft_id vote;
+    raft_index commit;
+    raft_index applied;
+    struct raft_log log;
+    uint64_t uncommitted_bytes; /* of entries in (commit, last] */
+    struct raft_ops ops;
+
+    enum raft_role role;
+    raft_id leader;
+    raft_id leader_last;      /* the last one known, for counting changes */
+    uint64_t leader_heard_ns; /* valid while `leader` is another node */
+    raft_index leader_commit;
+    uint64_t election_deadline_ns;
+    bool is_leader_lost; /* the deadline is that of raft_peer_lost(): own writes do not move it */
+    bool has_own_vote;   /* the (pre-)vote for itself counts */
+    bool is_chain_broken;
+
+    uint32_t peers_count; /* members but this node */
+    struct raft_peer peers[RAFT_MEMBERS_MAX];
+    uint64_t heartbeat_ns;     /* leader: next one */
+    uint64_t commit_notify_ns; /* leader: 0 none */
+
+    struct raft_reads reads;
+
+    /* A check of an own record that was asked for; index 0: none. */
+    struct {
+        raft_index index;
+        bool is_given_out;
+        raft_term term;
+        struct raft_message reply; /* to: RAFT_ID_NONE when nobody waits for it */
+    } verify;
+
+    uint32_t messages_count;
+    struct raft_message *messages; /* RAFT_OUTPUT_MESSAGES_MAX */
+    bool is_output_short;          /* the last output had no room for all appends */
+    struct raft_output output;
+
+    uint64_t elections_started_count;
+    uint64_t elections_won_count;
+    uint64_t leader_changes_count;
+    uint64_t messages_dropped_count;
+    uint64_t read_rounds_count;
+    uint64_t chain_mismatches_count;
+
+    /* As of the last raft_check(): what must not go back. */
+    struct {
+        raft_term term;
+        raft_id vote;
+        raft_index commit;
+        raft_index applied;
+        raft_index last;
+        enum raft_role role;
+    } checked;
+};
+
+/* raft.c */
+struct raft_peer *raft_peer_find(struct raft *raft, raft_id id); /* NULL: no other member */
+struct raft_message raft_message_make(const struct raft *raft, enum raft_message_type type,
+                                      raft_id to);
+void raft_send(struct raft *raft, const struct raft_message *message);
+void raft_commit_to(struct raft *raft, raft_index index);
+void raft_update_evictable(struct raft *raft);
+void raft_truncate(struct raft *raft, raft_index from);
+
+/* raft_op.c */
+void raft_ops_init(struct raft *raft, const struct raft_options *options);
+void raft_ops_deinit(struct raft *raft);
+bool raft_ops_is_dirty(const struct raft *raft);
+void raft_ops_on_truncate(struct raft *raft, raft_index from);
+/* Sends `message` once everything decided so far is durable. */
+void raft_send_after(struct raft *raft, const struct raft_message *message);
+/* The next op, or NULL: nothing to write, or too much in flight. */
+const struct raft_append_op *raft_ops_issue(struct raft *raft);
+bool raft_ops_can_issue(const struct raft *raft);
+void raft_ops_done(struct raft *raft, uint64_t sequence);
+
+/* raft_election.c */
+bool raft_has_live_leader(const struct raft *raft);
+bool raft_has_active_quorum(const struct raft *raft);
+void raft_reset_election_timer(struct raft *raft);
+void raft_become_follower(struct raft *raft, raft_term term, raft_id leader);
+/* A message of this term's leader arrived; false: it cannot be one. */
+bool raft_hear_leader(struct raft *raft, raft_id leader);
+bool raft_can_campaign(const struct raft *raft);
+void raft_campaign(struct raft *raft);
+void raft_count_votes(struct raft *raft);
+void raft_step_vote_request(struct raft *raft, const struct raft_message *message);
+void raft_step_vote_reply(struct raft *raft, const struct raft_message *message);
+
+/* raft_append.c */
+void raft_step_append(struct raft *raft, const struct raft_message *message);
+void raft_step_heartbeat(struct raft *raft, const struct raft_message *message);
+
+/* raft_replication.c */
+void raft_start_leading(struct raft *raft);
+void raft_step_append_reply(struct raft *raft, const struct raft_message *message);
+void raft_step_heartbeat_reply(struct raft *raft, const struct raft_message *message);
+void raft_peer_to_probe(struct raft_peer *peer, raft_index next);
+void raft_maybe_commit(struct raft *raft);
+void raft_send_heartbeat(struct raft *raft, struct raft_peer *peer);
+void raft_advance_leader(struct raft *raft);
+/* Appends and log reads of this turn, into messages and output. */
+void raft_replicate(struct raft *raft);
+uint64_t raft_quorum_deadline_ns(const struct raft *raft);
+
+/* raft_read.c */
+void raft_reads_drop(struct raft *raft); /* term, role or leader changed: ask again */
+void raft_reads_advance(struct raft *raft);
+void raft_reads_begin(struct raft *raft);
+void raft_reads_ask(struct raft *raft);
+void raft_reads_confirm(struct raft *raft);
+void raft_step_read(struct raft *raft, const struct raft_message *message);
+void raft_step_read_reply(struct raft *raft, const struct raft_message *message);
+uint64_t raft_reads_deadline_ns(const struct raft *raft);
+
+#endif

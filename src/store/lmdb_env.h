@@ -1,0 +1,47 @@
+/* lmdb_env.h - what the log env and the kv env share: checks before opening, and errors.
+ *
+ * Role:       LMDB 0.9 trusts its data file: meta pages have no checksum, and a file that lost its
+ *             tail kills the process with SIGBUS at the first read there. So the file is looked at
+ *             before LMDB maps it. Also
+ *             the one translation of MDB_* codes.
+ * Thread:     any; the file checks only while the env is not open in this process: closing any
+ *             descriptor of the lock file would drop LMDB's locks.
+ */
+
+#ifndef TL_STORE_LMDB_ENV_H
+#define TL_STORE_LMDB_ENV_H
+
+#include <lmdb.h>
+
+#include "trilith/buf.h"
+#include "trilith/error.h"
+
+/* What a failed LMDB call means. rc != MDB_SUCCESS. */
+enum tl_err lmdb_env_error(int rc);
+
+/* lmdb_env_error(), and *fault says which call failed on which directory; NULL allowed. */
+enum tl_err lmdb_env_fail(int rc, const char *call, const char *dir, uint32_t group,
+                          struct tl_fault *fault);
+
+/* Looks at the meta pages of dir/data.mdb: magic, version, page size, key order, transaction ids
+ * next to each other, roots inside the allocated pages and inside the file.
+ *
+ * out_exists  false: there is no file. An empty one is damage: LMDB would begin anew in it, but our
+ *             files appear by a rename when they are complete.
+ *
+ * TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT, TL_ERR_IO with *out_fault.
+ */
+TL_MUST_CHECK enum tl_err lmdb_env_check_file(const char *dir, uint32_t group, bool *out_exists,
+                                              struct tl_fault *out_fault);
+
+/* Called after opening, in a transaction: pages behind the end of the file must be on the free
+ * list. (A commit does not write pages that it allocated and dropped again, so a sound file may be
+ * a few pages short of its last page number; but a page in use may not be missing.) */
+TL_MUST_CHECK enum tl_err lmdb_env_check_tail(MDB_txn *txn, const char *dir, uint32_t group,
+                                              struct tl_fault *out_fault);
+
+/* Makes names created in `dir` durable. */
+TL_MUST_CHECK enum tl_err lmdb_env_sync_dir(const char *dir, uint32_t group,
+                                            struct tl_fault *out_fault);
+
+#endif
