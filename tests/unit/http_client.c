@@ -47,9 +47,14 @@ static void on_closed(void *context)
     *(bool *)context = true;
 }
 
-bool server_is_closed(void)
+void server_set_closed(void)
 {
-    return is_closed;
+    is_closed = true;
+}
+
+struct uv_loop_s *server_loop(void)
+{
+    return &loop;
 }
 
 bool server_close(void)
@@ -115,9 +120,16 @@ static size_t receive_until(int fd, char *data, size_t have, size_t count)
     return have;
 }
 
-size_t client_read(int fd, void *out_data, size_t count)
+bool client_finds(int fd, const char *bytes)
 {
-    return receive_until(fd, out_data, 0, count);
+    char window[64] = {0};
+    size_t count = strlen(bytes);
+    cr_assert_leq(count, sizeof window);
+    while (memcmp(window, bytes, count) != 0) {
+        memmove(window, window + 1, count - 1);
+        if (receive_until(fd, window, count - 1, count) < count) return false;
+    }
+    return true;
 }
 
 bool client_sees_end(int fd)

@@ -31,7 +31,9 @@ void server_end(void);
 void server_turn(void);
 /* http_server_close(), turned until closed. False: not within three seconds. */
 bool server_close(void);
-bool server_is_closed(void);
+/* For a test that closes by itself: server_end() need not. */
+void server_set_closed(void);
+struct uv_loop_s *server_loop(void);
 
 int client_connect(void);
 void client_send(int fd, const void *data, size_t count);
@@ -39,8 +41,8 @@ void client_send(int fd, const void *data, size_t count);
 struct answer *client_receive(int fd, bool has_body);
 /* Whether the server has closed the connection, within a second. */
 bool client_sees_end(int fd);
-/* Raw bytes within a second, at least `count`. */
-size_t client_read(int fd, void *out_data, size_t count);
+/* Whether these bytes come, among others, within three seconds. */
+bool client_finds(int fd, const char *bytes);
 
 /* One request on a connection of its own. headers: lines with \r\n, or "". body may be NULL. */
 struct answer *request(const char *method, const char *target, const char *headers,
