@@ -44,11 +44,12 @@ struct node_log_batch {
     struct node_log_batch *next; /* for the writer's queue */
 };
 
-/* A flush. Owned by the node until node_on_flush_done(). */
+/* A flush: table_flush(table, generation). Owned by the node until node_on_flush_done(). */
 struct node_flush_job {
     raft_group group;
     struct table *table;
     const struct generation *generation;
+    uint32_t mutation; /* options.mutation: NODE_MUTATION_SPLIT_FLUSH is the carrier's to plant */
 };
 
 /* A read of log entries, for a lagging peer, a replay, or the check of one record. */
@@ -60,7 +61,7 @@ struct node_log_read {
     size_t bytes_max;
     enum { NODE_LOG_READ_PEER, NODE_LOG_READ_APPLY, NODE_LOG_READ_VERIFY } purpose;
     raft_id peer;
-    /* Filled by whoever carries it out, from log_reader_read(): */
+    /* Filled by whoever carries it out, from log_reader_read(); the node releases them. */
     struct buf *entries[NODE_LOG_READ_ENTRIES_MAX];
     uint32_t entries_count;
     struct node_log_read *next;
@@ -94,6 +95,18 @@ struct node_io {
                 va_list args);
 };
 
+/* Planted bugs of the test suite (docs/correctness.md numbers them) that sit in the host; all other
+ * numbers go to the core, the state machine or the carrier of jobs. */
+enum node_mutation {
+    NODE_MUTATION_NONE = 0,
+    /* The flush's carrier commits rows and group state in two transactions; not the node's own. */
+    NODE_MUTATION_SPLIT_FLUSH = 10,
+    NODE_MUTATION_DELETE_APPLIED = 14,   /* log deleted up to the applied index, not the flushed */
+    NODE_MUTATION_IGNORE_LOG_ERROR = 16, /* a failed log commit counts as done */
+    NODE_MUTATION_TIMEOUT_DEFINITE = 17, /* a proposed write's deadline says TL_ERR_TIMEOUT */
+    NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
+};
+
 struct node_options {
     const char *address;       /* "host:port"; copied, as all strings */
     const char *peer_address;  /* what peers reach: "host:port" */
@@ -113,9 +126,16 @@ struct node_options {
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
 };
 
+/* Zeros, and the defaults named beside the fields. */
+void node_options_init(struct node_options *options);
+
 /* Opens the data directory, recovers all stores and groups, reports how many entries remain to be
  * replayed (event=recovered). Nothing is sent before the first node_turn().
- * Errors as data_dir_open(), log_store_open(), table_open(). io is copied. */
+ * Errors as data_dir_open(), log_store_open(), table_open(); and
+ *   TL_ERR_INVALID  the view does not hold `address`, holds one twice, or is too long.
+ *   TL_ERR_FOREIGN  the stores are of a cluster in which this store id is no member.
+ *   TL_ERR_CORRUPT  log and table contradict each other.
+ * io and options are copied, strings too. Every option is in range (node_options_init). */
 TL_MUST_CHECK enum tl_err node_open(const struct node_options *options, const struct node_io *io,
                                     struct node **out_node, struct tl_fault *out_fault);
 /* All jobs must have been answered (or the threads that hold them have ended). Requests still
@@ -123,6 +143,10 @@ TL_MUST_CHECK enum tl_err node_open(const struct node_options *options, const st
 void node_close(struct node *node);
 
 void node_turn(struct node *node);
+
+/* The store whose commits and reads node_io asks for: for whoever carries them out. Lives until
+ * node_close(). */
+struct log_store *node_log_store(struct node *node);
 
 /* ---- events ---- */
 void node_on_log_done(struct node *node, struct node_log_batch *batch, enum tl_err err,
@@ -160,6 +184,10 @@ struct node_write {
     uint64_t committed_ns;
     /* The node's own. */
     uint32_t state;
+    bool is_inbound;      /* came from a peer: its one hop is done */
+    bool may_be_executed; /* a copy was sent to a leader and the link was lost */
+    int32_t outcome;      /* enum tl_err, in the last state */
+    uint64_t retry_ns;    /* not sent to forwarded_to again before this time */
     uint64_t request_id;
     raft_index index;
     raft_term term;
@@ -170,11 +198,13 @@ struct node_write {
 };
 
 /* Starts a write. TL_OK: on_done is called exactly once, later, with
- *   TL_OK            the result
+ *   TL_OK           the result
+ *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
- * TL_ERR_REPLACED, TL_ERR_TIMEOUT   certainly not executed TL_ERR_UNKNOWN   may have been executed
- * or still be. TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING returned: on_done is never called;
- * entry stays the caller's. */
+ *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command)
+ *                   certainly not executed
+ * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING returned: on_done is never called; entry stays the
+ * caller's. on_done may start and cancel requests. */
 TL_MUST_CHECK enum tl_err node_write(struct node *node, struct node_write *write);
 /* The client has gone: on_done is not called any more. The write itself may still happen. */
 void node_write_cancel(struct node *node, struct node_write *write);
@@ -191,7 +221,10 @@ struct node_read {
     uint64_t deadline_ns;
     void (*on_ready)(struct node_read *read, enum tl_err err);
     void *context;
+    /* The node's own. */
+    uint64_t submitted_ns;
     uint32_t state;
+    int32_t outcome; /* enum tl_err, in the last state */
     uint64_t round;
     raft_index read_index;
     struct node_read *next;

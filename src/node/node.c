@@ -1,0 +1,489 @@
+/* node.c - opening, closing, faults, and what comes in from the edges.
+ *
+ * Everything that comes in changes state in memory only; node_turn() draws the consequences. The
+ * one exception is node_group_make_room(), which may carry out a core's output early.
+ */
+
+#include "node_internal.h"
+
+#include <stdlib.h>
+
+void node_check(const struct node *node)
+{
+    TL_ASSERT(node->requests_count <= NODE_REQUESTS_MAX);
+    if (node->requests_count == 0) TL_ASSERT(node->request_bytes == 0);
+    TL_ASSERT((node->batches_oldest == NULL) == (node->batches_newest == NULL));
+    TL_ASSERT((node->groups_count > 0) <= (node->genesis_payload != NULL));
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        const struct node_group *group = node->groups[i];
+        TL_ASSERT(group->output == NULL);
+        TL_ASSERT(group->flushed <= group->state.group.index);
+        TL_ASSERT(group->base_index <= group->flushed ||
+                  node->options.mutation == NODE_MUTATION_DELETE_APPLIED);
+        if (group->applicable > 0) TL_ASSERT(group->state.group.index <= group->applicable);
+    }
+}
+
+void node_enter(struct node *node)
+{
+    TL_ASSERT(node != NULL);
+    uint64_t now_ns = node->io.now_ns(node->io.context);
+    if (now_ns > node->now_ns) node->now_ns = now_ns;
+}
+
+void node_log(struct node *node, enum log_level level, const char *event, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    node->io.log(node->io.context, level, event, format, args);
+    va_end(args);
+}
+
+void node_fail(struct node *node, const struct tl_fault *fault)
+{
+    if (node->is_failed) return;
+    node->is_failed = true;
+    struct tl_fault unknown;
+    if (fault == NULL) {
+        tl_fault_set(&unknown, data_dir_path(node->data_dir), UINT32_MAX, 0, "not reported");
+        fault = &unknown;
+    }
+    node_log(node, LOG_LEVEL_ERROR, "storage_failed",
+             "file=\"%s\" group=%d index=%llu reason=\"%s\"", fault->file,
+             fault->group == UINT32_MAX ? -1 : (int)fault->group, (unsigned long long)fault->index,
+             fault->reason);
+    node->io.fail(node->io.context, 4, fault);
+}
+
+struct node_group *node_find_group(const struct node *node, raft_group group)
+{
+    return group < node->groups_count ? node->groups[group] : NULL;
+}
+
+struct node_peer *node_find_peer(struct node *node, raft_id id)
+{
+    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+        if (node->peers[i].id == id) return &node->peers[i];
+    }
+    return NULL;
+}
+
+bool node_reaches_quorum(const struct node *node)
+{
+    uint32_t reached_count = 0;
+    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+        const struct node_peer *peer = &node->peers[i];
+        if (peer->id == node->self || peer->is_up[PEER_CLASS_RAFT]) reached_count++;
+    }
+    return reached_count > node->genesis.members_count / 2;
+}
+
+struct node_job *node_take_job(struct node *node)
+{
+    struct node_job *job = node->jobs_free;
+    if (job != NULL) {
+        node->jobs_free = job->next_free;
+    } else {
+        job = calloc(1, sizeof *job);
+        TL_ASSERT(job != NULL);
+        job->next_all = node->jobs;
+        node->jobs = job;
+    }
+    job->is_free = false;
+    job->next_free = NULL;
+    TL_ASSERT(job->read.entries_count == 0);
+    return job;
+}
+
+void node_free_job(struct node *node, struct node_job *job)
+{
+    TL_ASSERT(!job->is_free);
+    TL_ASSERT(!job->is_out);
+    for (uint32_t i = 0; i < job->read.entries_count; i++) {
+        buf_release(TL_TAKE(&job->read.entries[i]));
+    }
+    job->read.entries_count = 0;
+    job->is_free = true;
+    job->next_free = node->jobs_free;
+    node->jobs_free = job;
+}
+
+/* ---- open and close ---- */
+
+void node_options_init(struct node_options *options)
+{
+    *options = (struct node_options){
+        .data_groups_count = 1,
+        .log_retain_bytes = 128ull * 1024 * 1024,
+        .log_prefill_bytes = 128ull * 1024 * 1024,
+        .log_map_bytes = (size_t)64 * 1024 * 1024 * 1024,
+        .table_map_bytes = (size_t)1024 * 1024 * 1024 * 1024,
+        .election_timeout_ns = 300000000,
+        .heartbeat_interval_ns = 50000000,
+        .generation_age_ns = 5000000000,
+    };
+}
+
+static char *text_copy(const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    char *copy = malloc(bytes);
+    TL_ASSERT(copy != NULL);
+    memcpy(copy, text, bytes);
+    return copy;
+}
+
+static void copy_options(struct node *node, const struct node_options *options)
+{
+    TL_ASSERT(options->view_count >= 1);
+    TL_ASSERT(options->data_groups_count >= 1);
+    TL_ASSERT(options->data_groups_count < NODE_GROUPS_MAX);
+    TL_ASSERT(options->election_timeout_ns > 0);
+    TL_ASSERT(options->heartbeat_interval_ns > 0);
+    node->options = *options;
+    node->options.address = text_copy(options->address);
+    node->options.peer_address = text_copy(options->peer_address);
+    node->options.data_dir = text_copy(options->data_dir);
+    node->options.view = NULL; /* node->view has it */
+}
+
+static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
+{
+    const struct node_options *options = &node->options;
+    enum tl_err err = data_dir_open(options->data_dir, options->address, options->allow_any_fs,
+                                    &node->data_dir, out_fault);
+    if (err != TL_OK) return err;
+    node->store_id = *data_dir_store_id(node->data_dir);
+    node->self = store_id_raft(&node->store_id);
+    char dir[512];
+    err = data_dir_sub(node->data_dir, "log", dir, sizeof dir, out_fault);
+    if (err != TL_OK) return err;
+    const struct log_store_options log_options = {
+        .dir = dir,
+        .map_bytes = options->log_map_bytes,
+        .prefill_bytes = options->log_prefill_bytes,
+        .retain_bytes = options->log_retain_bytes,
+    };
+    return log_store_open(&log_options, &node->log_store, out_fault);
+}
+
+void node_become_member(struct node *node, const struct genesis *genesis, struct buf *payload)
+{
+    TL_ASSERT(node->genesis_payload == NULL);
+    node->genesis = *genesis;
+    node->genesis_payload = payload;
+    for (uint32_t i = 0; i < genesis->members_count; i++) {
+        node->peers[i] = (struct node_peer){.id = store_id_raft(&genesis->members[i].store_id)};
+    }
+}
+
+/* The cluster as group 0's log knows it. */
+static enum tl_err recover_members(struct node *node, struct log_group_info *info,
+                                   struct tl_fault *out_fault)
+{
+    struct genesis genesis;
+    const char *dir = data_dir_path(node->data_dir);
+    if (info->conf == NULL || genesis_decode(buf_bytes(info->conf), &genesis) != TL_OK) {
+        tl_fault_set(out_fault, dir, 0, 1, "the log holds no readable genesis");
+        return TL_ERR_CORRUPT;
+    }
+    node_become_member(node, &genesis, TL_TAKE(&info->conf));
+    if (node_find_peer(node, node->self) != NULL) return TL_OK;
+    tl_fault_set(out_fault, dir, 0, 1, "this store is no member of the cluster in its log");
+    return TL_ERR_FOREIGN;
+}
+
+static enum tl_err recover_group(struct node *node, raft_group id, struct tl_fault *out_fault)
+{
+    struct log_group_info info;
+    enum tl_err err = log_store_recover(node->log_store, id, &info, out_fault);
+    if (err != TL_OK) return err;
+    if (!info.exists) {
+        if (id == 0) return TL_OK; /* birth */
+        tl_fault_set(out_fault, data_dir_path(node->data_dir), id, 0, "the group's log is missing");
+        return TL_ERR_CORRUPT;
+    }
+    if (id == 0) err = recover_members(node, &info, out_fault);
+    if (err == TL_OK) err = node_group_open(node, id, &info, &node->groups[id], out_fault);
+    buf_release(info.conf);
+    return err;
+}
+
+static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
+{
+    enum tl_err err = recover_group(node, 0, out_fault);
+    if (err != TL_OK || node->groups[0] == NULL) return err;
+    for (raft_group id = 1; id < node->genesis.groups_count; id++) {
+        err = recover_group(node, id, out_fault);
+        if (err != TL_OK) return err;
+    }
+    node->groups_count = node->genesis.groups_count;
+    return TL_OK;
+}
+
+static void init_random(struct node *node)
+{
+    uint64_t seeds[2];
+    node->io.random(node->io.context, seeds, sizeof seeds);
+    prng_init(&node->prng, seeds[0]);
+    /* A reply to the process before this one must not look like one to this. */
+    node->forward_sequence = seeds[1] / NODE_REQUESTS_MAX;
+    for (uint32_t i = 0; i < NODE_REQUESTS_MAX; i++) node->slots_free[i] = (uint16_t)i;
+    node->slots_free_count = NODE_REQUESTS_MAX;
+}
+
+enum tl_err node_open(const struct node_options *options, const struct node_io *io,
+                      struct node **out_node, struct tl_fault *out_fault)
+{
+    struct node *node = calloc(1, sizeof *node);
+    TL_ASSERT(node != NULL);
+    struct tl_fault fault;
+    if (out_fault == NULL) out_fault = &fault;
+    node->io = *io;
+    node->requests_check_ns = NODE_NEVER;
+    copy_options(node, options);
+    init_random(node);
+    node_enter(node);
+    for (uint32_t i = 0; i < options->view_count && i < RAFT_MEMBERS_MAX; i++) {
+        node->view[i].member = options->view[i];
+    }
+    enum tl_err err = open_stores(node, out_fault);
+    if (err == TL_OK) err = recover(node, out_fault);
+    if (err == TL_OK && node->groups_count == 0) err = node_birth_init(node, out_fault);
+    if (err != TL_OK) {
+        node_close(node);
+        return err;
+    }
+    node_check(node);
+    *out_node = node;
+    return TL_OK;
+}
+
+static void free_batches(struct node_batch *batch)
+{
+    while (batch != NULL) {
+        struct node_batch *next = batch->next;
+        free(batch);
+        batch = next;
+    }
+}
+
+static void free_jobs(struct node *node)
+{
+    while (node->jobs != NULL) {
+        struct node_job *job = node->jobs;
+        node->jobs = job->next_all;
+        for (uint32_t i = 0; i < job->read.entries_count; i++) {
+            buf_release(job->read.entries[i]);
+        }
+        free(job);
+    }
+}
+
+void node_close(struct node *node)
+{
+    if (node == NULL) return;
+    node->is_failed = true; /* mute while the requests are answered */
+    node_writes_close(node);
+    node_reads_close(node);
+    for (uint32_t i = 0; i < NODE_GROUPS_MAX; i++) {
+        node_group_close(node->groups[i]);
+        buf_release(node->birth_entries[i]);
+    }
+    free_batches(node->batches_oldest);
+    free_batches(node->batches_free);
+    free_jobs(node);
+    buf_release(node->genesis_payload);
+    log_store_close(node->log_store);
+    data_dir_close(node->data_dir);
+    free((char *)node->options.address);
+    free((char *)node->options.peer_address);
+    free((char *)node->options.data_dir);
+    free(node);
+}
+
+struct log_store *node_log_store(struct node *node)
+{
+    return node->log_store;
+}
+
+/* ---- completions ---- */
+
+static void batch_done(struct node *node, struct node_batch *batch)
+{
+    uint64_t spent_us = (node->now_ns - batch->log.issued_ns) / 1000;
+    histogram_add(node->flush_group != NULL ? &node->metrics.log_commit_flush_us
+                                            : &node->metrics.log_commit_idle_us,
+                  spent_us);
+    histogram_add(&node->metrics.log_batch_entries, batch->entries_count);
+    for (uint32_t i = 0; i < batch->log.ops_count; i++) {
+        const struct log_op *op = &batch->log.ops[i];
+        if (batch->is_genesis) continue;
+        struct node_group *group = node->groups[op->group];
+        node_group_make_room(group);
+        if (node->is_failed) return;
+        raft_advance(group->raft, node->now_ns);
+        raft_append_done(group->raft, batch->sequences[i]);
+        if (op->out_has_base) {
+            raft_compacted(group->raft, &op->out_base);
+            group->base_index = op->out_base.index;
+        }
+    }
+}
+
+void node_on_log_done(struct node *node, struct node_log_batch *log, enum tl_err err,
+                      const struct tl_fault *fault)
+{
+    node_enter(node);
+    struct node_batch *batch = TL_CONTAINER_OF(log, struct node_batch, log);
+    TL_ASSERT(batch == node->batches_oldest); /* in order, each once */
+    node->batches_oldest = batch->next;
+    if (node->batches_oldest == NULL) node->batches_newest = NULL;
+    if (err != TL_OK && node->options.mutation == NODE_MUTATION_IGNORE_LOG_ERROR) err = TL_OK;
+    if (err != TL_OK) node_fail(node, fault);
+    if (!node->is_failed) batch_done(node, batch);
+    bool is_genesis = batch->is_genesis;
+    batch->next = node->batches_free;
+    node->batches_free = batch;
+    if (is_genesis && !node->is_failed) node_birth_written(node);
+}
+
+void node_on_flush_done(struct node *node, struct node_flush_job *job, enum tl_err err,
+                        const struct tl_fault *fault)
+{
+    node_enter(node);
+    TL_ASSERT(job == &node->flush_job);
+    struct node_group *group = TL_TAKE(&node->flush_group);
+    TL_ASSERT(group != NULL);
+    if (err != TL_OK) {
+        node_fail(node, fault);
+        return;
+    }
+    if (node->is_failed) return;
+    group->flushed = node->flush_index;
+    views_flushed(group->views);
+    TL_ASSERT(views_base(group->views) == group->flushed);
+    memmove(&group->frozen_order[0], &group->frozen_order[1],
+            sizeof group->frozen_order - sizeof group->frozen_order[0]);
+    node->metrics.flushes_count++;
+    histogram_add(&node->metrics.flush_us, (node->now_ns - node->flush_began_ns) / 1000);
+}
+
+static void peer_read_done(struct node_group *group, struct node_job *job, enum tl_err err)
+{
+    uint32_t entries_count = err == TL_ERR_COMPACTED ? 0 : job->read.entries_count;
+    node_group_make_room(group);
+    if (group->node->is_failed) return;
+    raft_log_read_done(group->raft, job->read.peer, job->read.entries, entries_count);
+}
+
+void node_on_log_read_done(struct node *node, struct node_log_read *read, enum tl_err err,
+                           const struct tl_fault *fault)
+{
+    node_enter(node);
+    struct node_job *job = TL_CONTAINER_OF(read, struct node_job, read);
+    TL_ASSERT(job->is_out);
+    job->is_out = false;
+    struct node_group *group = node->groups[read->group];
+    /* To apply, a compacted entry is a missing one: the job has none. */
+    if (err != TL_OK && err != TL_ERR_COMPACTED) node_fail(node, fault);
+    if (node->is_failed) return;
+    switch (read->purpose) {
+    case NODE_LOG_READ_PEER:
+        peer_read_done(group, job, err);
+        node_free_job(node, job);
+        break;
+    case NODE_LOG_READ_APPLY:
+        node_group_replay_come(group, job);
+        break;
+    case NODE_LOG_READ_VERIFY:
+        /* Deleted meanwhile: it was flushed and is no longer served. */
+        group->is_verifying = false;
+        raft_verified(group->raft);
+        node_free_job(node, job);
+        break;
+    }
+}
+
+/* ---- frames and connections ---- */
+
+static enum tl_err step_message(struct node *node, raft_id peer, struct reader *reader)
+{
+    struct raft_message message;
+    enum tl_err err = raft_message_decode(reader, &message);
+    if (err != TL_OK) return err;
+    struct node_group *group = node_find_group(node, message.group);
+    if (message.from != peer || group == NULL) {
+        err = message.from != peer ? TL_ERR_INVALID : TL_OK;
+        raft_message_clear(&message);
+        return err;
+    }
+    if (message.type == RAFT_APPEND || message.type == RAFT_HEARTBEAT) {
+        group->has_heard_leader = true;
+    }
+    node_group_make_room(group);
+    if (node->is_failed) {
+        raft_message_clear(&message);
+        return TL_OK;
+    }
+    raft_advance(group->raft, node->now_ns);
+    raft_message(group->raft, &message);
+    return TL_OK;
+}
+
+static enum tl_err on_raft(struct node *node, struct node_peer *peer, struct bytes payload)
+{
+    struct reader reader = reader_make(payload);
+    struct raft_batch_head head;
+    enum tl_err err = raft_batch_head_decode(&reader, &head);
+    if (err != TL_OK) return err;
+    peer->has_clock = true;
+    peer->clock_us = head.clock_us;
+    peer->clock_read_ns = node->now_ns;
+    for (uint32_t i = 0; i < head.messages_count && !node->is_failed; i++) {
+        err = step_message(node, peer->id, &reader);
+        if (err != TL_OK) return err;
+    }
+    return node->is_failed || reader_is_done(&reader) ? TL_OK : TL_ERR_INVALID;
+}
+
+enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
+                          struct bytes payload)
+{
+    node_enter(node);
+    if (node->is_failed || node->groups_count == 0) return TL_OK;
+    struct node_peer *peer = node_find_peer(node, from);
+    enum tl_err err = TL_ERR_INVALID;
+    if (peer != NULL && peer->id != node->self) {
+        node->metrics.frames_received_count++;
+        if (type == FRAME_RAFT) err = on_raft(node, peer, payload);
+        if (type == FRAME_FORWARD) err = node_on_forward(node, from, payload);
+        if (type == FRAME_FORWARD_REPLY) err = node_on_forward_reply(node, from, payload);
+    }
+    if (err != TL_OK) node->metrics.frames_invalid_count++;
+    return err;
+}
+
+void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
+{
+    node_enter(node);
+    struct node_peer *peer = node_find_peer(node, id);
+    if (peer != NULL) peer->is_up[class] = true;
+}
+
+void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, bool is_refused)
+{
+    node_enter(node);
+    struct node_peer *peer = node_find_peer(node, id);
+    if (peer == NULL || node->is_failed) return;
+    peer->is_up[class] = false;
+    if (class == PEER_CLASS_FORWARD) node_writes_link_lost(node, id);
+    if (class != PEER_CLASS_RAFT || !is_refused) return;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        struct node_group *group = node->groups[i];
+        node_group_make_room(group);
+        if (node->is_failed) return;
+        raft_advance(group->raft, node->now_ns);
+        raft_peer_lost(group->raft, id);
+    }
+}

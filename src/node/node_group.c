@@ -1,0 +1,219 @@
+/* node_group.c - one group's table, views and core over what its log holds.
+ *
+ * The log env is where Raft starts from; the table is behind it by what was applied and not
+ * flushed. Before anything is built on the two, their relations are checked: a table ahead of the
+ * log, or one whose last entry the log has otherwise, is another replica's or an old disk image,
+ * and replaying over it would diverge silently.
+ */
+
+#include "node_internal.h"
+
+#include <stdlib.h>
+
+#define GROUP_READ_ENTRIES_MAX 4096u
+#define GROUP_READ_BYTES_MAX (16u * 1024u * 1024u)
+
+/* Reads one entry, the caller's. */
+static enum tl_err read_entry(struct log_reader *reader, raft_group group, raft_index index,
+                              struct buf **out_entry, struct tl_fault *out_fault)
+{
+    uint32_t count = 0;
+    enum tl_err err =
+        log_reader_read(reader, group, index, index, 1, 1, out_entry, &count, out_fault);
+    if (err != TL_OK) return err;
+    if (count == 1) return TL_OK;
+    tl_fault_set(out_fault, "log", group, index, "an entry is missing from the log");
+    return TL_ERR_CORRUPT;
+}
+
+/* Whether the log has, at the table's index, the entry the table was made by. */
+static enum tl_err check_same_entry(const struct node_group *group,
+                                    const struct log_group_info *info, struct log_reader *reader,
+                                    struct tl_fault *out_fault)
+{
+    const struct group_state *state = table_state(group->table);
+    raft_term term = info->base.term;
+    struct hash128 hash = info->base.hash;
+    if (state->index > info->base.index) {
+        struct buf *entry = NULL;
+        enum tl_err err = read_entry(reader, group->id, state->index, &entry, out_fault);
+        if (err != TL_OK) return err;
+        term = entry_term(entry);
+        hash = entry_hash(entry);
+        buf_release(entry);
+    }
+    if (state->term == term && hash_equal(state->chain_hash, hash)) return TL_OK;
+    tl_fault_set(out_fault, group->table_dir, group->id, state->index,
+                 "table and log disagree about the table's last entry");
+    return TL_ERR_CORRUPT;
+}
+
+static enum tl_err check_relations(const struct node_group *group,
+                                   const struct log_group_info *info, struct log_reader *reader,
+                                   struct tl_fault *out_fault)
+{
+    raft_index index = table_state(group->table)->index;
+    const char *reason = NULL;
+    if (index < info->base.index) reason = "the table ends before the log begins";
+    if (index > info->last_index) reason = "the table is ahead of the log";
+    if (info->hard_state.commit > info->last_index) reason = "the commit index is ahead of the log";
+    if (reason == NULL) return check_same_entry(group, info, reader, out_fault);
+    tl_fault_set(out_fault, group->table_dir, group->id, index, "%s", reason);
+    return TL_ERR_CORRUPT;
+}
+
+/* Fills entries [first, last] from the log. */
+static enum tl_err read_entries(struct log_reader *reader, raft_group group, raft_index first,
+                                raft_index last, struct buf **entries, struct tl_fault *out_fault)
+{
+    raft_index next = first;
+    while (next <= last) {
+        uint32_t count = 0;
+        enum tl_err err =
+            log_reader_read(reader, group, next, last, GROUP_READ_ENTRIES_MAX, GROUP_READ_BYTES_MAX,
+                            &entries[next - first], &count, out_fault);
+        if (err == TL_OK && count == 0) {
+            tl_fault_set(out_fault, "log", group, next, "an entry is missing from the log");
+            err = TL_ERR_CORRUPT;
+        }
+        if (err != TL_OK) return err;
+        next += count;
+    }
+    return TL_OK;
+}
+
+static void make_core(struct node_group *group, const struct log_group_info *info,
+                      struct buf *const *entries, uint32_t entries_count)
+{
+    struct node *node = group->node;
+    struct raft_options options = {
+        .self = node->self,
+        .group = group->id,
+        .seed = prng_next(&node->prng),
+        .election_timeout_ns = node->options.election_timeout_ns,
+        .heartbeat_interval_ns = node->options.heartbeat_interval_ns,
+        .hard_state = info->hard_state,
+        .base = info->base,
+        .applied = group->state.group.index,
+        .last_index = info->last_index,
+        .entries = entries,
+        .entries_count = entries_count,
+        .mutation = node->options.mutation,
+    };
+    options.conf.voters_count = node->genesis.members_count;
+    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+        options.conf.voters[i] = node->peers[i].id;
+    }
+    group->raft = raft_create(&options);
+}
+
+/* The core keeps the entries it may still have to replace or send; the others are read when they
+ * are applied. */
+static enum tl_err open_core(struct node_group *group, const struct log_group_info *info,
+                             struct log_reader *reader, struct tl_fault *out_fault)
+{
+    raft_index first = TL_MAX(info->hard_state.commit, group->state.group.index);
+    if (first <= info->base.index) first = info->base.index + 1;
+    raft_index left = first <= info->last_index ? info->last_index - first + 1 : 0;
+    if (left > RAFT_LOG_RING_ENTRIES) {
+        tl_fault_set(out_fault, "log", group->id, first,
+                     "%llu entries above the stored commit index, more than the core can hold",
+                     (unsigned long long)left);
+        return TL_ERR_CORRUPT;
+    }
+    struct buf **entries = calloc(left + 1, sizeof *entries);
+    TL_ASSERT(entries != NULL);
+    enum tl_err err = read_entries(reader, group->id, first, info->last_index, entries, out_fault);
+    if (err == TL_OK && left > 0 && entry_term(entries[left - 1]) > info->hard_state.term) {
+        tl_fault_set(out_fault, "log", group->id, info->last_index,
+                     "the last entry's term is above the stored term");
+        err = TL_ERR_CORRUPT;
+    }
+    if (err == TL_OK) make_core(group, info, entries, (uint32_t)left);
+    for (raft_index i = 0; i < left; i++) buf_release(entries[i]);
+    free(entries);
+    return err;
+}
+
+static enum tl_err open_table(struct node_group *group, struct tl_fault *out_fault)
+{
+    struct node *node = group->node;
+    char name[32];
+    text_format(name, sizeof name, "kv.%u.0", group->id);
+    enum tl_err err =
+        data_dir_sub(node->data_dir, name, group->table_dir, sizeof group->table_dir, out_fault);
+    if (err != TL_OK) return err;
+    const struct table_options options = {
+        .dir = group->table_dir,
+        .group = group->id,
+        .map_bytes = node->options.table_map_bytes,
+        .readers_max = NODE_TABLE_READERS_MAX,
+    };
+    return table_open(&options, &group->table, out_fault);
+}
+
+/* Views and state machine, once the table is known to belong to the log. */
+static enum tl_err open_state(struct node_group *group, struct tl_fault *out_fault)
+{
+    struct node *node = group->node;
+    group->views = views_create(group->table);
+    enum tl_err err = kv_table_create(group->views, &group->kv);
+    if (err != TL_OK) {
+        tl_fault_set(out_fault, group->table_dir, group->id, 0, "no reader: %s", tl_err_text(err));
+        return err;
+    }
+    kv_state_init(&group->state, table_state(group->table));
+    group->state.mutation = node->options.mutation;
+    group->flushed = group->state.group.index;
+    group->applicable = group->state.group.index;
+    group->commit = group->state.group.index;
+    group->generation_permille = (uint32_t)prng_between(&node->prng, 500, 1000);
+    return TL_OK;
+}
+
+static void report_recovered(struct node_group *group, const struct log_group_info *info)
+{
+    struct node *node = group->node;
+    raft_index applied = group->state.group.index;
+    node->replayed_count += info->last_index - applied;
+    node_log(node, LOG_LEVEL_INFO, "recovered", "group=%u applied=%llu last=%llu replay=%llu",
+             group->id, (unsigned long long)applied, (unsigned long long)info->last_index,
+             (unsigned long long)(info->last_index - applied));
+}
+
+enum tl_err node_group_open(struct node *node, raft_group id, const struct log_group_info *info,
+                            struct node_group **out_group, struct tl_fault *out_fault)
+{
+    struct node_group *group = calloc(1, sizeof *group);
+    TL_ASSERT(group != NULL);
+    group->node = node;
+    group->id = id;
+    group->base_index = info->base.index;
+    group->replay_target = info->hard_state.commit;
+    group->deadline_ns = NODE_NEVER;
+    struct log_reader *reader = NULL;
+    enum tl_err err = log_reader_create(node->log_store, &reader);
+    if (err != TL_OK) tl_fault_set(out_fault, "log", id, 0, "no reader: %s", tl_err_text(err));
+    if (err == TL_OK) err = open_table(group, out_fault);
+    if (err == TL_OK) err = check_relations(group, info, reader, out_fault);
+    if (err == TL_OK) err = open_state(group, out_fault);
+    if (err == TL_OK) err = open_core(group, info, reader, out_fault);
+    log_reader_destroy(reader);
+    if (err != TL_OK) {
+        node_group_close(group);
+        return err;
+    }
+    report_recovered(group, info);
+    *out_group = group;
+    return TL_OK;
+}
+
+void node_group_close(struct node_group *group)
+{
+    if (group == NULL) return;
+    raft_destroy(group->raft);
+    kv_table_destroy(group->kv);
+    views_destroy(group->views);
+    table_close(group->table);
+    free(group);
+}

@@ -1,0 +1,298 @@
+/* node_internal.h - what the files of the node share.
+ *
+ *   node.c         options, open, close, faults, completions and frames coming in
+ *   node_group.c   one group's stores and core: recovery, creation, relations between log and table
+ *   node_turn.c    the turn: outputs of the cores, log batches, frames going out, the timer
+ *   node_birth.c   from an empty data directory to a member
+ *   node_apply.c   applying, replay from the log, freezing, flushing
+ *   node_write.c   writes: queueing, proposing, forwarding, outcomes
+ *   node_read.c    reads: rounds, causal waits
+ *   node_status.c  status, readiness, metrics, draining
+ *
+ * Thread:     the loop thread.
+ *
+ * Invariants, checked by node_check():
+ *   1. requests_count counts every write and read in a list of this node, and no others.
+ *   2. per group: base <= flushed <= applied <= applicable (flushed and applied from birth on).
+ *   3. a node that has failed sends nothing, hands out no job and answers no request before close.
+ */
+
+#ifndef TL_NODE_INTERNAL_H
+#define TL_NODE_INTERNAL_H
+
+#include "trilith/node.h"
+
+#include "trilith/prng.h"
+
+#define NODE_FORWARD_RETRY_NS 20000000ull /* after a definite refusal by the leader asked */
+#define NODE_LOG_COMMIT_MAX_NS 20000000000ull
+#define NODE_CLOCK_LEAD_US 1000000ull /* an entry's time may lead the voters' median by this */
+#define NODE_READY_AGE_MS 1000u
+#define NODE_TURN_PASSES_MAX 4u
+#define NODE_REPLAY_READ_BYTES (4u * 1024u * 1024u)
+#define NODE_TABLE_READERS_MAX 64u
+#define NODE_NEVER UINT64_MAX
+
+enum write_state {
+    WRITE_IDLE = 0,
+    WRITE_QUEUED = 1,    /* in no log: waits for a leader, or for its turn */
+    WRITE_PROPOSED = 2,  /* stands in this leader's log at (index, term) */
+    WRITE_FORWARDED = 3, /* sent to forwarded_to under request_id */
+    WRITE_ENDING = 4,    /* outcome is known and delivered at the end of the pass */
+};
+
+enum read_state {
+    READ_IDLE = 0,
+    READ_GATHERING = 1, /* the next pass begins its round */
+    READ_ASKED = 2,     /* waits for its round */
+    READ_CONFIRMED = 3, /* waits for applied >= read_index */
+    READ_ENDING = 4,
+};
+
+struct write_list {
+    struct node_write *first;
+    struct node_write *last;
+};
+
+struct read_list {
+    struct node_read *first;
+    struct node_read *last;
+};
+
+/* A batch in the writer's hands, and what to tell the cores when it is durable. */
+struct node_batch {
+    struct node_log_batch log;           /* what the writer sees */
+    uint64_t sequences[NODE_GROUPS_MAX]; /* of the cores' ops, in the order of log.ops */
+    bool is_genesis;
+    uint32_t entries_count;
+    struct node_batch *next; /* towards newer ones in flight, or in the free list */
+};
+
+/* A log read; every one ever made stays in node.jobs until close. */
+struct node_job {
+    struct node_log_read read; /* what the carrier sees */
+    bool is_out;               /* given to the carrier */
+    bool is_free;
+    struct node_job *next_all;
+    struct node_job *next_free;
+};
+
+/* A forwarded write at the leader. */
+struct node_inbound {
+    struct node_write write;
+    struct node *node; /* its owner */
+    raft_id peer;
+    uint64_t peer_request_id;
+    struct node_inbound *next_all;
+    struct node_inbound *next_free;
+};
+
+struct node_peer {
+    raft_id id;
+    bool is_up[PEER_CLASSES_COUNT];
+    bool has_clock;
+    uint64_t clock_us;      /* its wall clock, as told */
+    uint64_t clock_read_ns; /* our monotonic time when it was told */
+};
+
+struct node_group {
+    struct node *node; /* owner */
+    raft_group id;
+    char table_dir[512];
+    struct raft *raft;
+    struct table *table;
+    struct views *views;
+    struct kv_table *kv;
+    struct kv_state state; /* state.group.index is the applied index */
+
+    /* As the core last said. */
+    const struct raft_output *output; /* while an output is carried out, else NULL */
+    raft_index commit;
+    raft_index applicable;
+    uint64_t reads_ready_round;
+    raft_index read_index;
+    uint64_t deadline_ns;
+    raft_id leader;
+    bool has_heard_leader; /* since the last turn */
+    uint64_t caught_up_ns; /* when applied last covered what the leader called committed; 0 never */
+
+    /* The log. */
+    raft_index base_index;
+    raft_index flushed; /* durable in the table */
+    bool is_verifying;
+
+    /* Applying. */
+    raft_index replay_target;               /* commit index known at start */
+    struct node_job *replay;                /* entries read from the log, being applied */
+    struct node_job *replay_ahead;          /* the read behind them, under way or come */
+    uint32_t generation_permille;           /* share of the limits this generation may reach */
+    uint64_t generation_began_ns;           /* when its first entry was applied; 0: it has none */
+    bool is_apply_stalled;                  /* no room for another frozen generation */
+    bool has_more_to_apply;                 /* the turn's share is used up, more is there */
+    uint64_t frozen_order[VIEW_FROZEN_MAX]; /* oldest first; what is flushed next is the smallest */
+    raft_index drain_index;
+
+    struct write_list queued;
+    struct write_list proposed; /* by index, then term */
+    struct write_list forwarded;
+    struct read_list linearizable; /* by round */
+    struct read_list causal;
+};
+
+/* What an address of the view last said. */
+enum birth_answer {
+    BIRTH_SILENT = 0,
+    BIRTH_NO_CLUSTER = 1, /* and has the same view */
+    BIRTH_OTHER_VIEW = 2,
+    BIRTH_OTHER_ADDRESS = 3, /* calls itself something else */
+    BIRTH_NOT_LISTED = 4,    /* has a cluster this store is no member of */
+    BIRTH_BAD_GENESIS = 5,   /* offers one that names this store by another address */
+};
+
+struct birth_address {
+    struct member member;
+    enum birth_answer answer;
+    bool is_self;
+    bool is_asked; /* the answer is outstanding */
+};
+
+struct node {
+    /* Constant after open. */
+    struct node_io io;
+    struct node_options options; /* strings are the node's copies */
+    struct data_dir *data_dir;
+    struct log_store *log_store;
+    struct store_id store_id;
+    raft_id self;
+    struct hash128 view_hash;
+    struct birth_address view[RAFT_MEMBERS_MAX];
+    struct prng prng;
+
+    uint64_t now_ns; /* read once per call from outside */
+    bool is_failed;
+    bool is_draining;
+    bool has_drain_index;
+    bool has_set_peers;
+
+    /* Membership: set at birth or recovery, then constant. */
+    struct buf *genesis_payload; /* NULL: no cluster */
+    struct genesis genesis;
+    struct node_peer peers[RAFT_MEMBERS_MAX]; /* as genesis.members; self included */
+
+    /* Birth. */
+    uint64_t birth_ask_ns; /* when to ask again */
+    bool is_birth_writing; /* node.genesis is on its way to the log */
+    char birth_reported[1024];
+    struct buf *birth_entries[NODE_GROUPS_MAX]; /* being written; NULL otherwise */
+
+    uint32_t groups_count; /* 0 until this node is a member */
+    struct node_group *groups[NODE_GROUPS_MAX];
+    uint64_t replayed_count;
+
+    struct node_batch *batches_oldest; /* in flight */
+    struct node_batch *batches_newest;
+    struct node_batch *batches_free;
+    uint64_t batch_sequence;
+
+    struct node_job *jobs;
+    struct node_job *jobs_free;
+
+    struct node_flush_job flush_job;
+    struct node_group *flush_group; /* NULL: no flush is running */
+    raft_index flush_index;
+    uint64_t flush_began_ns;
+    uint64_t freezes_count;
+
+    /* Requests. */
+    uint32_t requests_count;
+    size_t request_bytes;
+    uint64_t requests_check_ns; /* nothing has to be looked at before */
+    bool has_new_requests;      /* since the pass began */
+    struct write_list writes_ending;
+    struct read_list reads_ending;
+    struct node_write *slots[NODE_REQUESTS_MAX]; /* forwarded writes by request_id */
+    uint16_t slots_free[NODE_REQUESTS_MAX];
+    uint32_t slots_free_count;
+    uint64_t forward_sequence;
+    struct node_inbound *inbounds;
+    struct node_inbound *inbounds_free;
+
+    struct node_metrics metrics;
+};
+
+/* ---- node.c ---- */
+void node_check(const struct node *node);
+/* Reads the clock for this call from outside. */
+void node_enter(struct node *node);
+/* Storage cannot be trusted any more: says so once, then the node is mute. */
+void node_fail(struct node *node, const struct tl_fault *fault);
+__attribute__((format(printf, 4, 5))) void node_log(struct node *node, enum log_level level,
+                                                    const char *event, const char *format, ...);
+struct node_group *node_find_group(const struct node *node, raft_group group);
+struct node_peer *node_find_peer(struct node *node, raft_id id);
+/* A majority of the voters is connected, self included. */
+bool node_reaches_quorum(const struct node *node);
+struct node_job *node_take_job(struct node *node);
+void node_free_job(struct node *node, struct node_job *job);
+/* Members from a genesis payload, which is kept. */
+void node_become_member(struct node *node, const struct genesis *genesis, struct buf *payload);
+
+/* ---- node_group.c ---- */
+/* Opens table, views and core of a group whose log holds what `info` says. Reads the log. */
+TL_MUST_CHECK enum tl_err node_group_open(struct node *node, raft_group id,
+                                          const struct log_group_info *info,
+                                          struct node_group **out_group,
+                                          struct tl_fault *out_fault);
+void node_group_close(struct node_group *group); /* accepts NULL */
+
+/* ---- node_turn.c ---- */
+/* Takes and carries out the output of every core: one batch, one frame per peer. */
+void node_carry_out(struct node *node);
+/* Before an input to the core: makes sure that its message buffer has room. */
+void node_group_make_room(struct node_group *group);
+struct node_batch *node_take_batch(struct node *node);
+void node_issue_batch(struct node *node, struct node_batch *batch);
+uint32_t node_log_commit_age_ms(const struct node *node);
+
+/* ---- node_birth.c ---- */
+TL_MUST_CHECK enum tl_err node_birth_init(struct node *node, struct tl_fault *out_fault);
+void node_birth_step(struct node *node);
+void node_birth_written(struct node *node);
+void node_birth_waits_for(const struct node *node, char *out_text, size_t text_bytes);
+uint64_t node_birth_deadline(const struct node *node);
+
+/* ---- node_apply.c ---- */
+void node_group_apply(struct node_group *group);
+void node_group_maybe_freeze(struct node_group *group);
+void node_maybe_flush(struct node *node);
+bool node_group_has_generation(const struct node_group *group); /* entries not yet frozen */
+uint64_t node_group_freeze_deadline(const struct node_group *group);
+void node_group_replay_come(struct node_group *group, struct node_job *job);
+
+/* ---- node_write.c ---- */
+void node_group_push_writes(struct node_group *group);
+/* Entry (index, term) is applied; result is NULL unless it is a command. */
+void node_group_writes_applied(struct node_group *group, raft_index index, raft_term term,
+                               const struct kv_result *result);
+void node_group_writes_committed(struct node_group *group);
+/* Another leader than before is known, or none. */
+void node_group_writes_leader_changed(struct node_group *group);
+void node_writes_link_lost(struct node *node, raft_id peer);
+void node_group_expire_writes(struct node_group *group, uint64_t *check_ns);
+void node_deliver_writes(struct node *node);
+void node_writes_close(struct node *node);
+TL_MUST_CHECK enum tl_err node_on_forward(struct node *node, raft_id peer, struct bytes payload);
+TL_MUST_CHECK enum tl_err node_on_forward_reply(struct node *node, raft_id peer,
+                                                struct bytes payload);
+
+/* ---- node_read.c ---- */
+void node_group_begin_reads(struct node_group *group);
+void node_group_ready_reads(struct node_group *group);
+void node_group_expire_reads(struct node_group *group, uint64_t *check_ns);
+void node_deliver_reads(struct node *node);
+void node_reads_close(struct node *node);
+
+/* ---- node_status.c ---- */
+void node_drain_step(struct node *node);
+
+#endif

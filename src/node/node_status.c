@@ -1,0 +1,165 @@
+/* node_status.c - what the node says about itself, and draining. */
+
+#include "node_internal.h"
+
+raft_id node_self(const struct node *node)
+{
+    return node->self;
+}
+
+const struct member *node_member(const struct node *node, raft_id id)
+{
+    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+        if (node->genesis_payload != NULL && node->peers[i].id == id) {
+            return &node->genesis.members[i];
+        }
+    }
+    return NULL;
+}
+
+struct views *node_views(struct node *node, raft_group group)
+{
+    struct node_group *found = node_find_group(node, group);
+    return found != NULL ? found->views : NULL;
+}
+
+uint64_t node_applied_time_us(const struct node *node, raft_group group)
+{
+    const struct node_group *found = node_find_group(node, group);
+    return found != NULL ? found->state.group.time_us : 0;
+}
+
+uint64_t node_applied_revision(const struct node *node, raft_group group)
+{
+    const struct node_group *found = node_find_group(node, group);
+    return found != NULL ? found->state.group.revision : 0;
+}
+
+static uint64_t monotonic_ns(const struct node *node)
+{
+    return TL_MAX(node->io.now_ns(node->io.context), node->now_ns);
+}
+
+uint64_t node_age_ms(const struct node *node, raft_group group)
+{
+    const struct node_group *found = node_find_group(node, group);
+    if (found == NULL) return UINT64_MAX;
+    if (raft_role_of(found->raft) == RAFT_LEADER) {
+        struct raft_status status;
+        raft_get_status(found->raft, &status);
+        if (status.has_quorum && found->state.group.index >= found->commit) return 0;
+    }
+    if (found->caught_up_ns == 0) return UINT64_MAX;
+    return (monotonic_ns(node) - found->caught_up_ns) / 1000000;
+}
+
+static bool is_replaying(const struct node *node)
+{
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        const struct node_group *group = node->groups[i];
+        if (group->state.group.index < group->replay_target) return true;
+    }
+    return false;
+}
+
+static enum node_stage stage_of(const struct node *node)
+{
+    if (node->is_draining) return NODE_STAGE_DRAINING;
+    if (node->groups_count == 0) return NODE_STAGE_BIRTH;
+    return is_replaying(node) ? NODE_STAGE_REPLAY : NODE_STAGE_RUNNING;
+}
+
+bool node_is_ready(const struct node *node)
+{
+    if (node->is_failed || stage_of(node) != NODE_STAGE_RUNNING) return false;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        if (raft_leader(node->groups[i]->raft) == RAFT_ID_NONE) return false;
+        if (node_age_ms(node, i) > NODE_READY_AGE_MS) return false;
+    }
+    return true;
+}
+
+void node_get_status(const struct node *node, struct node_status *out_status)
+{
+    *out_status = (struct node_status){
+        .stage = stage_of(node),
+        .store_id = node->store_id,
+        .groups_count = node->groups_count,
+        .requests_waiting_count = node->requests_count,
+        .request_bytes_waiting = node->request_bytes,
+        .log_used_bytes = log_store_used_bytes(node->log_store),
+        .free_bytes = data_dir_free_bytes(node->data_dir),
+        .replayed_count = node->replayed_count,
+    };
+    if (node->batches_oldest != NULL) {
+        uint64_t age_ns = monotonic_ns(node) - node->batches_oldest->log.issued_ns;
+        out_status->log_commit_age_ms = (uint32_t)(age_ns / 1000000);
+    }
+    node_birth_waits_for(node, out_status->waits_for, sizeof out_status->waits_for);
+    if (node->genesis_payload == NULL) return;
+    out_status->cluster_id = node->genesis.cluster_id;
+    out_status->members_count = node->genesis.members_count;
+    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+        const struct node_peer *peer = &node->peers[i];
+        out_status->members[i] = node->genesis.members[i];
+        out_status->member_is_connected[i] = peer->id == node->self || peer->is_up[PEER_CLASS_RAFT];
+    }
+}
+
+void node_get_group_status(const struct node *node, raft_group group,
+                           struct node_group_status *out_status)
+{
+    const struct node_group *found = node_find_group(node, group);
+    TL_ASSERT(found != NULL);
+    *out_status = (struct node_group_status){
+        .group = group,
+        .state = found->state.group,
+        .flushed = found->flushed,
+        .frozen_count = views_frozen_count(found->views),
+    };
+    const struct generation *active = views_active(found->views);
+    out_status->generation_bytes = generation_bytes(active);
+    out_status->generation_keys_count = generation_keys_count(active);
+    if (found->state.group.index < found->replay_target) {
+        out_status->replay_left = found->replay_target - found->state.group.index;
+    }
+    raft_get_status(found->raft, &out_status->raft);
+}
+
+const struct node_metrics *node_get_metrics(const struct node *node)
+{
+    return &node->metrics;
+}
+
+/* ---- draining ---- */
+
+void node_drain(struct node *node)
+{
+    node_enter(node);
+    if (!node->is_draining) node_log(node, LOG_LEVEL_INFO, "draining", NULL);
+    node->is_draining = true;
+}
+
+/* What is applied when the last request is answered is flushed; what others write meanwhile is
+ * not waited for. */
+void node_drain_step(struct node *node)
+{
+    if (!node->is_draining || node->has_drain_index || node->requests_count > 0) return;
+    node->has_drain_index = true;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        node->groups[i]->drain_index = node->groups[i]->state.group.index;
+    }
+}
+
+bool node_is_drained(const struct node *node)
+{
+    if (node->is_failed) return true;
+    if (!node->is_draining || node->is_birth_writing) return false;
+    if (node->groups_count == 0) return true;
+    if (!node->has_drain_index || node->flush_group != NULL) return false;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        const struct node_group *group = node->groups[i];
+        if (group->flushed < group->drain_index) return false;
+    }
+    return true;
+}

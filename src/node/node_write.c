@@ -1,0 +1,596 @@
+/* node_write.c - a write from its arrival to its one outcome.
+ *
+ *              node_write, a peer's forward
+ *                        v
+ *        +----------> QUEUED ----no leader in time, full, deadline----> not executed
+ *        |  propose_one |  | forward_one
+ *        |              |  +-------> FORWARDED --reply--> result, or the leader's error
+ *        |              v                |  |  |
+ *        |          PROPOSED             |  |  +--deadline, link lost and not keyed--> unknown
+ *        |           |  |  |             |  |
+ *        |           |  |  +-- applied: same term -> result, other term -> replaced (not executed)
+ *        |           |  +----- deadline -> unknown
+ *        |           (losing leadership answers nothing)
+ *        +---- the leader refused, nothing was sent, or keyed and the link was lost ----+
+ *
+ * "Not executed" is said only while no copy of the write can be in a log that may still commit. A
+ * keyed write that was sent again may have been executed by its first copy (may_be_executed): from
+ * then on every end but the result is unknown. Results are told once because apply recognises the
+ * Idempotency-Key, not because it was sent once.
+ */
+
+#include "node_internal.h"
+
+#include <stdlib.h>
+
+_Static_assert(NODE_REQUESTS_MAX <= UINT16_MAX + 1u, "slots are numbered in 16 bits");
+
+/* ---- lists ---- */
+
+static void list_push(struct write_list *list, struct node_write *write)
+{
+    write->next = NULL;
+    write->previous = list->last;
+    if (list->last != NULL) {
+        list->last->next = write;
+    } else {
+        list->first = write;
+    }
+    list->last = write;
+}
+
+static void list_insert_behind(struct write_list *list, struct node_write *before,
+                               struct node_write *write)
+{
+    if (before == list->last) {
+        list_push(list, write);
+        return;
+    }
+    struct node_write *after = before != NULL ? before->next : list->first;
+    write->previous = before;
+    write->next = after;
+    after->previous = write;
+    if (before != NULL) {
+        before->next = write;
+    } else {
+        list->first = write;
+    }
+}
+
+static void list_remove(struct write_list *list, struct node_write *write)
+{
+    if (write->previous != NULL) {
+        write->previous->next = write->next;
+    } else {
+        TL_ASSERT(list->first == write);
+        list->first = write->next;
+    }
+    if (write->next != NULL) {
+        write->next->previous = write->previous;
+    } else {
+        TL_ASSERT(list->last == write);
+        list->last = write->previous;
+    }
+    write->next = NULL;
+    write->previous = NULL;
+}
+
+static struct write_list *list_of(struct node *node, const struct node_write *write)
+{
+    struct node_group *group = node->groups[write->group];
+    switch ((enum write_state)write->state) {
+    case WRITE_QUEUED:
+        return &group->queued;
+    case WRITE_PROPOSED:
+        return &group->proposed;
+    case WRITE_FORWARDED:
+        return &group->forwarded;
+    case WRITE_ENDING:
+        return &node->writes_ending;
+    case WRITE_IDLE:
+        break;
+    }
+    TL_ASSERT(!"a write in no list");
+    return NULL;
+}
+
+/* ---- slots: which forwarded write a reply is for ---- */
+
+static void take_slot(struct node *node, struct node_write *write)
+{
+    TL_ASSERT(node->slots_free_count > 0); /* as many as there may be requests */
+    uint32_t slot = node->slots_free[--node->slots_free_count];
+    TL_ASSERT(node->slots[slot] == NULL);
+    node->slots[slot] = write;
+    write->request_id = ++node->forward_sequence * NODE_REQUESTS_MAX + slot;
+}
+
+static void free_slot(struct node *node, struct node_write *write)
+{
+    uint32_t slot = (uint32_t)(write->request_id % NODE_REQUESTS_MAX);
+    TL_ASSERT(node->slots[slot] == write);
+    node->slots[slot] = NULL;
+    node->slots_free[node->slots_free_count++] = (uint16_t)slot;
+    write->request_id = 0;
+}
+
+/* ---- moves between the states ---- */
+
+static void leave_state(struct node *node, struct node_write *write)
+{
+    list_remove(list_of(node, write), write);
+    if (write->state == WRITE_FORWARDED) free_slot(node, write);
+    write->state = WRITE_IDLE;
+}
+
+static void enter_state(struct node *node, struct node_write *write, enum write_state state)
+{
+    TL_ASSERT(write->state == WRITE_IDLE);
+    write->state = state;
+    list_push(list_of(node, write), write);
+}
+
+/* The node knows nothing of the write any more. */
+static void forget(struct node *node, struct node_write *write)
+{
+    leave_state(node, write);
+    buf_release(TL_TAKE(&write->entry));
+    TL_ASSERT(node->requests_count > 0);
+    TL_ASSERT(node->request_bytes >= write->entry_bytes);
+    node->requests_count--;
+    node->request_bytes -= write->entry_bytes;
+}
+
+static void count_outcome(struct node *node, const struct node_write *write, enum tl_err err,
+                          const struct kv_result *result)
+{
+    struct node_metrics *metrics = &node->metrics;
+    if (write->is_inbound) return; /* counted by the node that asked */
+    if (err == TL_OK) {
+        metrics->writes_ok_count++;
+        if ((result->flags & KV_RESULT_REPLAYED) != 0) metrics->replays_count++;
+        histogram_add(&metrics->write_us, (node->now_ns - write->submitted_ns) / 1000);
+    } else if (err == TL_ERR_UNKNOWN) {
+        metrics->writes_unknown_count++;
+    } else {
+        metrics->writes_failed_count++;
+    }
+}
+
+/* Tells the outcome. The caller's memory may be gone afterwards. */
+static void finish(struct node *node, struct node_write *write, enum tl_err err,
+                   const struct kv_result *result)
+{
+    TL_ASSERT((err == TL_OK) == (result != NULL));
+    if (err != TL_OK && write->may_be_executed) err = TL_ERR_UNKNOWN;
+    forget(node, write);
+    count_outcome(node, write, err, result);
+    write->on_done(write, err, result);
+}
+
+/* As finish(), but from within a walk over a list: told by node_deliver_writes(). */
+static void finish_later(struct node *node, struct node_write *write, enum tl_err err)
+{
+    TL_ASSERT(err != TL_OK);
+    leave_state(node, write);
+    write->outcome = err;
+    enter_state(node, write, WRITE_ENDING);
+}
+
+void node_deliver_writes(struct node *node)
+{
+    while (node->writes_ending.first != NULL && !node->is_failed) {
+        struct node_write *write = node->writes_ending.first;
+        finish(node, write, (enum tl_err)write->outcome, NULL);
+    }
+}
+
+/* Back to the queue: it is in no log, or may be sent again. */
+static void requeue(struct node *node, struct node_write *write)
+{
+    leave_state(node, write);
+    write->retry_ns = node->now_ns + NODE_FORWARD_RETRY_NS;
+    enter_state(node, write, WRITE_QUEUED);
+    node->requests_check_ns = TL_MIN(node->requests_check_ns, write->retry_ns);
+}
+
+/* ---- arrival ---- */
+
+static enum tl_err submit(struct node *node, struct node_write *write)
+{
+    if (node->is_failed || node->is_draining) return TL_ERR_STOPPING;
+    if (node->groups_count == 0) return TL_ERR_STARTING;
+    TL_ASSERT(write->group < node->groups_count);
+    TL_ASSERT(write->entry != NULL);
+    TL_ASSERT(write->on_done != NULL);
+    if (node->requests_count == NODE_REQUESTS_MAX ||
+        node->request_bytes + write->entry->count > NODE_REQUEST_BYTES_MAX) {
+        node->metrics.writes_refused_count++;
+        return TL_ERR_FULL;
+    }
+    write->state = WRITE_IDLE;
+    write->submitted_ns = node->now_ns;
+    write->proposed_ns = 0;
+    write->committed_ns = 0;
+    write->may_be_executed = false;
+    write->retry_ns = 0;
+    write->request_id = 0;
+    write->forwarded_to = RAFT_ID_NONE;
+    write->entry_bytes = write->entry->count;
+    node->requests_count++;
+    node->request_bytes += write->entry_bytes;
+    node->has_new_requests = true;
+    uint64_t check_ns = TL_MIN(write->deadline_ns, node->now_ns + NODE_LEADER_WAIT_NS);
+    node->requests_check_ns = TL_MIN(node->requests_check_ns, check_ns);
+    enter_state(node, write, WRITE_QUEUED);
+    return TL_OK;
+}
+
+enum tl_err node_write(struct node *node, struct node_write *write)
+{
+    node_enter(node);
+    write->is_inbound = false;
+    return submit(node, write);
+}
+
+void node_write_cancel(struct node *node, struct node_write *write)
+{
+    node_enter(node);
+    if (write->state != WRITE_IDLE) forget(node, write);
+}
+
+/* ---- proposing ---- */
+
+/* A wall clock that is wrong here must not move the log's time: expiry of records follows it. */
+static uint64_t proposal_time_us(struct node *node)
+{
+    uint64_t clocks[RAFT_MEMBERS_MAX];
+    uint32_t count = 0;
+    uint64_t own_us = node->io.clock_us(node->io.context);
+    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+        const struct node_peer *peer = &node->peers[i];
+        uint64_t clock_us = own_us;
+        if (peer->id != node->self) {
+            if (!peer->has_clock) continue;
+            clock_us = peer->clock_us + (node->now_ns - peer->clock_read_ns) / 1000;
+        }
+        uint32_t at = count++;
+        for (; at > 0 && clocks[at - 1] > clock_us; at--) clocks[at] = clocks[at - 1];
+        clocks[at] = clock_us;
+    }
+    /* Of two clocks the smaller: one that runs ahead does harm, one behind does not. */
+    uint64_t median_us = clocks[(count - 1) / 2];
+    return TL_MIN(own_us, median_us + NODE_CLOCK_LEAD_US);
+}
+
+/* Writes are answered in the order of their indexes, also when a later leadership of this node
+ * begins below what an earlier one left waiting. */
+static void insert_proposed(struct node_group *group, struct node_write *write)
+{
+    struct node_write *before = group->proposed.last;
+    while (before != NULL && before->index > write->index) before = before->previous;
+    write->state = WRITE_PROPOSED;
+    list_insert_behind(&group->proposed, before, write);
+}
+
+static void propose_one(struct node_group *group, struct node_write *write, uint64_t time_us)
+{
+    struct node *node = group->node;
+    if (group->is_apply_stalled) {
+        finish_later(node, write, TL_ERR_FULL);
+        return;
+    }
+    struct command command;
+    enum tl_err err = command_decode(entry_payload(write->entry), &command);
+    TL_ASSERT(err == TL_OK); /* made by command_encode() or checked by forward_decode() */
+    raft_index index = 0;
+    raft_term term = 0;
+    err = raft_propose(group->raft, write->entry, TL_MAX(time_us, command.token_us), &index, &term);
+    if (err == TL_ERR_NOT_LEADER) return; /* as a follower's: the next pass forwards it */
+    if (err != TL_OK) {
+        finish_later(node, write, err);
+        return;
+    }
+    write->entry = NULL; /* the core's now */
+    write->index = index;
+    write->term = term;
+    write->proposed_ns = node->now_ns;
+    leave_state(node, write);
+    insert_proposed(group, write);
+}
+
+static void forward_one(struct node_group *group, struct node_write *write)
+{
+    struct node *node = group->node;
+    raft_id leader = group->leader;
+    if (write->forwarded_to == leader && node->now_ns < write->retry_ns) return;
+    if (write->deadline_ns <= node->now_ns) return; /* expires in this turn */
+    leave_state(node, write);
+    take_slot(node, write);
+    uint64_t left_ms = (write->deadline_ns - node->now_ns) / 1000000;
+    const struct forward forward = {
+        .request_id = write->request_id,
+        .group = group->id,
+        .timeout_ms = (uint32_t)TL_MIN(left_ms, UINT32_MAX),
+        .command = entry_payload(write->entry),
+    };
+    write->forwarded_to = leader;
+    enter_state(node, write, WRITE_FORWARDED);
+    struct buf *frame = forward_encode(&forward);
+    if (!node->io.send(node->io.context, leader, PEER_CLASS_FORWARD, frame)) {
+        requeue(node, write); /* never left this node */
+        return;
+    }
+    write->proposed_ns = node->now_ns;
+    node->metrics.frames_sent_count++;
+    node->metrics.writes_forwarded_count++;
+}
+
+void node_group_push_writes(struct node_group *group)
+{
+    if (group->queued.first == NULL) return;
+    struct node *node = group->node;
+    bool is_leader = raft_role_of(group->raft) == RAFT_LEADER;
+    uint64_t time_us = is_leader ? proposal_time_us(node) : 0;
+    struct node_write *next = NULL;
+    for (struct node_write *write = group->queued.first; write != NULL; write = next) {
+        next = write->next;
+        if (is_leader) {
+            propose_one(group, write, time_us);
+        } else if (write->is_inbound) {
+            finish_later(node, write, TL_ERR_NOT_LEADER);
+        } else if (group->leader != RAFT_ID_NONE && group->leader != node->self) {
+            forward_one(group, write);
+        }
+    }
+}
+
+/* ---- outcomes ---- */
+
+void node_group_writes_committed(struct node_group *group)
+{
+    for (struct node_write *write = group->proposed.first; write != NULL; write = write->next) {
+        if (write->index > group->commit) break;
+        if (write->committed_ns == 0) write->committed_ns = group->node->now_ns;
+    }
+}
+
+void node_group_writes_applied(struct node_group *group, raft_index index, raft_term term,
+                               const struct kv_result *result)
+{
+    struct node *node = group->node;
+    /* Terms do not fall along a log: what was proposed in an older term from here on is not in
+     * this log, and this log is the committed one. */
+    struct node_write *next = NULL;
+    for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
+        next = write->next;
+        if (write->index > index && write->term >= term) break;
+        if (write->term < term) finish_later(node, write, TL_ERR_REPLACED);
+    }
+    struct node_write *write = group->proposed.first;
+    if (write == NULL || write->index > index) return;
+    TL_ASSERT(write->index == index);
+    TL_ASSERT(write->term == term);
+    TL_ASSERT(result != NULL);
+    finish(node, write, TL_OK, result);
+}
+
+void node_group_writes_leader_changed(struct node_group *group)
+{
+    struct node *node = group->node;
+    if (group->leader == RAFT_ID_NONE) return;
+    struct node_write *next = NULL;
+    for (struct node_write *write = group->forwarded.first; write != NULL; write = next) {
+        next = write->next;
+        if (!write->is_keyed || write->forwarded_to == group->leader) continue;
+        /* The old leader may hang for as long as it likes (cockroachdb#80713). */
+        write->may_be_executed = true;
+        requeue(node, write);
+        node->has_new_requests = true;
+    }
+}
+
+void node_writes_link_lost(struct node *node, raft_id peer)
+{
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        struct node_write *next = NULL;
+        for (struct node_write *write = node->groups[i]->forwarded.first; write != NULL;
+             write = next) {
+            next = write->next;
+            if (write->forwarded_to != peer) continue;
+            if (write->is_keyed) {
+                write->may_be_executed = true;
+                requeue(node, write);
+            } else {
+                finish_later(node, write, TL_ERR_UNKNOWN);
+            }
+        }
+    }
+}
+
+static enum tl_err no_leader(const struct node *node)
+{
+    return node_reaches_quorum(node) ? TL_ERR_NO_LEADER : TL_ERR_NO_QUORUM;
+}
+
+static void expire_queued(struct node *node, struct write_list *list, uint64_t *check_ns)
+{
+    struct node_write *next = NULL;
+    for (struct node_write *write = list->first; write != NULL; write = next) {
+        next = write->next;
+        uint64_t give_up_ns = write->submitted_ns + NODE_LEADER_WAIT_NS;
+        if (write->may_be_executed) give_up_ns = NODE_NEVER; /* nothing definite left to say */
+        if (node->now_ns >= write->deadline_ns) {
+            finish_later(node, write, TL_ERR_TIMEOUT);
+        } else if (node->now_ns >= give_up_ns) {
+            finish_later(node, write, no_leader(node));
+        } else {
+            *check_ns = TL_MIN(*check_ns, TL_MIN(write->deadline_ns, give_up_ns));
+            if (write->retry_ns > node->now_ns) *check_ns = TL_MIN(*check_ns, write->retry_ns);
+        }
+    }
+}
+
+static void expire_sent(struct node *node, struct write_list *list, uint64_t *check_ns)
+{
+    bool is_mutated = node->options.mutation == NODE_MUTATION_TIMEOUT_DEFINITE;
+    struct node_write *next = NULL;
+    for (struct node_write *write = list->first; write != NULL; write = next) {
+        next = write->next;
+        if (node->now_ns >= write->deadline_ns) {
+            finish_later(node, write, is_mutated ? TL_ERR_TIMEOUT : TL_ERR_UNKNOWN);
+        } else {
+            *check_ns = TL_MIN(*check_ns, write->deadline_ns);
+        }
+    }
+}
+
+void node_group_expire_writes(struct node_group *group, uint64_t *check_ns)
+{
+    expire_queued(group->node, &group->queued, check_ns);
+    expire_sent(group->node, &group->proposed, check_ns);
+    expire_sent(group->node, &group->forwarded, check_ns);
+}
+
+static void close_list(struct node *node, struct write_list *list, enum tl_err err)
+{
+    while (list->first != NULL) finish(node, list->first, err, NULL);
+}
+
+void node_writes_close(struct node *node)
+{
+    while (node->writes_ending.first != NULL) {
+        struct node_write *write = node->writes_ending.first;
+        finish(node, write, (enum tl_err)write->outcome, NULL);
+    }
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        struct node_group *group = node->groups[i];
+        close_list(node, &group->queued, TL_ERR_STOPPING);
+        close_list(node, &group->proposed, TL_ERR_UNKNOWN);
+        close_list(node, &group->forwarded, TL_ERR_UNKNOWN);
+    }
+    while (node->inbounds != NULL) {
+        struct node_inbound *inbound = node->inbounds;
+        node->inbounds = inbound->next_all;
+        free(inbound);
+    }
+}
+
+/* ---- the leader's side of a forward ---- */
+
+static void reply(struct node *node, raft_id peer, uint64_t request_id, enum tl_err err,
+                  const struct kv_result *result)
+{
+    if (node->is_failed) return;
+    struct forward_reply forward_reply = {.request_id = request_id, .err = err};
+    if (result != NULL) forward_reply.result = *result;
+    node->metrics.frames_sent_count++;
+    /* Lost with its link: the asker hears of that, or meets its deadline. */
+    (void)node->io.send(node->io.context, peer, PEER_CLASS_FORWARD,
+                        forward_reply_encode(&forward_reply));
+}
+
+static void on_inbound_done(struct node_write *write, enum tl_err err,
+                            const struct kv_result *result)
+{
+    struct node_inbound *inbound = TL_CONTAINER_OF(write, struct node_inbound, write);
+    struct node *node = inbound->node;
+    reply(node, inbound->peer, inbound->peer_request_id, err, result);
+    inbound->next_free = node->inbounds_free;
+    node->inbounds_free = inbound;
+}
+
+static struct node_inbound *take_inbound(struct node *node)
+{
+    struct node_inbound *inbound = node->inbounds_free;
+    if (inbound != NULL) {
+        node->inbounds_free = inbound->next_free;
+        return inbound;
+    }
+    inbound = calloc(1, sizeof *inbound);
+    TL_ASSERT(inbound != NULL);
+    inbound->node = node;
+    inbound->next_all = node->inbounds;
+    node->inbounds = inbound;
+    return inbound;
+}
+
+enum tl_err node_on_forward(struct node *node, raft_id peer, struct bytes payload)
+{
+    struct forward forward;
+    enum tl_err err = forward_decode(payload, &forward);
+    if (err != TL_OK) return err;
+    struct node_group *group = node_find_group(node, forward.group);
+    if (group == NULL || raft_role_of(group->raft) != RAFT_LEADER) {
+        reply(node, peer, forward.request_id, TL_ERR_NOT_LEADER, NULL);
+        return TL_OK;
+    }
+    struct buf *entry = entry_create(ENTRY_COMMAND, forward.command.count);
+    memcpy(entry->data + ENTRY_HEADER_BYTES, forward.command.data, forward.command.count);
+    struct node_inbound *inbound = take_inbound(node);
+    inbound->peer = peer;
+    inbound->peer_request_id = forward.request_id;
+    inbound->write = (struct node_write){
+        .group = forward.group,
+        .entry = entry,
+        .deadline_ns = node->now_ns + (uint64_t)forward.timeout_ms * 1000000,
+        .on_done = on_inbound_done,
+        .is_inbound = true,
+    };
+    err = submit(node, &inbound->write);
+    if (err != TL_OK) {
+        buf_release(TL_TAKE(&inbound->write.entry));
+        on_inbound_done(&inbound->write, err, NULL);
+    }
+    return TL_OK;
+}
+
+/* ---- the asker's side ---- */
+
+enum reply_meaning { REPLY_RESULT, REPLY_TRY_AGAIN, REPLY_DEFINITE, REPLY_UNKNOWN };
+
+static enum reply_meaning judge_reply(enum tl_err err)
+{
+    switch (err) {
+    case TL_OK:
+        return REPLY_RESULT;
+    case TL_ERR_NOT_LEADER:
+    case TL_ERR_NO_LEADER:
+    case TL_ERR_NO_QUORUM:
+    case TL_ERR_STARTING:
+    case TL_ERR_STOPPING:
+        return REPLY_TRY_AGAIN;
+    case TL_ERR_FULL:
+    case TL_ERR_INVALID:
+    case TL_ERR_REPLACED:
+    case TL_ERR_TIMEOUT:
+        return REPLY_DEFINITE;
+    default:
+        return REPLY_UNKNOWN; /* also what a newer version may say */
+    }
+}
+
+enum tl_err node_on_forward_reply(struct node *node, raft_id peer, struct bytes payload)
+{
+    struct forward_reply forward_reply;
+    enum tl_err err = forward_reply_decode(payload, &forward_reply);
+    if (err != TL_OK) return err;
+    struct node_write *write = node->slots[forward_reply.request_id % NODE_REQUESTS_MAX];
+    if (write == NULL || write->request_id != forward_reply.request_id) return TL_OK; /* late */
+    if (write->forwarded_to != peer) return TL_ERR_INVALID;
+    switch (judge_reply(forward_reply.err)) {
+    case REPLY_RESULT:
+        finish(node, write, TL_OK, &forward_reply.result);
+        break;
+    case REPLY_TRY_AGAIN:
+        requeue(node, write);
+        break;
+    case REPLY_DEFINITE:
+        finish_later(node, write, forward_reply.err);
+        break;
+    case REPLY_UNKNOWN:
+        finish_later(node, write, TL_ERR_UNKNOWN);
+        break;
+    }
+    return TL_OK;
+}
