@@ -70,7 +70,7 @@ struct mem_disk_hooks {
     /* No entry above this is deleted: a member that needs deleted entries needs a snapshot, which
      * is outside of what is simulated. */
     raft_index (*retain_floor)(void *context, raft_group group);
-    void (*on_table_open)(void *context, struct mem_disk *disk,
+    void (*on_table_open)(void *context, struct mem_disk *disk, raft_group group,
                           const struct mem_table_version *version);
     /* Planted bug 25: what a flush would find if it looked at the live state. */
     bool (*live_state)(void *context, struct mem_disk *disk, raft_group group,

@@ -92,7 +92,8 @@ enum tl_err table_open(const struct table_options *options, struct table **out_t
         TL_ASSERT(table->state.index == table->durable->current->index);
     }
     if (mem_disk_hooks.on_table_open != NULL) {
-        mem_disk_hooks.on_table_open(mem_disk_hooks.context, table->disk, table->durable->current);
+        mem_disk_hooks.on_table_open(mem_disk_hooks.context, table->disk, table->group,
+                                     table->durable->current);
     }
     *out_table = table;
     return TL_OK;

@@ -25,7 +25,7 @@ static void on_view_begin_step(int step)
 
 static enum tl_err read_key(struct view_reader *reader, struct judgement *judgement, uint32_t i)
 {
-    uint8_t key[16] = {ENV_KEY_ROW};
+    uint8_t key[1 + 16] = {ENV_KEY_ROW};
     size_t count = 1 + workload_key(judgement->keys[i], key + 1);
     struct bytes row;
     struct tl_fault fault;

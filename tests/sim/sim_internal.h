@@ -48,6 +48,7 @@ enum event_kind {
     EVENT_READ_NOW,  /* data: struct request */
     EVENT_REPLY,     /* data: struct reply */
     EVENT_CLIENT_NEXT,
+    EVENT_CLIENT_REPEAT,  /* a: attempt */
     EVENT_CLIENT_GIVE_UP, /* a: attempt */
     EVENT_FAULT,
     EVENT_HEAL, /* a: partition number */
@@ -171,6 +172,7 @@ struct attempt {
 struct client {
     uint32_t number;
     bool is_busy;
+    bool is_waiting;         /* between two attempts */
     uint64_t attempt;        /* the one it waits for */
     uint32_t attempts_count; /* of this operation */
     struct command command;  /* its key and value stand below */

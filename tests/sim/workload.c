@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define CLIENT_DELAY_NS (300 * SIM_US)
+#define REPEAT_DELAY_NS (30 * SIM_MS)
 #define ATTEMPTS_MAX 5u
 
 /* A request on its way to a node, then at it. */
@@ -53,6 +54,7 @@ static void push_client(struct sim *sim, uint64_t delay_ns, enum event_kind kind
 static void push_next(struct sim *sim, struct client *client)
 {
     client->is_busy = false;
+    client->is_waiting = false;
     uint64_t think = sim_exponential(&sim->work_random, sim->swarm.think_mean_ns);
     push_client(sim, think, EVENT_CLIENT_NEXT, client, 0);
 }
@@ -157,6 +159,7 @@ static uint64_t attempt_begin(struct sim *sim, bool is_keyed)
 static void send_request(struct sim *sim, struct client *client, uint32_t node)
 {
     client->attempts_count++;
+    client->is_waiting = false;
     client->attempt = attempt_begin(sim, !client->is_read && client->command.has_idempotency_key);
     struct request *request = calloc(1, sizeof *request);
     TL_ASSERT(request != NULL);
@@ -393,6 +396,7 @@ static void on_reply(struct sim *sim, const struct reply *reply)
 {
     struct client *client = &sim->clients[reply->client];
     if (!client->is_busy || client->attempt != reply->attempt) return; /* given up */
+    if (client->is_waiting) return;
     if (reply->err == TL_OK) {
         client->ops_answered_count++;
         bool is_fresh = !client->is_read || client->consistency == NODE_LINEARIZABLE;
@@ -407,16 +411,25 @@ static void on_reply(struct sim *sim, const struct reply *reply)
                       client->command.has_idempotency_key;
     if (may_repeat && client->attempts_count < ATTEMPTS_MAX &&
         prng_chance(&sim->work_random, 700000)) {
-        send_request(sim, client, draw_node(sim));
+        client->is_waiting = true;
+        push_client(sim, sim_exponential(&sim->work_random, REPEAT_DELAY_NS), EVENT_CLIENT_REPEAT,
+                    client, client->attempt);
     } else {
         push_next(sim, client);
     }
 }
 
+static void on_repeat(struct sim *sim, struct client *client, uint64_t attempt)
+{
+    TL_ASSERT(client->is_busy);
+    TL_ASSERT(client->attempt == attempt);
+    send_request(sim, client, draw_node(sim));
+}
+
 /* Closes its connection: the server may notice. */
 static void on_give_up(struct sim *sim, struct client *client, uint64_t attempt)
 {
-    if (!client->is_busy || client->attempt != attempt) return;
+    if (!client->is_busy || client->attempt != attempt || client->is_waiting) return;
     struct request *request = sim->requests;
     while (request != NULL && request->attempt != attempt) request = request->next;
     if (request != NULL && !is_broken(request) && prng_chance(&sim->work_random, 500000)) {
@@ -456,6 +469,9 @@ void workload_on_event(struct sim *sim, const struct event *event)
         break;
     case EVENT_CLIENT_NEXT:
         on_client_next(sim, &sim->clients[event->peer]);
+        break;
+    case EVENT_CLIENT_REPEAT:
+        on_repeat(sim, &sim->clients[event->peer], event->a);
         break;
     case EVENT_CLIENT_GIVE_UP:
         on_give_up(sim, &sim->clients[event->peer], event->a);
