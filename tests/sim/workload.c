@@ -377,6 +377,9 @@ static void on_request(struct sim *sim, struct request *request)
 {
     struct sim_node *node = &sim->nodes[request->node];
     request->incarnation = node->incarnation;
+    sim_trace(sim, "attempt %" PRIu64 " of client %u comes to n%u: %s %d", request->attempt,
+              request->client, request->node, request->is_read ? "read" : "write",
+              (int)request->judgement.consistency);
     if (node->node == NULL) {
         finish(request, TL_ERR_NO_LEADER, true); /* connection refused */
         return;
