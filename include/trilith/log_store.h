@@ -82,8 +82,11 @@ TL_MUST_CHECK enum tl_err log_store_recover(struct log_store *store, raft_group 
 TL_MUST_CHECK enum tl_err log_store_commit(struct log_store *store, struct log_op *ops,
                                            uint32_t ops_count, struct tl_fault *out_fault);
 
-/* Bytes of the pages that hold entries, all groups; and of the data file. Any thread. */
+/* Bytes of the pages that hold entries, all groups, as of the last commit. Any thread. */
 uint64_t log_store_used_bytes(const struct log_store *store);
+
+/* Size of the data file. Never shrinks. Any thread. */
+uint64_t log_store_file_bytes(const struct log_store *store);
 
 /* A reader: a pooled read transaction. Any thread may create one. */
 TL_MUST_CHECK enum tl_err log_reader_create(struct log_store *store,

@@ -159,8 +159,9 @@ void node_on_log_read_done(struct node *node, struct node_log_read *job, enum tl
  * connection and count it. */
 TL_MUST_CHECK enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
                                         struct bytes payload);
-/* Connections of a class to a peer came up or went down. `is_refused`: went down and a new attempt
- * was refused (the process is gone), not merely lost. */
+/* Connections of a class to a peer came up or went down. `is_refused`: a new attempt was refused
+ * (the process is gone), not merely lost. A loss is told at once with false; a refusal, when it is
+ * found, by a second call for the same class with true. */
 void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class);
 void node_on_peer_down(struct node *node, raft_id peer, enum peer_class class, bool is_refused);
 /* A stranger's FRAME_BIRTH: returns the sealed answer, or NULL for garbage. */

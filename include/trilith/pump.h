@@ -3,9 +3,12 @@
  * Role:       Carries out node_io: a log writer thread, a flusher thread, a background thread, a
  *             peer transport with three connections per pair of nodes, one timer. Runs node_turn()
  *             once a loop turn. The only place with threads and locks (h2o-only loops apart).
- * Thread:     the loop thread (the one that calls pump_run).
+ * Thread:     the loop thread (the one that runs the uv loop).
  * Errors:     pump_open(): message in *out_fault; the exit code to end with is the caller's to
  *             derive (TL_ERR_IN_USE, FOREIGN, NEWER_FORMAT: 3 · IO, CORRUPT: 4 · others: 1).
+ *             TL_ERR_INVALID: the peer address cannot be resolved or bound. Later storage errors
+ *             end the process with exit code 4 (node_io.fail).
+ * Limits:     the constants below.
  */
 
 #ifndef TL_PUMP_H
@@ -16,17 +19,32 @@
 struct pump;
 struct uv_loop_s;
 
+/* A peer that cannot be reached is found again this soon: long waits stretch an outage
+ * (etcd-io/etcd#14653: a partition of 12-20 s left no leader for 26 s). */
+#define PUMP_CONNECT_TIMEOUT_MS 200u
+#define PUMP_BACKOFF_MIN_MS 20u
+#define PUMP_BACKOFF_MAX_MS 250u
+#define PUMP_USER_TIMEOUT_MS 2000u /* sent bytes not acknowledged by the other kernel */
+#define PUMP_HELLO_TIMEOUT_MS 1000u
+#define PUMP_ASK_TIMEOUT_MS 1000u
+/* What waits to be sent on one connection. */
+#define PUMP_QUEUE_BYTES_MAX (32u * 1024u * 1024u)
+#define PUMP_QUEUE_FRAMES_MAX 4096u
+/* Accepted connections that have not said hello yet; more are closed at once. */
+#define PUMP_STRANGERS_MAX 128u
+
 struct pump_options {
     struct node_options node;
     const char *peer_listen_host; /* where to bind; NULL: host of the peer address */
-    uint16_t peer_listen_port;
+    uint16_t peer_listen_port;    /* 0: port of the peer address */
 };
 
 /* Counters of the transport, for /metrics. */
 struct pump_metrics {
     uint64_t connections_accepted_count;
-    uint64_t
-        connections_refused_count;  /* garbage, wrong cluster, unknown store id, wrong version */
+    /* Closed for what they said: garbage, wrong cluster, unknown store id, wrong version, nothing
+     * within PUMP_HELLO_TIMEOUT_MS. */
+    uint64_t connections_refused_count;
     uint64_t garbage_count;         /* of those: bytes that were no frame */
     uint64_t foreign_cluster_count; /* of those: a peer of another cluster */
     uint64_t connects_count;
@@ -34,11 +52,13 @@ struct pump_metrics {
     uint64_t frames_dropped_count; /* a peer's queue was full or it was not connected */
     uint64_t bytes_sent_count;
     uint64_t bytes_received_count;
-    struct histogram loop_lag_us; /* length of loop turns, poll excluded */
-    uint64_t log_queue_depth;     /* batches waiting for the writer */
+    struct histogram loop_lag_us;   /* length of loop turns, poll excluded */
+    struct histogram log_commit_us; /* log_store_commit() alone, without waiting for the writer */
+    uint64_t log_queue_depth;       /* batches handed over and not committed yet */
 };
 
-/* Opens the node, binds the peer port, starts the threads. The loop is borrowed. */
+/* Opens the node, binds the peer port, starts the threads. The loop is borrowed; turns happen while
+ * the caller runs it. */
 TL_MUST_CHECK enum tl_err pump_open(const struct pump_options *options, struct uv_loop_s *loop,
                                     struct pump **out_pump, struct tl_fault *out_fault);
 struct node *pump_node(struct pump *pump);

@@ -488,13 +488,13 @@ void raft_advance_leader(struct raft *raft)
         raft_become_follower(raft, raft->term, RAFT_ID_NONE);
         return;
     }
-    if (raft->commit_notify_ns != 0 && raft->now_ns >= raft->commit_notify_ns) {
-        notify_commit(raft);
-    }
     if (raft->now_ns >= raft->heartbeat_ns) {
         raft->heartbeat_ns = raft->now_ns + raft->heartbeat_interval_ns;
+        raft->commit_notify_ns = 0; /* heartbeats tell it, too */
         for (uint32_t i = 0; i < raft->peers_count; i++) {
             raft_send_heartbeat(raft, &raft->peers[i]);
         }
+    } else if (raft->commit_notify_ns != 0 && raft->now_ns >= raft->commit_notify_ns) {
+        notify_commit(raft);
     }
 }

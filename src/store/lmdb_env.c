@@ -2,9 +2,11 @@
  *
  * Layout (lmdb 0.9, mdb.c "struct MDB_meta"; 64-bit, native byte order): pages 0 and 1 are metas.
  * Behind a page header of 16 bytes each holds magic u32, version u32, address u64, map size u64,
- * two tree records of 48 bytes (free list, main), last page number u64, transaction id u64. The
- * page size is the first u32 of the free list's record. A commit writes the meta whose number is
- * the low bit of its transaction id, so the two ids differ by at most one.
+ * two tree records of 48 bytes (free list, main), last page number u64, transaction id u64. A tree
+ * record: page size u32 (in the free list's only), flags u16, depth u16, four counters u64, root
+ * page number u64. A commit writes the meta whose number is the low bit of its transaction id, so
+ * the two ids are neighbours; both are 0 in a file that saw no commit. The last page number never
+ * falls.
  */
 
 #include "lmdb_env.h"
@@ -20,8 +22,11 @@
 #define META_VERSION 1u
 #define META_OFFSET 16u
 #define META_BYTES 136u
-#define META_ROOTS_COUNT 2u
-#define META_ROOT_NONE UINT64_MAX
+#define META_TREES_COUNT 2u
+#define META_TREES_OFFSET 24u
+#define META_TREE_BYTES 48u
+#define ROOT_NONE UINT64_MAX
+#define TREE_FLAGS_MASK 0x7fu /* how keys compare, duplicates; higher ones are of the env */
 #define PAGE_FLAG_META 0x08u
 #define PAGE_BYTES_MIN 512u
 #define PAGE_BYTES_MAX 65536u
@@ -66,10 +71,18 @@ struct meta {
     uint32_t page_bytes;
     uint64_t last_page;
     uint64_t txn_id;
-    uint64_t roots[META_ROOTS_COUNT];
+    uint64_t roots[META_TREES_COUNT];
+    uint16_t flags[META_TREES_COUNT];
 };
 
 /* Native byte order, as LMDB writes it. */
+static uint16_t native_u16(const uint8_t *at)
+{
+    uint16_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
 static uint32_t native_u32(const uint8_t *at)
 {
     uint32_t value;
@@ -94,9 +107,7 @@ static enum tl_err read_meta(int fd, off_t offset, struct meta *out_meta, const 
         return TL_ERR_IO;
     }
     const uint8_t *meta = page + META_OFFSET;
-    uint16_t flags;
-    memcpy(&flags, page + 10, sizeof flags);
-    if ((size_t)count < sizeof page || (flags & PAGE_FLAG_META) == 0 ||
+    if ((size_t)count < sizeof page || (native_u16(page + 10) & PAGE_FLAG_META) == 0 ||
         native_u32(meta) != META_MAGIC) {
         *out_reason = "a meta page is not one";
         return TL_ERR_CORRUPT;
@@ -106,40 +117,62 @@ static enum tl_err read_meta(int fd, off_t offset, struct meta *out_meta, const 
         return TL_ERR_NEWER_FORMAT;
     }
     *out_meta = (struct meta){
-        .page_bytes = native_u32(meta + 24),
-        .roots = {native_u64(meta + 24 + 40), native_u64(meta + 72 + 40)},
+        .page_bytes = native_u32(meta + META_TREES_OFFSET),
         .last_page = native_u64(meta + 120),
         .txn_id = native_u64(meta + 128),
     };
+    for (unsigned i = 0; i < META_TREES_COUNT; i++) {
+        const uint8_t *tree = meta + META_TREES_OFFSET + i * (size_t)META_TREE_BYTES;
+        out_meta->flags[i] = native_u16(tree + 4) & TREE_FLAGS_MASK;
+        out_meta->roots[i] = native_u64(tree + 40);
+    }
     return TL_OK;
+}
+
+/* What is wrong with one meta; NULL: nothing. */
+static const char *meta_reason(const struct meta *meta)
+{
+    if (meta->last_page < 1 || meta->last_page > UINT64_MAX / PAGE_BYTES_MAX - 1) {
+        return "a meta page names an impossible last page";
+    }
+    if (meta->flags[0] != MDB_INTEGERKEY || meta->flags[1] != 0) {
+        return "a meta page names another order of keys";
+    }
+    for (unsigned i = 0; i < META_TREES_COUNT; i++) {
+        uint64_t root = meta->roots[i];
+        if (root != ROOT_NONE && (root < 2 || root > meta->last_page)) {
+            return "a meta page names a root outside its pages";
+        }
+    }
+    return NULL;
 }
 
 /* What is wrong with the two metas of a file of file_bytes; NULL: nothing. */
 static const char *metas_reason(const struct meta metas[2], uint64_t file_bytes)
 {
-    uint64_t page_bytes = metas[0].page_bytes;
-    if (metas[1].page_bytes != page_bytes) {
+    for (unsigned i = 0; i < 2; i++) {
+        const char *reason = meta_reason(&metas[i]);
+        if (reason != NULL) {
+            return reason;
+        }
+    }
+    unsigned newer = metas[1].txn_id > metas[0].txn_id ? 1 : 0;
+    const struct meta *meta = &metas[newer];
+    const struct meta *older = &metas[1 - newer];
+    if (meta->page_bytes != older->page_bytes) {
         return "the meta pages name different page sizes";
     }
-    uint64_t newer = TL_MAX(metas[0].txn_id, metas[1].txn_id);
-    uint64_t older = TL_MIN(metas[0].txn_id, metas[1].txn_id);
-    if (newer - older > 1) {
-        return "the meta pages are more than one transaction apart";
+    if (meta->txn_id > 0 && (meta->txn_id - older->txn_id != 1 || (meta->txn_id & 1) != newer)) {
+        return "the meta pages are not one transaction apart";
     }
-    for (unsigned i = 0; i < 2; i++) {
-        if (metas[i].last_page < 1 || metas[i].last_page > UINT64_MAX / PAGE_BYTES_MAX - 1) {
-            return "a meta page names an impossible last page";
-        }
-        for (unsigned j = 0; j < META_ROOTS_COUNT; j++) {
-            uint64_t root = metas[i].roots[j];
-            if (root != META_ROOT_NONE && (root < 2 || root > metas[i].last_page)) {
-                return "a meta page names a root outside its pages";
-            }
-            /* Only the newer meta's pages must be there: the older's may have been on the way. */
-            bool is_newer = metas[i].txn_id == newer;
-            if (is_newer && root != META_ROOT_NONE && (root + 1) * page_bytes > file_bytes) {
-                return "the file ends before a root page";
-            }
+    if (meta->last_page < older->last_page) {
+        return "the last page of the newer meta page is below that of the older";
+    }
+    /* Only the newer one's pages must be there. */
+    for (unsigned i = 0; i < META_TREES_COUNT; i++) {
+        uint64_t root = meta->roots[i];
+        if (root != ROOT_NONE && (root + 1) * meta->page_bytes > file_bytes) {
+            return "the file ends before a root page";
         }
     }
     return NULL;

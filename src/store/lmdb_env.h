@@ -23,8 +23,8 @@ enum tl_err lmdb_env_error(int rc);
 enum tl_err lmdb_env_fail(int rc, const char *call, const char *dir, uint32_t group,
                           struct tl_fault *fault);
 
-/* Looks at the meta pages of dir/data.mdb: magic, version, page size, transaction ids next to each
- * other, roots inside the allocated pages and inside the file.
+/* Looks at the meta pages of dir/data.mdb: magic, version, page size, key order, transaction ids
+ * next to each other, roots inside the allocated pages and inside the file.
  *
  * out_exists  false: there is no file. An empty one is damage: LMDB would begin anew in it, but our
  *             files appear by a rename when they are complete.

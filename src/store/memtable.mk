@@ -6,19 +6,14 @@ libstore_a_SOURCES += src/store/arena.c src/store/arena.h src/store/generation.c
     include/trilith/view.h
 
 if HAVE_CRITERION
-LMDB_FAULT_WRAPS = -Wl,--wrap=mdb_env_create -Wl,--wrap=mdb_env_set_mapsize \
-    -Wl,--wrap=mdb_env_set_maxreaders -Wl,--wrap=mdb_env_open -Wl,--wrap=mdb_txn_begin \
-    -Wl,--wrap=mdb_txn_renew -Wl,--wrap=mdb_txn_commit -Wl,--wrap=mdb_dbi_open \
-    -Wl,--wrap=mdb_stat -Wl,--wrap=mdb_get -Wl,--wrap=mdb_put -Wl,--wrap=mdb_del \
-    -Wl,--wrap=mdb_cursor_open -Wl,--wrap=mdb_cursor_get -Wl,--wrap=mdb_cursor_put \
-    -Wl,--wrap=fsync -Wl,--wrap=rename
-
 check_PROGRAMS += tests/unit/test_memtable
-tests_unit_test_memtable_SOURCES = tests/unit/test_generation.c tests/lib/rows.c tests/lib/rows.h \
-    tests/lib/lmdb_fault.c tests/lib/lmdb_fault.h tests/lib/tmpdir.c tests/lib/tmpdir.h
+tests_unit_test_memtable_SOURCES = tests/unit/test_generation.c tests/unit/test_table.c \
+    tests/lib/rows.c tests/lib/rows.h \
+    tests/lib/lmdb_fault.c tests/lib/lmdb_fault.h \
+    tests/lib/sys_fault.c tests/lib/sys_fault.h tests/lib/tmpdir.c tests/lib/tmpdir.h
 tests_unit_test_memtable_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/lib $(LMDB_CFLAGS) \
     $(CRITERION_CFLAGS)
 tests_unit_test_memtable_LDADD = libstore.a libwire.a libbase.a $(LMDB_LIBS) $(XXHASH_LIBS) \
     $(CRITERION_LIBS)
-tests_unit_test_memtable_LDFLAGS = $(LMDB_FAULT_WRAPS)
+tests_unit_test_memtable_LDFLAGS = $(LMDB_FAULT_WRAPS) $(SYS_FAULT_WRAPS)
 endif

@@ -1,70 +1,71 @@
-/* lmdb_fault.c - the wrapped calls. */
+/* lmdb_fault.c - the wrappers. */
 
 #include "lmdb_fault.h"
 
-#include <errno.h>
 #include <lmdb.h>
-#include <stdio.h>
-#include <unistd.h>
 
-static uint32_t calls_left; /* until the one that fails; 0: none does */
-static bool has_fired;
-static int fault_rc;
-static enum lmdb_fault_when fault_when;
+static struct {
+    bool is_armed;
+    bool has_fired;
+    uint32_t calls_left;
+    int rc;
+    enum lmdb_fault_when when;
+    const char *call;
+} fault = {.call = ""};
 
 void lmdb_fault_arm(uint32_t n, int rc, enum lmdb_fault_when when)
 {
-    calls_left = n;
-    fault_rc = rc;
-    fault_when = when;
-    has_fired = false;
+    fault.is_armed = true;
+    fault.has_fired = false;
+    fault.calls_left = n;
+    fault.rc = rc;
+    fault.when = when;
+    fault.call = "";
 }
 
 bool lmdb_fault_disarm(void)
 {
-    calls_left = 0;
-    return has_fired;
+    fault.is_armed = false;
+    return fault.has_fired;
 }
 
-static bool is_the_one(void)
+const char *lmdb_fault_call(void)
 {
-    if (calls_left == 0 || --calls_left > 0) {
+    return fault.call;
+}
+
+static bool fires(const char *call)
+{
+    if (!fault.is_armed || fault.has_fired) {
         return false;
     }
-    has_fired = true;
+    fault.calls_left--;
+    if (fault.calls_left > 0) {
+        return false;
+    }
+    fault.has_fired = true;
+    fault.call = call;
     return true;
 }
 
-/* Declares the real function and defines the one that is called in its place. */
-#define WRAP(name, parameters, arguments) \
-    int __real_##name parameters;         \
-    int __wrap_##name parameters;         \
-    int __wrap_##name parameters          \
-    {                                     \
-        if (is_the_one()) {               \
-            return fault_rc;              \
-        }                                 \
-        return __real_##name arguments;   \
-    }
-
-/* The same for calls that return -1 and set errno. */
-#define WRAP_ERRNO(name, parameters, arguments) \
-    int __real_##name parameters;               \
-    int __wrap_##name parameters;               \
-    int __wrap_##name parameters                \
-    {                                           \
-        if (is_the_one()) {                     \
-            errno = fault_rc;                   \
-            return -1;                          \
-        }                                       \
-        return __real_##name arguments;         \
+/* Defines __wrap_<name>, which either fails or calls the real function. */
+#define WRAP(name, parameters, arguments)                         \
+    int __real_##name parameters;                                 \
+    int __wrap_##name parameters;                                 \
+    int __wrap_##name parameters                                  \
+    {                                                             \
+        return fires(#name) ? fault.rc : __real_##name arguments; \
     }
 
 WRAP(mdb_env_create, (MDB_env * *env), (env))
-WRAP(mdb_env_set_mapsize, (MDB_env * env, size_t bytes), (env, bytes))
-WRAP(mdb_env_set_maxreaders, (MDB_env * env, unsigned count), (env, count))
+WRAP(mdb_env_set_maxdbs, (MDB_env * env, MDB_dbi dbs), (env, dbs))
+WRAP(mdb_env_set_maxreaders, (MDB_env * env, unsigned readers), (env, readers))
+WRAP(mdb_env_set_mapsize, (MDB_env * env, size_t size), (env, size))
 WRAP(mdb_env_open, (MDB_env * env, const char *path, unsigned flags, mdb_mode_t mode),
      (env, path, flags, mode))
+WRAP(mdb_env_info, (MDB_env * env, MDB_envinfo *info), (env, info))
+WRAP(mdb_env_stat, (MDB_env * env, MDB_stat *stat), (env, stat))
+WRAP(mdb_env_get_fd, (MDB_env * env, mdb_filehandle_t *fd), (env, fd))
 WRAP(mdb_txn_begin, (MDB_env * env, MDB_txn *parent, unsigned flags, MDB_txn **txn),
      (env, parent, flags, txn))
 WRAP(mdb_txn_renew, (MDB_txn * txn), (txn))
@@ -76,25 +77,25 @@ WRAP(mdb_put, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigne
      (txn, dbi, key, value, flags))
 WRAP(mdb_del, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *value), (txn, dbi, key, value))
 WRAP(mdb_cursor_open, (MDB_txn * txn, MDB_dbi dbi, MDB_cursor **cursor), (txn, dbi, cursor))
+WRAP(mdb_cursor_renew, (MDB_txn * txn, MDB_cursor *cursor), (txn, cursor))
 WRAP(mdb_cursor_get, (MDB_cursor * cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op),
      (cursor, key, value, op))
 WRAP(mdb_cursor_put, (MDB_cursor * cursor, MDB_val *key, MDB_val *value, unsigned flags),
      (cursor, key, value, flags))
-WRAP_ERRNO(fsync, (int fd), (fd))
-WRAP_ERRNO(rename, (const char *from, const char *to), (from, to))
+WRAP(mdb_cursor_del, (MDB_cursor * cursor, unsigned flags), (cursor, flags))
 
-/* A commit ends its transaction also when it fails. */
+/* A transaction is gone after a commit, whatever that returned. */
 int __real_mdb_txn_commit(MDB_txn *txn);
 int __wrap_mdb_txn_commit(MDB_txn *txn);
 int __wrap_mdb_txn_commit(MDB_txn *txn)
 {
-    if (!is_the_one()) {
+    if (!fires("mdb_txn_commit")) {
         return __real_mdb_txn_commit(txn);
     }
-    if (fault_when == LMDB_FAULT_COMMIT_TAKES_EFFECT) {
-        (void)__real_mdb_txn_commit(txn);
+    if (fault.when == LMDB_FAULT_COMMIT_TAKES_EFFECT) {
+        (void)__real_mdb_txn_commit(txn); /* the answer is the fault's */
     } else {
         mdb_txn_abort(txn);
     }
-    return fault_rc;
+    return fault.rc;
 }

@@ -1,8 +1,7 @@
-/* lmdb_fault.h - makes the n-th call that the code under test makes to LMDB or to the disk fail.
+/* lmdb_fault.h - makes the n-th call of the code under test into LMDB fail.
  *
- * Role:       The linker routes the calls here (-Wl,--wrap, see LMDB_FAULT_WRAPS in
- *             src/store/memtable.mk); the code under test is linked unchanged.
- * Thread:     one.
+ * The production objects are linked unchanged; LMDB_FAULT_WRAPS (tests/lib/local.mk) routes their
+ * calls of the listed mdb_* functions here. One thread.
  */
 
 #ifndef TL_TESTS_LMDB_FAULT_H
@@ -12,14 +11,18 @@
 #include <stdint.h>
 
 enum lmdb_fault_when {
-    LMDB_FAULT_WITHOUT_EFFECT,      /* the call is not made */
-    LMDB_FAULT_COMMIT_TAKES_EFFECT, /* the same, but a commit is made and then reported as failed */
+    LMDB_FAULT_WITHOUT_EFFECT,
+    /* A failing mdb_txn_commit() has reached the disk all the same. */
+    LMDB_FAULT_COMMIT_TAKES_EFFECT,
 };
 
-/* The n-th wrapped call from now on (1: the next) returns rc. */
+/* The n-th call from now on (1: the next) returns `rc`; the others go through. */
 void lmdb_fault_arm(uint32_t n, int rc, enum lmdb_fault_when when);
 
-/* Ends it; whether the call came. */
+/* Calls go through again. Returns whether the fault has fired. */
 bool lmdb_fault_disarm(void);
+
+/* The function that was made to fail by the last fault; "" for none. */
+const char *lmdb_fault_call(void);
 
 #endif

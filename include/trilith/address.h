@@ -1,0 +1,25 @@
+/* address.h - "host:port" texts.
+ *
+ * Role:       Takes apart what operators and peers write: HOST:PORT and [IPV6]:PORT. Does not
+ *             resolve names.
+ * Thread:     pure.
+ */
+
+#ifndef TL_ADDRESS_H
+#define TL_ADDRESS_H
+
+#include "trilith/buf.h"
+#include "trilith/error.h"
+
+#define ADDRESS_HOST_BYTES_MAX 256u /* NUL included; a DNS name has at most 253 characters */
+
+struct address {
+    char host[ADDRESS_HOST_BYTES_MAX]; /* without the brackets of an IPv6 literal */
+    uint16_t port;                     /* 1 ... 65535 */
+};
+
+/* TL_ERR_INVALID: no port, port 0 or above 65535, empty or too long host, a colon in a host without
+ * brackets, or characters that no name or literal has. */
+TL_MUST_CHECK enum tl_err address_parse(struct bytes text, struct address *out_address);
+
+#endif

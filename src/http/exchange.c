@@ -1,0 +1,335 @@
+/* exchange.c - one request: its key and options taken apart, its write or read, its end. */
+
+#include "http_internal.h"
+
+static void check(const struct exchange *exchange)
+{
+    TL_ASSERT(exchange->magic == EXCHANGE_MAGIC);
+    TL_ASSERT(exchange->server->magic == HTTP_SERVER_MAGIC);
+    if (exchange->waiting != EXCHANGE_IDLE) TL_ASSERT(!exchange->is_answered);
+    if (exchange->waiting == EXCHANGE_WRITING) TL_ASSERT(exchange->on_written != NULL);
+    if (exchange->waiting == EXCHANGE_READING) TL_ASSERT(exchange->on_row != NULL);
+}
+
+/* The request is gone: nobody waits for the answer any more. */
+static void exchange_dispose(void *memory)
+{
+    struct exchange *exchange = TL_CAST(exchange, memory, EXCHANGE_MAGIC);
+    check(exchange);
+    struct http_server *server = exchange->server;
+    if (exchange->waiting != EXCHANGE_IDLE) {
+        if (exchange->waiting == EXCHANGE_WRITING) {
+            node_write_cancel(server->node, &exchange->write);
+        } else {
+            node_read_cancel(server->node, &exchange->read);
+        }
+        server->exchanges_waiting_count--;
+        server->counters.abandoned_count++;
+    }
+    exchange->magic = 0;
+}
+
+struct exchange *exchange_create(struct http_server *server, h2o_req_t *req)
+{
+    struct exchange *exchange =
+        h2o_mem_alloc_shared(&req->pool, sizeof *exchange, exchange_dispose);
+    memset(exchange, 0, sizeof *exchange);
+    exchange->magic = EXCHANGE_MAGIC;
+    exchange->server = server;
+    exchange->req = req;
+    check(exchange);
+    return exchange;
+}
+
+bool exchange_take_query(struct exchange *exchange, struct query_param *params, size_t params_count)
+{
+    if (exchange->query.count == 0) return true;
+    uint8_t *scratch = h2o_mem_alloc_pool(&exchange->req->pool, exchange->query.count);
+    if (query_parse(exchange->query, scratch, params, params_count)) return true;
+    respond_refusal(exchange, REFUSAL_QUERY);
+    return false;
+}
+
+bool exchange_take_get(struct exchange *exchange, struct query_param *params, size_t params_count)
+{
+    if (exchange->method != METHOD_GET && exchange->method != METHOD_HEAD) {
+        respond_method(exchange, "GET, HEAD");
+        return false;
+    }
+    return exchange_take_query(exchange, params, params_count);
+}
+
+const struct failure *exchange_take_key(struct exchange *exchange, const char *prefix)
+{
+    size_t prefix_bytes = strlen(prefix);
+    TL_ASSERT(exchange->path.count >= prefix_bytes);
+    struct bytes raw =
+        bytes_make(exchange->path.data + prefix_bytes, exchange->path.count - prefix_bytes);
+    if (raw.count == 0) return failure_of_refusal(REFUSAL_KEY_EMPTY);
+    uint8_t *key = h2o_mem_alloc_pool(&exchange->req->pool, raw.count);
+    size_t key_bytes;
+    if (!percent_decode(raw, key, &key_bytes)) return failure_of_refusal(REFUSAL_ESCAPE);
+    if (key_bytes > KEY_BYTES_MAX) return failure_of_refusal(REFUSAL_KEY_LONG);
+    exchange->key = bytes_make(key, key_bytes);
+    return NULL;
+}
+
+static struct bytes bytes_of_iovec(h2o_iovec_t iovec)
+{
+    return bytes_make(iovec.base, iovec.len);
+}
+
+static const struct failure *take_consistency(struct request_options *options, struct bytes value)
+{
+    if (options->has_consistency || !parse_consistency(value, &options->consistency)) {
+        return failure_of_refusal(REFUSAL_CONSISTENCY);
+    }
+    options->has_consistency = true;
+    return NULL;
+}
+
+static const struct failure *take_if_match(struct request_options *options, struct bytes value)
+{
+    if (options->condition != CONDITION_NONE) return failure_of_refusal(REFUSAL_CONDITION);
+    if (text_is(value, "*")) {
+        options->condition = CONDITION_EXISTS;
+        return NULL;
+    }
+    if (!parse_etag(value, &options->condition_revision)) {
+        return failure_of_refusal(REFUSAL_CONDITION);
+    }
+    options->condition = CONDITION_REVISION;
+    return NULL;
+}
+
+static const struct failure *take_if_none_match(struct request_options *options, struct bytes value)
+{
+    if (options->condition != CONDITION_NONE || !text_is(value, "*")) {
+        return failure_of_refusal(REFUSAL_CONDITION);
+    }
+    options->condition = CONDITION_ABSENT;
+    return NULL;
+}
+
+static const struct failure *take_idempotency_key(struct request_options *options,
+                                                  struct bytes value)
+{
+    if (options->has_idempotency_key || value.count == 0 ||
+        value.count > IDEMPOTENCY_KEY_BYTES_MAX) {
+        return failure_of_refusal(REFUSAL_IDEMPOTENCY_KEY);
+    }
+    options->has_idempotency_key = true;
+    options->idempotency_key = hash_bytes(value);
+    return NULL;
+}
+
+static uint64_t clock_us(void)
+{
+    uv_timeval64_t now;
+    int err = uv_gettimeofday(&now);
+    TL_ASSERT(err == 0);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_usec;
+}
+
+/* A token far ahead would drag the cluster's hybrid time along: refused on writes too. */
+static const struct failure *take_token(struct request_options *options, struct bytes value)
+{
+    if (options->has_token || !parse_u64(value, &options->token_us)) {
+        return failure_of_refusal(REFUSAL_TOKEN);
+    }
+    options->has_token = true;
+    if (options->token_us > clock_us() + HTTP_TOKEN_AHEAD_MAX_US) {
+        return failure_of_refusal(REFUSAL_TOKEN_AHEAD);
+    }
+    return NULL;
+}
+
+static const struct failure *take_content_type(struct request_options *options, struct bytes value)
+{
+    if (options->has_content_type || value.count > CONTENT_TYPE_BYTES_MAX ||
+        !media_type_is_valid(value)) {
+        return failure_of_refusal(REFUSAL_CONTENT_TYPE);
+    }
+    options->has_content_type = true;
+    options->content_type = value;
+    return NULL;
+}
+
+static const struct failure *take_header(struct exchange *exchange, const h2o_header_t *header)
+{
+    struct request_options *options = &exchange->options;
+    struct bytes value = bytes_of_iovec(header->value);
+    if (h2o_iovec_is_token(header->name)) {
+        if (header->name == &H2O_TOKEN_CONTENT_TYPE->buf) return take_content_type(options, value);
+        if (header->name == &H2O_TOKEN_CONTENT_ENCODING->buf &&
+            !text_is_nocase(value, "identity")) {
+            return failure_of_refusal(REFUSAL_CONTENT_ENCODING);
+        }
+        /* Conditions are for writes; a cache that revalidates a read gets the whole answer. */
+        if (exchange->method == METHOD_GET || exchange->method == METHOD_HEAD) return NULL;
+        if (header->name == &H2O_TOKEN_IF_MATCH->buf) return take_if_match(options, value);
+        if (header->name == &H2O_TOKEN_IF_NONE_MATCH->buf)
+            return take_if_none_match(options, value);
+        return NULL;
+    }
+    struct bytes name = bytes_of_iovec(*header->name);
+    if (text_is(name, "trilith-consistency")) return take_consistency(options, value);
+    if (text_is(name, "trilith-token")) return take_token(options, value);
+    if (text_is(name, "idempotency-key")) return take_idempotency_key(options, value);
+    return NULL;
+}
+
+const struct failure *exchange_take_options(struct exchange *exchange,
+                                            const struct query_param *consistency)
+{
+    const struct failure *failure = NULL;
+    if (consistency != NULL && consistency->is_present) {
+        failure = take_consistency(&exchange->options, consistency->value);
+    }
+    const h2o_headers_t *headers = &exchange->req->headers;
+    for (size_t i = 0; i < headers->size && failure == NULL; i++) {
+        failure = take_header(exchange, &headers->entries[i]);
+    }
+    return failure;
+}
+
+struct bytes exchange_body(const struct exchange *exchange)
+{
+    return bytes_of_iovec(exchange->req->entity);
+}
+
+static void wait_begin(struct exchange *exchange, int waiting)
+{
+    TL_ASSERT(exchange->waiting == EXCHANGE_IDLE);
+    exchange->waiting = waiting;
+    exchange->server->exchanges_waiting_count++;
+    pump_wake(exchange->server->pump);
+    check(exchange);
+}
+
+static void wait_end(struct exchange *exchange)
+{
+    check(exchange);
+    TL_ASSERT(exchange->waiting != EXCHANGE_IDLE);
+    exchange->waiting = EXCHANGE_IDLE;
+    exchange->server->exchanges_waiting_count--;
+}
+
+static void on_write_done(struct node_write *write, enum tl_err err, const struct kv_result *result)
+{
+    struct exchange *exchange = TL_CAST(exchange, write->context, EXCHANGE_MAGIC);
+    wait_end(exchange);
+    if (err == TL_OK) {
+        exchange->has_position = true;
+        exchange->revision = result->group_revision;
+        exchange->token_us = result->time_us;
+    }
+    exchange->on_written(exchange, err, result);
+}
+
+void exchange_write(struct exchange *exchange, struct command *command,
+                    exchange_on_written on_written)
+{
+    const struct request_options *options = &exchange->options;
+    struct http_server *server = exchange->server;
+    command->condition = options->condition;
+    command->condition_revision = options->condition_revision;
+    command->has_idempotency_key = options->has_idempotency_key;
+    command->idempotency_key = options->idempotency_key;
+    command->origin = node_self(server->node);
+    command->token_us = options->token_us;
+    command->value_bytes_max = server->options.value_bytes_max;
+    command->records_max = server->options.idempotency_records;
+    command->key = exchange->key;
+
+    exchange->on_written = on_written;
+    exchange->write = (struct node_write){
+        .group = NODE_DATA_GROUP,
+        .entry = command_encode(command),
+        .deadline_ns = http_now_ns() + server->options.request_timeout_ns,
+        .is_keyed = options->has_idempotency_key,
+        .on_done = on_write_done,
+        .context = exchange,
+    };
+    enum tl_err err = node_write(server->node, &exchange->write);
+    if (err != TL_OK) {
+        buf_release(TL_TAKE(&exchange->write.entry));
+        on_written(exchange, err, NULL);
+        return;
+    }
+    wait_begin(exchange, EXCHANGE_WRITING);
+}
+
+/* Looks the key up at the view's index and hands the row on while the view is pinned. */
+static enum tl_err read_row(struct exchange *exchange, struct view_reader *reader,
+                            struct row_view *out_row)
+{
+    uint8_t room[ENV_KEY_BYTES_MAX];
+    struct tl_fault fault = {.reason = "a row does not decode", .group = NODE_DATA_GROUP};
+    struct bytes row;
+    enum tl_err err =
+        view_get(reader, env_key_make(ENV_KEY_ROW, exchange->key, room), &row, &fault);
+    if (err == TL_ERR_NOT_FOUND) return err;
+    if (err == TL_OK) err = row_decode(row, true, &out_row->header);
+    if (err != TL_OK) http_storage_failed(&fault);
+    out_row->content_type = row_content_type(row, &out_row->header);
+    out_row->value = row_value(row, &out_row->header);
+    return TL_OK;
+}
+
+static void read_now(struct exchange *exchange)
+{
+    struct http_server *server = exchange->server;
+    struct view_reader *reader = http_server_reader(server);
+    if (reader == NULL) {
+        exchange->on_row(exchange, TL_ERR_STARTING, NULL);
+        return;
+    }
+    raft_index applied;
+    struct tl_fault fault;
+    if (view_begin(reader, &applied, &fault) != TL_OK) http_storage_failed(&fault);
+    exchange->has_position = true;
+    exchange->revision = node_applied_revision(server->node, NODE_DATA_GROUP);
+    exchange->token_us = node_applied_time_us(server->node, NODE_DATA_GROUP);
+    if (exchange->options.consistency == NODE_LOCAL) respond_local(exchange, applied);
+    struct row_view row;
+    enum tl_err err = read_row(exchange, reader, &row);
+    exchange->on_row(exchange, err, err == TL_OK ? &row : NULL);
+    view_end(reader);
+}
+
+static void on_read_ready(struct node_read *read, enum tl_err err)
+{
+    struct exchange *exchange = TL_CAST(exchange, read->context, EXCHANGE_MAGIC);
+    wait_end(exchange);
+    if (err != TL_OK) {
+        exchange->on_row(exchange, err, NULL);
+        return;
+    }
+    read_now(exchange);
+}
+
+void exchange_read(struct exchange *exchange, exchange_on_row on_row)
+{
+    struct http_server *server = exchange->server;
+    exchange->on_row = on_row;
+    exchange->read = (struct node_read){
+        .group = NODE_DATA_GROUP,
+        .consistency = exchange->options.consistency,
+        .token_us = exchange->options.token_us,
+        .deadline_ns = http_now_ns() + server->options.request_timeout_ns,
+        .on_ready = on_read_ready,
+        .context = exchange,
+    };
+    bool is_ready = false;
+    enum tl_err err = node_read(server->node, &exchange->read, &is_ready);
+    if (err != TL_OK) {
+        on_row(exchange, err, NULL);
+        return;
+    }
+    if (is_ready) {
+        read_now(exchange);
+        return;
+    }
+    wait_begin(exchange, EXCHANGE_READING);
+}

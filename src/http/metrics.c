@@ -1,0 +1,330 @@
+/* metrics.c - GET /metrics: Prometheus text exposition 0.0.4.
+ *
+ * Histograms are thinned to powers of two: four buckets to a power are worth their bytes in
+ * memory, not in every scrape.
+ */
+
+#include "http_internal.h"
+
+#include "trilith/log.h"
+
+#define METRICS_BYTES 65536u
+#define LE_BUCKET_FIRST 15u /* <= 31 us */
+#define LE_BUCKET_LAST 99u  /* <= 67 s */
+#define LABELS_BYTES_MAX 64u
+_Static_assert(LE_BUCKET_LAST < HISTOGRAM_BUCKETS_COUNT, "a bucket of the histogram");
+_Static_assert(LE_BUCKET_FIRST % 4 == 3 && LE_BUCKET_LAST % 4 == 3, "last quarters of a power");
+
+static void add_head(struct text *text, const char *name, const char *type, const char *help)
+{
+    text_printf(text, "# HELP trilith_%s %s\n# TYPE trilith_%s %s\n", name, help, name, type);
+}
+
+static void add_line(struct text *text, const char *name, const char *labels, uint64_t value)
+{
+    text_add_string(text, "trilith_");
+    text_add_string(text, name);
+    if (labels[0] != '\0') {
+        text_add_string(text, "{");
+        text_add_string(text, labels);
+        text_add_string(text, "}");
+    }
+    text_add_string(text, " ");
+    text_add_u64(text, value);
+    text_add_string(text, "\n");
+}
+
+static void add_counter(struct text *text, const char *name, const char *help, uint64_t value)
+{
+    add_head(text, name, "counter", help);
+    add_line(text, name, "", value);
+}
+
+static void add_gauge(struct text *text, const char *name, const char *help, uint64_t value)
+{
+    add_head(text, name, "gauge", help);
+    add_line(text, name, "", value);
+}
+
+/* Values are whole microseconds (or counts, with scale 1). labels: "" or pairs with a comma behind.
+ */
+static void add_buckets(struct text *text, const char *name, const char *labels,
+                        const struct histogram *histogram, double scale)
+{
+    uint64_t count = 0;
+    for (uint32_t bucket = 0; bucket < HISTOGRAM_BUCKETS_COUNT; bucket++) {
+        count += histogram->counts[bucket];
+        if (bucket % 4 != 3 || bucket < LE_BUCKET_FIRST || bucket > LE_BUCKET_LAST) continue;
+        text_printf(text, "trilith_%s_bucket{%sle=\"%.9g\"} %llu\n", name, labels,
+                    (double)histogram_bound_us(bucket) * scale, (unsigned long long)count);
+    }
+    text_printf(text, "trilith_%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels,
+                (unsigned long long)histogram->count);
+    char braces[LABELS_BYTES_MAX] = "";
+    size_t labels_bytes = strlen(labels);
+    if (labels_bytes > 0) {
+        (void)text_format(braces, sizeof braces, "{%.*s}", (int)labels_bytes - 1, labels);
+    }
+    text_printf(text, "trilith_%s_sum%s %.9g\ntrilith_%s_count%s %llu\n", name, braces,
+                (double)histogram->sum_us * scale, name, braces,
+                (unsigned long long)histogram->count);
+}
+
+static void add_seconds(struct text *text, const char *name, const char *help,
+                        const struct histogram *histogram)
+{
+    add_head(text, name, "histogram", help);
+    add_buckets(text, name, "", histogram, 1e-6);
+}
+
+static void add_quantiles(struct text *text, const char *name, const char *labels,
+                          const struct histogram *histogram)
+{
+    static const struct {
+        uint32_t permille;
+        const char *label;
+    } quantiles[] = {{500, "0.5"}, {990, "0.99"}, {999, "0.999"}};
+    for (size_t i = 0; i < TL_COUNT_OF(quantiles); i++) {
+        text_printf(text, "trilith_%s{%squantile=\"%s\"} %.9g\n", name, labels, quantiles[i].label,
+                    (double)histogram_quantile_us(histogram, quantiles[i].permille) * 1e-6);
+    }
+}
+
+static void add_disk(struct text *text, const struct node_metrics *metrics,
+                     const struct node_status *node)
+{
+    add_head(text, "log_commit_seconds", "histogram",
+             "Synced commits of the log, by whether a table flush ran beside them.");
+    add_buckets(text, "log_commit_seconds", "flush=\"0\",", &metrics->log_commit_idle_us, 1e-6);
+    add_buckets(text, "log_commit_seconds", "flush=\"1\",", &metrics->log_commit_flush_us, 1e-6);
+    add_head(text, "log_commit_quantile_seconds", "gauge",
+             "Quantiles of log_commit_seconds since start, finer than its buckets.");
+    add_quantiles(text, "log_commit_quantile_seconds", "flush=\"0\",",
+                  &metrics->log_commit_idle_us);
+    add_quantiles(text, "log_commit_quantile_seconds", "flush=\"1\",",
+                  &metrics->log_commit_flush_us);
+    add_head(text, "log_batch_entries", "histogram", "Entries of a log commit.");
+    add_buckets(text, "log_batch_entries", "", &metrics->log_batch_entries, 1);
+    add_seconds(text, "flush_seconds", "Table flushes.", &metrics->flush_us);
+    add_counter(text, "flushes_total", "Generations flushed to the table.", metrics->flushes_count);
+    add_gauge(text, "log_commit_age_ms", "Age of the oldest unfinished log commit.",
+              node->log_commit_age_ms);
+    add_gauge(text, "log_used_bytes", "Bytes of log records kept.", node->log_used_bytes);
+    add_gauge(text, "free_bytes", "Free space of the data directory's file system.",
+              node->free_bytes);
+}
+
+static void add_writes(struct text *text, const struct node_metrics *metrics)
+{
+    add_seconds(text, "write_seconds", "Writes that succeeded, from the request to its result.",
+                &metrics->write_us);
+    add_head(text, "writes_total", "counter", "Writes by outcome.");
+    add_line(text, "writes_total", "outcome=\"ok\"", metrics->writes_ok_count);
+    add_line(text, "writes_total", "outcome=\"refused\"", metrics->writes_refused_count);
+    add_line(text, "writes_total", "outcome=\"failed\"", metrics->writes_failed_count);
+    add_line(text, "writes_total", "outcome=\"unknown\"", metrics->writes_unknown_count);
+    add_counter(text, "writes_forwarded_total", "Writes sent on to the leader.",
+                metrics->writes_forwarded_count);
+    add_counter(text, "replays_total", "Idempotent repeats answered from the record.",
+                metrics->replays_count);
+}
+
+static void add_reads(struct text *text, const struct node_metrics *metrics)
+{
+    add_seconds(text, "read_seconds", "Reads until this replica could serve them.",
+                &metrics->read_us);
+    add_head(text, "reads_total", "counter", "Reads served from this replica, by consistency.");
+    add_line(text, "reads_total", "consistency=\"linearizable\"",
+             metrics->reads_linearizable_count);
+    add_line(text, "reads_total", "consistency=\"causal\"", metrics->reads_causal_count);
+    add_line(text, "reads_total", "consistency=\"local\"", metrics->reads_local_count);
+    add_counter(text, "reads_failed_total", "Reads that could not be served.",
+                metrics->reads_failed_count);
+}
+
+static void add_node(struct text *text, const struct http_server *server,
+                     const struct node_metrics *metrics, const struct node_status *node)
+{
+    add_seconds(text, "turn_seconds", "Turns of the node.", &metrics->turn_us);
+    add_counter(text, "entries_applied_total", "Log entries applied.",
+                metrics->entries_applied_count);
+    add_counter(text, "entries_appended_total", "Log entries appended.",
+                metrics->entries_appended_count);
+    add_counter(text, "bytes_appended_total", "Bytes appended to the log.",
+                metrics->bytes_appended_count);
+    add_counter(text, "frames_sent_total", "Frames sent to peers.", metrics->frames_sent_count);
+    add_counter(text, "frames_received_total", "Frames of peers.", metrics->frames_received_count);
+    add_counter(text, "frames_invalid_total", "Frames of peers that did not decode.",
+                metrics->frames_invalid_count);
+    add_gauge(text, "ready", "Has a leader and has caught up with it.",
+              node_is_ready(server->node) ? 1 : 0);
+    add_gauge(text, "requests_waiting", "Requests the node is at work on.",
+              node->requests_waiting_count);
+    add_gauge(text, "request_bytes_waiting", "Bytes of those.", node->request_bytes_waiting);
+}
+
+/* One sample a group of each gauge. */
+static void add_groups(struct text *text, const struct http_server *server,
+                       const struct node_status *node)
+{
+    static const struct {
+        const char *name;
+        const char *type;
+        const char *help;
+    } metrics[] = {
+        {"raft_term", "gauge", "Term."},
+        {"raft_role", "gauge", "0 follower, 1 precandidate, 2 candidate, 3 leader."},
+        {"raft_has_quorum", "gauge", "Has heard from a leader, as leader from a quorum."},
+        {"raft_last_index", "gauge", "Last log index."},
+        {"raft_durable_index", "gauge", "Last index on this disk."},
+        {"raft_commit_index", "gauge", "Commit index."},
+        {"raft_applied_index", "gauge", "Applied index."},
+        {"raft_flushed_index", "gauge", "Index of the table."},
+        {"revision", "gauge", "Revision."},
+        {"keys", "gauge", "Keys."},
+        {"generation_bytes", "gauge", "Bytes of the active generation."},
+        {"raft_elections_started_total", "counter", "Elections begun by this node."},
+        {"raft_elections_won_total", "counter", "Elections won by this node."},
+        {"raft_leader_changes_total", "counter", "New leaders seen."},
+        {"raft_messages_dropped_total", "counter", "Messages of strangers or of other groups."},
+        {"raft_read_rounds_total", "counter", "Quorum rounds for reads begun by this leader."},
+        {"raft_chain_mismatches_total", "counter", "Appends that did not fit the hash chain."},
+    };
+    uint64_t values[NODE_GROUPS_MAX][TL_COUNT_OF(metrics)];
+    for (raft_group group = 0; group < node->groups_count; group++) {
+        struct node_group_status status;
+        (void)describe_group(server, node, group, &status); /* it exists: group < count */
+        const struct raft_status *raft = &status.raft;
+        const uint64_t row[] = {raft->term,
+                                raft->role,
+                                raft->has_quorum,
+                                raft->last,
+                                raft->durable,
+                                raft->commit,
+                                raft->applied,
+                                status.flushed,
+                                status.state.revision,
+                                status.state.rows_count,
+                                status.generation_bytes,
+                                raft->elections_started_count,
+                                raft->elections_won_count,
+                                raft->leader_changes_count,
+                                raft->messages_dropped_count,
+                                raft->read_rounds_count,
+                                raft->chain_mismatches_count};
+        _Static_assert(sizeof row == sizeof values[0], "a value for every metric");
+        memcpy(values[group], row, sizeof row);
+    }
+    for (size_t i = 0; i < TL_COUNT_OF(metrics); i++) {
+        add_head(text, metrics[i].name, metrics[i].type, metrics[i].help);
+        for (raft_group group = 0; group < node->groups_count; group++) {
+            char labels[LABELS_BYTES_MAX];
+            (void)text_format(labels, sizeof labels, "group=\"%u\"", (unsigned)group);
+            add_line(text, metrics[i].name, labels, values[group][i]);
+        }
+    }
+}
+
+static void add_transport(struct text *text, const struct pump_metrics *metrics)
+{
+    add_counter(text, "peer_connections_accepted_total", "Connections of peers.",
+                metrics->connections_accepted_count);
+    add_head(text, "peer_connections_refused_total", "counter", "Connections refused, by reason.");
+    uint64_t named_count = metrics->garbage_count + metrics->foreign_cluster_count;
+    uint64_t refused_count = metrics->connections_refused_count;
+    add_line(text, "peer_connections_refused_total", "reason=\"garbage\"", metrics->garbage_count);
+    add_line(text, "peer_connections_refused_total", "reason=\"foreign_cluster\"",
+             metrics->foreign_cluster_count);
+    add_line(text, "peer_connections_refused_total", "reason=\"other\"",
+             refused_count > named_count ? refused_count - named_count : 0);
+    add_counter(text, "peer_connects_total", "Connections to peers.", metrics->connects_count);
+    add_counter(text, "peer_connect_failures_total", "Connections to peers that failed.",
+                metrics->connect_failures_count);
+    add_counter(text, "peer_frames_dropped_total", "Frames dropped: queue full, not connected.",
+                metrics->frames_dropped_count);
+    add_counter(text, "peer_bytes_sent_total", "Bytes sent to peers.", metrics->bytes_sent_count);
+    add_counter(text, "peer_bytes_received_total", "Bytes of peers.",
+                metrics->bytes_received_count);
+    add_seconds(text, "loop_lag_seconds", "Turns of the loop, without waiting.",
+                &metrics->loop_lag_us);
+    add_gauge(text, "log_queue_depth", "Batches that wait for the log writer.",
+              metrics->log_queue_depth);
+}
+
+static void add_requests(struct text *text, const struct http_counters *counters)
+{
+    static const char *const families[] = {
+        [FAMILY_KV] = "kv",           [FAMILY_KEYS] = "keys",       [FAMILY_STATUS] = "status",
+        [FAMILY_CLUSTER] = "cluster", [FAMILY_METRICS] = "metrics", [FAMILY_HEALTH] = "health",
+        [FAMILY_OTHER] = "other",
+    };
+    static const char *const methods[] = {
+        [METHOD_GET] = "GET",   [METHOD_HEAD] = "HEAD",     [METHOD_PUT] = "PUT",
+        [METHOD_POST] = "POST", [METHOD_DELETE] = "DELETE", [METHOD_OTHER] = "other",
+    };
+    _Static_assert(TL_COUNT_OF(families) == FAMILIES_COUNT, "a name for each");
+    _Static_assert(TL_COUNT_OF(methods) == METHODS_COUNT, "a name for each");
+    add_head(text, "http_requests_total", "counter", "Requests answered.");
+    for (size_t family = 0; family < FAMILIES_COUNT; family++) {
+        for (size_t method = 0; method < METHODS_COUNT; method++) {
+            for (size_t i = 0; i < STATUSES_COUNT; i++) {
+                uint64_t count = counters->requests[family][method][i];
+                if (count == 0) continue;
+                char labels[LABELS_BYTES_MAX];
+                (void)text_format(labels, sizeof labels,
+                                  "family=\"%s\",method=\"%s\",status=\"%zu\"", families[family],
+                                  methods[method], i + STATUS_MIN);
+                add_line(text, "http_requests_total", labels, count);
+            }
+        }
+    }
+}
+
+static void add_http(struct text *text, const struct http_server *server)
+{
+    const struct http_counters *counters = &server->counters;
+    add_requests(text, counters);
+    add_counter(text, "http_bad_requests_total", "Requests refused by the HTTP/1 parser.",
+                server->context.emitted_error_status[H2O_STATUS_ERROR_400]);
+    add_counter(text, "http_bodies_too_large_total", "Bodies cut off by the HTTP/1 parser.",
+                server->context.emitted_error_status[H2O_STATUS_ERROR_413]);
+    add_counter(text, "http_abandoned_total", "Clients that went before their answer.",
+                counters->abandoned_count);
+    add_counter(text, "http_connections_accepted_total", "Connections accepted.",
+                counters->connections_accepted_count);
+    add_counter(text, "http_accept_failures_total", "Connections that could not be accepted.",
+                counters->accept_failures_count);
+    add_gauge(text, "http_connections", "Connections open.", server->connections_count);
+    add_gauge(text, "http_waiting", "Requests that wait for the node.",
+              server->exchanges_waiting_count);
+}
+
+static void add_process(struct text *text, const struct http_server *server)
+{
+    size_t resident_bytes = 0;
+    (void)uv_resident_set_memory(&resident_bytes); /* 0 where /proc is not mounted */
+    add_gauge(text, "resident_memory_bytes", "Resident memory.", resident_bytes);
+    add_gauge(text, "uptime_seconds", "Since this server opened.",
+              (http_now_ns() - server->opened_ns) / 1000000000u);
+    add_head(text, "build_info", "gauge", "Version.");
+    add_line(text, "build_info", "version=\"" PACKAGE_VERSION "\"", 1);
+}
+
+void metrics_serve(struct exchange *exchange)
+{
+    if (!exchange_take_get(exchange, NULL, 0)) return;
+    struct http_server *server = exchange->server;
+    const struct node_metrics *metrics = node_get_metrics(server->node);
+    struct node_status node;
+    node_get_status(server->node, &node);
+    struct text text = text_make(&exchange->req->pool, METRICS_BYTES);
+    add_writes(&text, metrics);
+    add_reads(&text, metrics);
+    add_disk(&text, metrics, &node);
+    add_node(&text, server, metrics, &node);
+    add_groups(&text, server, &node);
+    add_transport(&text, pump_get_metrics(server->pump));
+    add_http(&text, server);
+    add_process(&text, server);
+    respond(exchange, 200, bytes_of("text/plain; version=0.0.4; charset=utf-8"), text_bytes(&text));
+}

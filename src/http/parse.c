@@ -1,0 +1,235 @@
+/* parse.c - well-formedness of what clients send. */
+
+#include "parse.h"
+
+#include <jansson.h>
+
+static int hex_digit(uint8_t byte)
+{
+    if (byte >= '0' && byte <= '9') return byte - '0';
+    if (byte >= 'a' && byte <= 'f') return byte - 'a' + 10;
+    if (byte >= 'A' && byte <= 'F') return byte - 'A' + 10;
+    return -1;
+}
+
+static uint8_t to_lower(uint8_t byte)
+{
+    return byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte + ('a' - 'A')) : byte;
+}
+
+bool percent_decode(struct bytes source, uint8_t *out_bytes, size_t *out_count)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < source.count; i++) {
+        uint8_t byte = source.data[i];
+        if (byte == '%') {
+            if (source.count - i < 3) return false;
+            int high = hex_digit(source.data[i + 1]);
+            int low = hex_digit(source.data[i + 2]);
+            if (high < 0 || low < 0) return false;
+            byte = (uint8_t)(high * 16 + low);
+            i += 2;
+        }
+        out_bytes[count++] = byte;
+    }
+    *out_count = count;
+    return true;
+}
+
+static struct bytes slice(struct bytes text, size_t begin, size_t end)
+{
+    TL_ASSERT(begin <= end);
+    TL_ASSERT(end <= text.count);
+    return bytes_make(end > begin ? text.data + begin : NULL, end - begin);
+}
+
+/* Position of `byte`, or text.count. */
+static size_t find_byte(struct bytes text, uint8_t byte)
+{
+    const uint8_t *at = text.count > 0 ? memchr(text.data, byte, text.count) : NULL;
+    return at != NULL ? (size_t)(at - text.data) : text.count;
+}
+
+static bool query_take(struct bytes pair, uint8_t *scratch, struct query_param *params,
+                       size_t params_count)
+{
+    size_t name_count = find_byte(pair, '=');
+    struct bytes value = slice(pair, TL_MIN(name_count + 1, pair.count), pair.count);
+    for (size_t i = 0; i < params_count; i++) {
+        if (!text_is(slice(pair, 0, name_count), params[i].name)) continue;
+        size_t count;
+        if (params[i].is_present || !percent_decode(value, scratch, &count)) return false;
+        params[i].is_present = true;
+        params[i].value = bytes_make(scratch, count);
+        return true;
+    }
+    return false;
+}
+
+bool query_parse(struct bytes query, uint8_t *scratch, struct query_param *params,
+                 size_t params_count)
+{
+    while (query.count > 0) {
+        size_t pair_count = find_byte(query, '&');
+        struct bytes pair = slice(query, 0, pair_count);
+        if (pair_count > 0 && !query_take(pair, scratch, params, params_count)) return false;
+        size_t step = TL_MIN(pair_count + 1, query.count);
+        scratch += step;
+        query = slice(query, step, query.count);
+    }
+    return true;
+}
+
+bool parse_u64(struct bytes text, uint64_t *out_value)
+{
+    if (text.count == 0) return false;
+    uint64_t value = 0;
+    for (size_t i = 0; i < text.count; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9') return false;
+        if (__builtin_mul_overflow(value, 10u, &value)) return false;
+        if (__builtin_add_overflow(value, (uint64_t)(text.data[i] - '0'), &value)) return false;
+    }
+    *out_value = value;
+    return true;
+}
+
+bool parse_i64(struct bytes text, int64_t *out_value)
+{
+    bool is_negative = text.count > 0 && text.data[0] == '-';
+    uint64_t magnitude;
+    if (!parse_u64(slice(text, is_negative ? 1 : 0, text.count), &magnitude)) return false;
+    if (magnitude > (uint64_t)INT64_MAX + (is_negative ? 1u : 0u)) return false;
+    *out_value = is_negative ? (int64_t)(0 - magnitude) : (int64_t)magnitude;
+    return true;
+}
+
+bool parse_etag(struct bytes text, uint64_t *out_revision)
+{
+    if (text.count < 3 || text.data[0] != '"' || text.data[text.count - 1] != '"') return false;
+    return parse_u64(slice(text, 1, text.count - 1), out_revision);
+}
+
+bool parse_consistency(struct bytes text, enum node_consistency *out_consistency)
+{
+    static const char *const names[] = {
+        [NODE_LINEARIZABLE] = "linearizable", [NODE_CAUSAL] = "causal", [NODE_LOCAL] = "local"};
+    for (size_t i = 0; i < TL_COUNT_OF(names); i++) {
+        if (!text_is(text, names[i])) continue;
+        *out_consistency = (enum node_consistency)i;
+        return true;
+    }
+    return false;
+}
+
+bool text_is(struct bytes text, const char *expected)
+{
+    return bytes_equal(text, bytes_of(expected));
+}
+
+bool text_is_nocase(struct bytes text, const char *expected)
+{
+    if (text.count != strlen(expected)) return false;
+    for (size_t i = 0; i < text.count; i++) {
+        if (to_lower(text.data[i]) != to_lower((uint8_t)expected[i])) return false;
+    }
+    return true;
+}
+
+/* What stands before the parameters, without the blanks around it. */
+static struct bytes media_type_of(struct bytes content_type)
+{
+    size_t begin = 0;
+    size_t end = find_byte(content_type, ';');
+    while (begin < end && (content_type.data[begin] == ' ' || content_type.data[begin] == '\t')) {
+        begin++;
+    }
+    while (end > begin &&
+           (content_type.data[end - 1] == ' ' || content_type.data[end - 1] == '\t')) {
+        end--;
+    }
+    return slice(content_type, begin, end);
+}
+
+bool media_type_is(struct bytes content_type, const char *media_type)
+{
+    return text_is_nocase(media_type_of(content_type), media_type);
+}
+
+bool media_type_is_valid(struct bytes content_type)
+{
+    struct bytes type = media_type_of(content_type);
+    size_t slash = find_byte(type, '/');
+    if (slash == 0 || slash + 1 >= type.count) return false;
+    for (size_t i = 0; i < type.count; i++) {
+        if (type.data[i] <= ' ' || type.data[i] >= 0x7f) return false;
+        if (type.data[i] == '/' && i != slash) return false;
+    }
+    return true;
+}
+
+/* Bytes of the well-formed sequence at `at` (Unicode table 3-7), 0 when there is none. */
+static size_t utf8_sequence(const uint8_t *at, size_t room)
+{
+    uint8_t lead = at[0];
+    if (lead < 0x80) return 1;
+    if (lead < 0xc2 || lead > 0xf4) return 0;
+    size_t count = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    if (room < count) return 0;
+    uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    uint8_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    if (at[1] < low || at[1] > high) return 0;
+    for (size_t i = 2; i < count; i++) {
+        if ((at[i] & 0xc0) != 0x80) return 0;
+    }
+    return count;
+}
+
+bool utf8_is_valid(struct bytes text)
+{
+    size_t at = 0;
+    while (at < text.count) {
+        size_t count = utf8_sequence(text.data + at, text.count - at);
+        if (count == 0) return false;
+        at += count;
+    }
+    return true;
+}
+
+bool json_is_valid(struct bytes text)
+{
+    json_t *json = json_loadb((const char *)text.data, text.count, JSON_PARSE_FLAGS, NULL);
+    json_decref(json);
+    return json != NULL;
+}
+
+static size_t json_skip_blanks(struct bytes json, size_t at)
+{
+    while (at < json.count && (json.data[at] == ' ' || json.data[at] == '\t' ||
+                               json.data[at] == '\n' || json.data[at] == '\r')) {
+        at++;
+    }
+    return at;
+}
+
+/* The position behind the string that starts at `at`; json.count when it does not end. */
+static size_t json_skip_string(struct bytes json, size_t at)
+{
+    for (at++; at < json.count && json.data[at] != '"'; at++) {
+        if (json.data[at] == '\\') at++;
+    }
+    return TL_MIN(at + 1, json.count);
+}
+
+bool json_is_string_list(struct bytes json)
+{
+    size_t at = json_skip_blanks(json, 0);
+    if (at == json.count || json.data[at] != '[') return false;
+    at = json_skip_blanks(json, at + 1);
+    if (at < json.count && json.data[at] == ']') return true;
+    while (at < json.count && json.data[at] == '"') {
+        at = json_skip_blanks(json, json_skip_string(json, at));
+        if (at < json.count && json.data[at] == ']') return true;
+        at = json_skip_blanks(json, TL_MIN(at + 1, json.count)); /* the comma */
+    }
+    return false;
+}

@@ -1,0 +1,308 @@
+/* server.c - libh2o on the caller's loop: listening, accepting, closing.
+ *
+ * Closing: h2o tells HTTP/2 connections to go away by itself, but an idle HTTP/1 connection would
+ * stay until its timeout. Shutting its reading side down makes h2o see the client's end of file:
+ * an idle connection closes at once, a busy one after its answer. What is left after the request
+ * timeout (a client that does not read its answer) is shut down both ways. Connections count
+ * themselves; the last one, behind the listener, ends the closing.
+ */
+
+#include "http_internal.h"
+
+#include <errno.h>
+#include <h2o/http1.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "trilith/log.h"
+
+#define NS_PER_MS 1000000u
+#define CLOSE_GRACE_MS 1000u
+#define EXIT_STORAGE_FAILED 4
+
+static void check(const struct http_server *server)
+{
+    TL_ASSERT(server->magic == HTTP_SERVER_MAGIC);
+    TL_ASSERT((server->connections == NULL) == (server->connections_count == 0));
+    if (server->state == SERVER_OPEN) TL_ASSERT(!server->is_listener_closed);
+    if (server->state == SERVER_CLOSED) TL_ASSERT(server->connections_count == 0);
+    if (server->state == SERVER_CLOSED) TL_ASSERT(server->exchanges_waiting_count == 0);
+}
+
+uint64_t http_now_ns(void)
+{
+    struct timespec now;
+    int err = clock_gettime(CLOCK_BOOTTIME, &now);
+    TL_ASSERT(err == 0);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void http_storage_failed(const struct tl_fault *fault)
+{
+    log_event(LOG_LEVEL_ERROR, "storage_failed", "file=\"%s\" group=%u index=%llu reason=\"%s\"",
+              fault->file, (unsigned)fault->group, (unsigned long long)fault->index, fault->reason);
+    _Exit(EXIT_STORAGE_FAILED);
+}
+
+struct view_reader *http_server_reader(struct http_server *server)
+{
+    if (server->reader != NULL) return server->reader;
+    struct views *views = node_views(server->node, NODE_DATA_GROUP);
+    if (views == NULL) return NULL;
+    if (view_reader_create(views, &server->reader) != TL_OK) {
+        server->reader = NULL; /* the reader slots are taken: told as starting, tried again */
+    }
+    return server->reader;
+}
+
+/* ---- connections ---- */
+
+static void maybe_closed(struct http_server *server);
+
+static void on_connection_closed(uv_handle_t *handle)
+{
+    struct connection *connection =
+        TL_CONTAINER_OF(handle, struct connection, tcp); /* handle->data is h2o's */
+    TL_ASSERT(connection->magic == CONNECTION_MAGIC);
+    struct http_server *server = connection->server;
+    if (connection->next != NULL) connection->next->previous = connection->previous;
+    if (connection->previous != NULL) {
+        connection->previous->next = connection->next;
+    } else {
+        server->connections = connection->next;
+    }
+    server->connections_count--;
+    connection->magic = 0;
+    free(connection);
+    maybe_closed(server);
+}
+
+static struct connection *connection_create(struct http_server *server)
+{
+    struct connection *connection = calloc(1, sizeof *connection);
+    TL_ASSERT(connection != NULL);
+    connection->magic = CONNECTION_MAGIC;
+    connection->server = server;
+    int err = uv_tcp_init(server->loop, &connection->tcp);
+    TL_ASSERT(err == 0);
+    connection->next = server->connections;
+    if (connection->next != NULL) connection->next->previous = connection;
+    server->connections = connection;
+    server->connections_count++;
+    return connection;
+}
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+    struct http_server *server = TL_CAST(http_server, listener->data, HTTP_SERVER_MAGIC);
+    check(server);
+    if (status != 0) {
+        server->counters.accept_failures_count++;
+        return;
+    }
+    struct connection *connection = connection_create(server);
+    uv_stream_t *stream = (uv_stream_t *)&connection->tcp;
+    if (uv_accept(listener, stream) != 0) {
+        server->counters.accept_failures_count++;
+        uv_close((uv_handle_t *)stream, on_connection_closed);
+        return;
+    }
+    server->counters.connections_accepted_count++;
+    (void)uv_tcp_nodelay(&connection->tcp, 1); /* a hint: an answer is one write anyway */
+    (void)uv_tcp_keepalive(&connection->tcp, 1, HTTP_TCP_KEEPALIVE_S); /* likewise */
+    h2o_accept(&server->accept, h2o_uv_socket_create(stream, on_connection_closed));
+}
+
+/* ---- open ---- */
+
+static void configure(struct http_server *server)
+{
+    h2o_globalconf_t *config = &server->config;
+    uint64_t timeout_ms = server->options.request_timeout_ns / NS_PER_MS;
+    h2o_config_init(config);
+    config->server_name = h2o_iovec_init(H2O_STRLIT("trilith"));
+    config->max_request_entity_size =
+        (size_t)server->options.value_bytes_max * 2 + HTTP_BODY_OVERHEAD_BYTES;
+    config->http1.req_timeout = HTTP_IDLE_TIMEOUT_MS;
+    config->http2.idle_timeout = HTTP_IDLE_TIMEOUT_MS;
+    config->http2.graceful_shutdown_timeout = timeout_ms + CLOSE_GRACE_MS;
+    h2o_hostconf_t *host =
+        h2o_config_register_host(config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    TL_ASSERT(host != NULL);
+    /* The fallback takes every path, also those that h2o's matching would not give to "/". */
+    struct router_handler *router =
+        (struct router_handler *)h2o_create_handler(&host->fallback_path, sizeof *router);
+    router->super.on_req = router_on_request;
+    router->server = server;
+    h2o_context_init(&server->context, server->loop, config);
+    server->accept.ctx = &server->context;
+    server->accept.hosts = config->hosts;
+}
+
+static enum tl_err resolve(uv_loop_t *loop, const char *host, uint16_t port,
+                           struct sockaddr_storage *out_address)
+{
+    char service[sizeof "65535"];
+    (void)text_format(service, sizeof service, "%u", (unsigned)port);
+    const struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    uv_getaddrinfo_t request;
+    if (uv_getaddrinfo(loop, &request, NULL, host, service, &hints) != 0) return TL_ERR_INVALID;
+    TL_ASSERT(request.addrinfo->ai_addrlen <= sizeof *out_address);
+    memcpy(out_address, request.addrinfo->ai_addr, request.addrinfo->ai_addrlen);
+    uv_freeaddrinfo(request.addrinfo);
+    return TL_OK;
+}
+
+/* A port of 0 is the kernel's to choose. */
+static uint16_t bound_port(const uv_tcp_t *listener)
+{
+    struct sockaddr_storage address;
+    int address_bytes = (int)sizeof address;
+    if (uv_tcp_getsockname(listener, (struct sockaddr *)&address, &address_bytes) != 0) return 0;
+    return address.ss_family == AF_INET6 ? ntohs(((const struct sockaddr_in6 *)&address)->sin6_port)
+                                         : ntohs(((const struct sockaddr_in *)&address)->sin_port);
+}
+
+static enum tl_err listen_at(struct http_server *server, struct tl_fault *out_fault)
+{
+    const struct http_server_options *options = &server->options;
+    const char *host = options->listen_host != NULL ? options->listen_host : "*";
+    struct sockaddr_storage address;
+    if (resolve(server->loop, options->listen_host, options->listen_port, &address) != TL_OK) {
+        tl_fault_set(out_fault, "", UINT32_MAX, 0, "cannot resolve %s", host);
+        return TL_ERR_INVALID;
+    }
+    int err = uv_tcp_bind(&server->listener, (const struct sockaddr *)&address, 0);
+    if (err == 0) {
+        err = uv_listen((uv_stream_t *)&server->listener, HTTP_LISTEN_BACKLOG, on_connection);
+    }
+    if (err != 0) {
+        tl_fault_set(out_fault, "", UINT32_MAX, 0, "cannot listen at %s:%u: %s", host,
+                     (unsigned)options->listen_port, uv_strerror(err));
+        return err == UV_EADDRINUSE ? TL_ERR_IN_USE : TL_ERR_IO;
+    }
+    server->port = bound_port(&server->listener);
+    return TL_OK;
+}
+
+static void on_failed_listener_closed(uv_handle_t *handle)
+{
+    free(TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC));
+}
+
+enum tl_err http_server_open(const struct http_server_options *options, struct uv_loop_s *loop,
+                             struct pump *pump, struct http_server **out_server,
+                             struct tl_fault *out_fault)
+{
+    TL_ASSERT(options->request_timeout_ns > 0);
+    TL_ASSERT(options->value_bytes_max > 0);
+    TL_ASSERT(options->value_bytes_max <= VALUE_BYTES_MAX);
+    struct http_server *server = calloc(1, sizeof *server);
+    TL_ASSERT(server != NULL);
+    server->magic = HTTP_SERVER_MAGIC;
+    server->options = *options;
+    server->loop = loop;
+    server->pump = pump;
+    server->node = pump_node(pump);
+    server->opened_ns = http_now_ns();
+    int err = uv_tcp_init(loop, &server->listener);
+    TL_ASSERT(err == 0);
+    server->listener.data = server;
+    enum tl_err result = listen_at(server, out_fault);
+    if (result != TL_OK) {
+        uv_close((uv_handle_t *)&server->listener, on_failed_listener_closed);
+        return result;
+    }
+    configure(server);
+    err = uv_timer_init(loop, &server->close_timer);
+    TL_ASSERT(err == 0);
+    server->close_timer.data = server;
+    check(server);
+    *out_server = server;
+    return TL_OK;
+}
+
+uint16_t http_server_port(const struct http_server *server)
+{
+    return server->port;
+}
+
+/* ---- close ---- */
+
+static void shut_down(const uv_tcp_t *tcp, int how)
+{
+    uv_os_fd_t fd;
+    if (uv_fileno((const uv_handle_t *)tcp, &fd) == 0) {
+        (void)shutdown(fd, how); /* ENOTCONN: the client was faster */
+    }
+}
+
+static int stop_reading(h2o_req_t *req, void *context)
+{
+    (void)context;
+    int fd = h2o_socket_get_fd(req->conn->callbacks->get_socket(req->conn));
+    if (fd >= 0) (void)shutdown(fd, SHUT_RD); /* ENOTCONN: the client was faster */
+    return 0;
+}
+
+static void on_close_timer(uv_timer_t *timer)
+{
+    struct http_server *server = TL_CAST(http_server, timer->data, HTTP_SERVER_MAGIC);
+    for (struct connection *each = server->connections; each != NULL; each = each->next) {
+        shut_down(&each->tcp, SHUT_RDWR);
+    }
+}
+
+static void on_close_timer_closed(uv_handle_t *handle)
+{
+    struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
+    server->state = SERVER_CLOSED;
+    view_reader_destroy(TL_TAKE(&server->reader));
+    check(server);
+    server->on_closed(server->on_closed_context);
+}
+
+static void maybe_closed(struct http_server *server)
+{
+    check(server);
+    if (server->state != SERVER_CLOSING) return;
+    if (!server->is_listener_closed || server->connections_count > 0) return;
+    if (uv_is_closing((const uv_handle_t *)&server->close_timer)) return;
+    uv_close((uv_handle_t *)&server->close_timer, on_close_timer_closed);
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+    struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
+    server->is_listener_closed = true;
+    maybe_closed(server);
+}
+
+void http_server_close(struct http_server *server, void (*on_closed)(void *context), void *context)
+{
+    check(server);
+    TL_ASSERT(server->state == SERVER_OPEN);
+    server->state = SERVER_CLOSING;
+    server->on_closed = on_closed;
+    server->on_closed_context = context;
+    uv_close((uv_handle_t *)&server->listener, on_listener_closed);
+    h2o_context_request_shutdown(&server->context);
+    (void)H2O_HTTP1_CALLBACKS.foreach_request(&server->context, stop_reading, NULL); /* always 0 */
+    uint64_t limit_ms = server->options.request_timeout_ns / NS_PER_MS + CLOSE_GRACE_MS;
+    int err = uv_timer_start(&server->close_timer, on_close_timer, limit_ms, CLOSE_GRACE_MS);
+    TL_ASSERT(err == 0);
+}
+
+void http_server_destroy(struct http_server *server)
+{
+    if (server == NULL) return;
+    check(server);
+    TL_ASSERT(server->state == SERVER_CLOSED);
+    h2o_context_dispose(&server->context);
+    h2o_config_dispose(&server->config);
+    server->magic = 0;
+    free(server);
+}

@@ -1,0 +1,453 @@
+/* connection.c - one TCP connection from its first packet to its last, and the bytes it receives.
+ *
+ * Every wait has a deadline: a black-holed peer must not hold anything (cockroachdb/cockroach
+ * #80713: requests stayed wedged on one although a new leader existed). Before the connection is up
+ * that is the timer here; afterwards it is the kernel's: keepalive when idle and TCP_USER_TIMEOUT
+ * when something was sent, and Raft's own time-outs above.
+ */
+
+#include "net_internal.h"
+
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#define KEEPALIVE_S 1
+
+void connection_check(const struct connection *connection)
+{
+    TL_ASSERT(connection->magic == CONNECTION_MAGIC);
+    TL_ASSERT(connection->state <= CONNECTION_CLOSING);
+    TL_ASSERT(connection->received_count <= connection->received_capacity);
+    TL_ASSERT(connection->queue_count <= PUMP_QUEUE_FRAMES_MAX);
+    TL_ASSERT(connection->queue_first < PUMP_QUEUE_FRAMES_MAX);
+    TL_ASSERT(connection->writing_count <= connection->queue_count);
+    TL_ASSERT(connection->queue_bytes <= PUMP_QUEUE_BYTES_MAX);
+    TL_ASSERT((connection->queue_count == 0) == (connection->queue_bytes == 0));
+    if (connection->queue_count == 0) {
+        TL_ASSERT(connection->queue_offset == 0);
+    }
+    if (connection->state == CONNECTION_UP) {
+        TL_ASSERT(connection->has_tcp);
+        TL_ASSERT(connection->link != NULL);
+    }
+    if (connection->state == CONNECTION_CLOSING) {
+        TL_ASSERT(connection->link == NULL);
+        TL_ASSERT(connection->probed == NULL);
+        TL_ASSERT(!connection->is_dirty);
+    }
+    if (connection->purpose != CONNECTION_ASK) {
+        TL_ASSERT(connection->greeting == NULL);
+    }
+}
+
+struct connection *connection_create(struct transport *transport, enum connection_purpose purpose,
+                                     const char *address)
+{
+    TL_ASSERT(!transport->is_closing);
+    struct connection *connection = calloc(1, sizeof *connection);
+    TL_ASSERT(connection != NULL);
+    connection->magic = CONNECTION_MAGIC;
+    connection->purpose = purpose;
+    connection->transport = transport;
+    (void)text_format(connection->address, sizeof connection->address, "%s", address);
+    connection->queue = malloc(PUMP_QUEUE_FRAMES_MAX * sizeof connection->queue[0]);
+    TL_ASSERT(connection->queue != NULL);
+    int rc = uv_timer_init(transport->loop, &connection->deadline);
+    TL_ASSERT(rc == 0);
+    connection->deadline.data = connection;
+    connection->users_count = 1;
+    connection->next = transport->connections;
+    if (connection->next != NULL) {
+        connection->next->previous = connection;
+    }
+    transport->connections = connection;
+    pump_hold(transport->pump);
+    return connection;
+}
+
+static void connection_unuse(struct connection *connection)
+{
+    TL_ASSERT(connection->users_count > 0);
+    connection->users_count--;
+    if (connection->users_count == 0) {
+        TL_ASSERT(connection->state == CONNECTION_CLOSING);
+        struct pump *pump = connection->transport->pump;
+        connection_queue_clear(connection);
+        free(connection->queue);
+        free(connection->received);
+        buf_release(connection->greeting);
+        connection->magic = 0;
+        free(connection);
+        pump_let_go(pump);
+    }
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct connection *connection = TL_CAST(connection, handle->data, CONNECTION_MAGIC);
+    connection_unuse(connection);
+}
+
+static bool connection_is_stranger(const struct connection *connection)
+{
+    return connection->purpose == CONNECTION_ACCEPTED &&
+           (connection->state == CONNECTION_GREETING || connection->state == CONNECTION_DRAINING);
+}
+
+void connection_close(struct connection *connection)
+{
+    if (connection->state == CONNECTION_CLOSING) {
+        return;
+    }
+    connection_check(connection);
+    if (connection_is_stranger(connection)) {
+        TL_ASSERT(connection->transport->strangers_count > 0);
+        connection->transport->strangers_count--;
+    }
+    connection->state = CONNECTION_CLOSING;
+    connection->link = NULL;
+    connection->probed = NULL;
+    transport_forget(connection->transport, connection);
+    if (connection->is_resolving) {
+        (void)uv_cancel((uv_req_t *)&connection->resolve_request); /* or it ends by itself */
+    }
+    if (connection->has_tcp) {
+        uv_close((uv_handle_t *)&connection->tcp, on_handle_closed);
+    }
+    uv_close((uv_handle_t *)&connection->deadline, on_handle_closed);
+    connection_check(connection);
+}
+
+void connection_end(struct connection *connection, enum connection_end how)
+{
+    if (connection->state == CONNECTION_CLOSING) {
+        return;
+    }
+    struct transport *transport = connection->transport;
+    struct link *link = connection->link;
+    struct peer *probed = connection->probed;
+    bool is_connect =
+        connection->state == CONNECTION_RESOLVING || connection->state == CONNECTION_CONNECTING;
+    if (is_connect && how != END_DONE) {
+        transport->pump->metrics.connect_failures_count++;
+    }
+    connection_close(connection); /* its memory stays until its handles have closed */
+    if (link != NULL) {
+        link_on_end(link, connection, how);
+    } else if (probed != NULL) {
+        peer_on_probe_end(probed, how);
+    } else if (connection->purpose == CONNECTION_ASK) {
+        node_on_birth_reply(transport->node, connection->address, NULL);
+        pump_wake(transport->pump);
+    }
+}
+
+void connection_reject(struct connection *connection, uint64_t *counter, const char *reason)
+{
+    struct transport *transport = connection->transport;
+    transport->pump->metrics.connections_refused_count++;
+    if (counter != NULL) {
+        *counter += 1;
+    }
+    transport_log_refusal(transport, connection->address, reason);
+    connection_end(connection, END_REJECTED);
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct connection *connection = TL_CAST(connection, timer->data, CONNECTION_MAGIC);
+    if (connection_is_stranger(connection)) {
+        connection_reject(connection, NULL, "silent");
+    } else {
+        connection_end(connection, END_LOST);
+    }
+}
+
+static void deadline_set(struct connection *connection, uint64_t timeout_ms)
+{
+    uv_update_time(connection->transport->loop); /* or a long turn is taken off the timeout */
+    int rc = uv_timer_start(&connection->deadline, on_deadline, timeout_ms, 0);
+    TL_ASSERT(rc == 0);
+}
+
+/* ---- receiving ---- */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *out_buffer)
+{
+    (void)suggested_bytes;
+    struct connection *connection = TL_CAST(connection, handle->data, CONNECTION_MAGIC);
+    size_t wanted = TL_MAX((size_t)CONNECTION_RECEIVE_BYTES, connection->received_needed);
+    if (connection->received_capacity < wanted) {
+        connection->received = realloc(connection->received, wanted);
+        TL_ASSERT(connection->received != NULL);
+        connection->received_capacity = wanted;
+    }
+    size_t room = connection->received_capacity - connection->received_count;
+    TL_ASSERT(room > 0);
+    *out_buffer =
+        uv_buf_init((char *)connection->received + connection->received_count, (unsigned)room);
+}
+
+static void on_frame(struct connection *connection, enum frame_type type, struct bytes payload)
+{
+    struct transport *transport = connection->transport;
+    if (connection->state != CONNECTION_UP) {
+        handshake_on_frame(connection, type, payload);
+        return;
+    }
+    raft_id from = connection->link->peer->id;
+    if (type == FRAME_HELLO || type == FRAME_BIRTH ||
+        node_on_frame(transport->node, from, type, payload) != TL_OK) {
+        connection_reject(connection, &transport->pump->metrics.garbage_count, "invalid_frame");
+    }
+    pump_wake(transport->pump);
+}
+
+/* The frame at the front of `left`. TL_OK: whole and right. TL_ERR_NOT_FOUND: not all there yet;
+ * received_needed says how much that is, as soon as it is known. TL_ERR_INVALID: garbage. */
+static enum tl_err frame_take(struct connection *connection, struct bytes left,
+                              struct frame_header *out_header)
+{
+    connection->received_needed = 0;
+    if (left.count < FRAME_HEADER_BYTES) {
+        return TL_ERR_NOT_FOUND;
+    }
+    struct frame_header header;
+    if (frame_header_decode(left.data, &header) != TL_OK) {
+        return TL_ERR_INVALID;
+    }
+    size_t payload_bytes_max = connection->state == CONNECTION_UP ? FRAME_PAYLOAD_BYTES_MAX
+                                                                  : CONNECTION_STRANGER_BYTES_MAX;
+    if (header.payload_bytes > payload_bytes_max) {
+        return TL_ERR_INVALID;
+    }
+    size_t frame_bytes = FRAME_HEADER_BYTES + (size_t)header.payload_bytes;
+    if (left.count < frame_bytes) {
+        connection->received_needed = frame_bytes;
+        return TL_ERR_NOT_FOUND;
+    }
+    struct bytes payload = bytes_make(left.data + FRAME_HEADER_BYTES, header.payload_bytes);
+    if (!frame_payload_is_right(&header, payload)) {
+        return TL_ERR_INVALID;
+    }
+    *out_header = header;
+    return TL_OK;
+}
+
+/* Keeps the `left` bytes from `begin` on for the next read. */
+static void received_keep(struct connection *connection, size_t begin)
+{
+    connection->received_count -= begin;
+    if (begin > 0 && connection->received_count > 0) {
+        memmove(connection->received, connection->received + begin, connection->received_count);
+    }
+    if (connection->received_count == 0 &&
+        connection->received_capacity > CONNECTION_RECEIVE_KEPT_BYTES) {
+        free(TL_TAKE(&connection->received));
+        connection->received_capacity = 0;
+    }
+}
+
+static void frames_handle(struct connection *connection)
+{
+    size_t begin = 0;
+    while (connection->state != CONNECTION_CLOSING) {
+        struct bytes left =
+            bytes_make(connection->received + begin, connection->received_count - begin);
+        struct frame_header header;
+        enum tl_err err = frame_take(connection, left, &header);
+        if (err == TL_ERR_NOT_FOUND) {
+            break;
+        }
+        if (err != TL_OK) {
+            connection_reject(connection, &connection->transport->pump->metrics.garbage_count,
+                              "garbage");
+            return;
+        }
+        begin += FRAME_HEADER_BYTES + header.payload_bytes;
+        on_frame(connection, header.type,
+                 bytes_make(left.data + FRAME_HEADER_BYTES, header.payload_bytes));
+    }
+    if (connection->state != CONNECTION_CLOSING) {
+        received_keep(connection, begin);
+    }
+}
+
+static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
+{
+    (void)buffer; /* is the connection's own */
+    struct connection *connection = TL_CAST(connection, stream->data, CONNECTION_MAGIC);
+    if (count < 0) {
+        connection_end(connection, END_LOST);
+        return;
+    }
+    connection_check(connection);
+    connection->received_count += (size_t)count;
+    connection->transport->pump->metrics.bytes_received_count += (uint64_t)count;
+    frames_handle(connection);
+    connection_check(connection);
+}
+
+/* ---- connecting and accepting ---- */
+
+/* Options of a socket cannot fail but for a kernel without them, which is none of ours. */
+static void tcp_set_options(struct connection *connection)
+{
+    int rc = uv_tcp_nodelay(&connection->tcp, 1);
+    TL_ASSERT(rc == 0);
+    (void)uv_tcp_keepalive(&connection->tcp, 1, KEEPALIVE_S); /* helps, is not relied upon */
+    uv_os_fd_t fd;
+    rc = uv_fileno((uv_handle_t *)&connection->tcp, &fd);
+    TL_ASSERT(rc == 0);
+    int interval_s = KEEPALIVE_S;
+    unsigned user_timeout_ms = PUMP_USER_TIMEOUT_MS;
+    /* These end a dead connection sooner; without them Raft's time-outs still work. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof user_timeout_ms);
+}
+
+static void begin(struct connection *connection)
+{
+    connection->state = CONNECTION_GREETING;
+    int rc = uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read);
+    if (rc != 0) {
+        connection_end(connection, END_LOST);
+        return;
+    }
+    if (connection->purpose != CONNECTION_ASK) { /* which has one deadline for all */
+        deadline_set(connection, PUMP_HELLO_TIMEOUT_MS);
+    }
+    handshake_begin(connection);
+}
+
+static void on_connect(uv_connect_t *request, int status)
+{
+    struct connection *connection = TL_CAST(connection, request->data, CONNECTION_MAGIC);
+    if (connection->state == CONNECTION_CLOSING) {
+        return;
+    }
+    if (status != 0) {
+        connection_end(connection, status == UV_ECONNREFUSED ? END_REFUSED : END_LOST);
+    } else if (connection->purpose == CONNECTION_PROBE) {
+        connection_end(connection, END_DONE);
+    } else {
+        begin(connection);
+    }
+}
+
+static void connect_to(struct connection *connection, const struct sockaddr *where)
+{
+    TL_ASSERT(connection->state == CONNECTION_RESOLVING);
+    connection->state = CONNECTION_CONNECTING;
+    connection->transport->pump->metrics.connects_count++;
+    int rc = uv_tcp_init_ex(connection->transport->loop, &connection->tcp, where->sa_family);
+    if (rc != 0) { /* out of descriptors */
+        connection_end(connection, END_LOST);
+        return;
+    }
+    connection->has_tcp = true;
+    connection->users_count++;
+    connection->tcp.data = connection;
+    tcp_set_options(connection);
+    connection->connect_request.data = connection;
+    rc = uv_tcp_connect(&connection->connect_request, &connection->tcp, where, on_connect);
+    if (rc != 0) { /* unreachable at once */
+        connection_end(connection, END_LOST);
+        return;
+    }
+    if (connection->purpose != CONNECTION_ASK) {
+        deadline_set(connection, PUMP_CONNECT_TIMEOUT_MS);
+    }
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
+{
+    struct connection *connection = TL_CAST(connection, request->data, CONNECTION_MAGIC);
+    connection->is_resolving = false;
+    if (connection->state == CONNECTION_RESOLVING) {
+        if (status == 0) {
+            connect_to(connection, addrinfo_choose(list)->ai_addr);
+        } else {
+            connection_end(connection, END_LOST);
+        }
+    }
+    uv_freeaddrinfo(list);
+    connection_unuse(connection);
+}
+
+static void resolve(struct connection *connection, const struct address *address)
+{
+    char port[8];
+    (void)text_format(port, sizeof port, "%u", (unsigned)address->port);
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    connection->resolve_request.data = connection;
+    int rc = uv_getaddrinfo(connection->transport->loop, &connection->resolve_request, on_resolved,
+                            address->host, port, &hints);
+    if (rc != 0) {
+        connection_end(connection, END_LOST);
+        return;
+    }
+    connection->is_resolving = true;
+    connection->users_count++;
+}
+
+void connection_start(struct connection *connection)
+{
+    TL_ASSERT(connection->state == CONNECTION_RESOLVING);
+    deadline_set(connection, connection->purpose == CONNECTION_ASK ? PUMP_ASK_TIMEOUT_MS
+                                                                   : PUMP_HELLO_TIMEOUT_MS);
+    struct address address;
+    if (address_parse(bytes_of(connection->address), &address) != TL_OK) {
+        connection_end(connection, END_LOST);
+        return;
+    }
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } where;
+    if (uv_ip4_addr(address.host, address.port, &where.v4) == 0 ||
+        uv_ip6_addr(address.host, address.port, &where.v6) == 0) {
+        connect_to(connection, &where.any);
+    } else {
+        resolve(connection, &address);
+    }
+}
+
+static void name_stranger(struct connection *connection)
+{
+    struct sockaddr_storage from;
+    int from_bytes = sizeof from;
+    char host[64] = "?";
+    if (uv_tcp_getpeername(&connection->tcp, (struct sockaddr *)&from, &from_bytes) == 0) {
+        (void)uv_ip_name((struct sockaddr *)&from, host, sizeof host); /* "?" will do */
+    }
+    (void)text_format(connection->address, sizeof connection->address, "%s", host);
+}
+
+void connection_accept(struct transport *transport, uv_stream_t *listener)
+{
+    struct connection *connection = connection_create(transport, CONNECTION_ACCEPTED, "");
+    int rc = uv_tcp_init(transport->loop, &connection->tcp);
+    TL_ASSERT(rc == 0); /* opens nothing yet */
+    connection->has_tcp = true;
+    connection->users_count++;
+    connection->tcp.data = connection;
+    rc = uv_accept(listener, (uv_stream_t *)&connection->tcp);
+    if (rc != 0) {
+        connection_close(connection);
+        return;
+    }
+    name_stranger(connection);
+    transport->pump->metrics.connections_accepted_count++;
+    transport->strangers_count++;
+    connection->state = CONNECTION_GREETING;
+    if (transport->strangers_count > PUMP_STRANGERS_MAX) {
+        connection_reject(connection, NULL, "too_many");
+        return;
+    }
+    tcp_set_options(connection);
+    begin(connection);
+}

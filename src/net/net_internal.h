@@ -1,0 +1,375 @@
+/* net_internal.h - what the files of src/net share: jobs, threads, connections, peers, the pump.
+ *
+ * Files:      pump.c      opening, stopping, closing
+ *             turn.c      when the node gets its turns; the timer; completed jobs
+ *             pump_io.c   the node's I/O table
+ *             worker.c    a thread, its queue, and the way of results back to the loop
+ *             log_writer.c, flusher.c, background.c   what each thread does
+ *             transport.c who the peers are, listening, sending
+ *             peer.c      keeping three connections to a peer
+ *             connection.c, connection_write.c, handshake.c   one TCP connection
+ * Thread:     loop thread, but for what worker.c and the three thread files say.
+ *
+ * Calls into the node happen only from callbacks of the loop and from pump_work(), never while the
+ * node is inside a call of its own: its I/O table only queues (node.h asks for that).
+ */
+
+#ifndef TL_NET_INTERNAL_H
+#define TL_NET_INTERNAL_H
+
+#include <pthread.h>
+#include <uv.h>
+
+#include "trilith/address.h"
+#include "trilith/pump.h"
+
+#define PUMP_MAGIC 0x504d5550u
+#define WORKER_MAGIC 0x4b524f57u
+#define CONNECTION_MAGIC 0x4e4e4f43u
+#define LINK_MAGIC 0x4b4e494cu
+#define TRANSPORT_MAGIC 0x4e415254u
+
+/* ---- jobs: what the loop gives to a thread and gets back ---- */
+
+enum job_kind { JOB_LOG_COMMIT, JOB_FLUSH, JOB_LOG_READ, JOB_WORKER_ENDED };
+
+/* Pooled in the pump; made and put back by the loop thread only. */
+struct job {
+    struct job *next;
+    enum job_kind kind;
+    union {
+        struct node_log_batch *batch; /* all three: the node's, borrowed until it is told */
+        struct node_flush_job *flush;
+        struct node_log_read *read;
+    };
+    enum tl_err err;
+    uint64_t duration_ns;  /* JOB_LOG_COMMIT: of the commit it was part of */
+    struct tl_fault fault; /* set when err is not TL_OK */
+};
+
+struct job_list {
+    struct job *first;
+    struct job *last;
+};
+void job_list_push(struct job_list *list, struct job *job);
+struct job *job_list_pop(struct job_list *list);                    /* NULL: empty */
+void job_list_append(struct job_list *list, struct job_list *tail); /* empties `tail` */
+
+/* The way back: one list and one wake-up for all threads. */
+struct completions {
+    pthread_mutex_t lock;
+    struct job_list done; /* guarded by lock */
+    uv_async_t async;
+};
+/* Worker threads. Takes the jobs; the list is empty afterwards. */
+void completions_post(struct completions *completions, struct job_list *jobs);
+void completions_post_one(struct completions *completions, struct job *job);
+struct job_list completions_take(struct completions *completions);
+
+struct worker {
+    uint32_t magic;
+    /* Constant after start. */
+    const char *name;
+    struct completions *completions;
+    /* Carries out every job of the list and posts it; the worker's thread. */
+    void (*carry_out)(struct worker *worker, struct job_list *jobs);
+    pthread_t thread;
+    /* Shared, guarded by lock. */
+    pthread_mutex_t lock;
+    pthread_cond_t has_work;
+    struct job_list queue;
+    bool is_stopping;
+    /* Owned by the loop thread. */
+    bool is_started;
+    /* Owned by the worker's thread: its last word. */
+    struct job ended;
+};
+void worker_init(struct worker *worker, const char *name, struct completions *completions,
+                 void (*carry_out)(struct worker *worker, struct job_list *jobs));
+void worker_deinit(struct worker *worker); /* never started, or joined */
+TL_MUST_CHECK enum tl_err worker_start(struct worker *worker);
+void worker_submit(struct worker *worker, struct job *job);
+/* Finishes what is queued, then posts JOB_WORKER_ENDED; worker_join() does not wait after that. */
+void worker_stop(struct worker *worker);
+void worker_join(struct worker *worker);
+
+/* Ops of one commit: bounds the transaction when batches pile up behind a slow disk. */
+#define LOG_WRITER_OPS_MAX 1024u
+_Static_assert(LOG_WRITER_OPS_MAX >= NODE_GROUPS_MAX, "a single batch always fits");
+
+struct log_writer {
+    struct worker worker;
+    struct log_store *store; /* the node's, set before start */
+    struct log_op ops[LOG_WRITER_OPS_MAX];
+};
+void log_writer_carry_out(struct worker *worker, struct job_list *jobs);
+void flusher_carry_out(struct worker *worker, struct job_list *jobs);
+
+#define PUMP_WORKERS_COUNT 3u
+
+struct background {
+    struct worker worker;
+    struct log_reader *reader; /* owned; made before start, destroyed before node_close() */
+};
+void background_carry_out(struct worker *worker, struct job_list *jobs);
+
+/* ---- one TCP connection (connection.c, connection_write.c, handshake.c) ---- */
+
+enum connection_purpose {
+    CONNECTION_ACCEPTED, /* a stranger, until its hello names a link */
+    CONNECTION_LINK,     /* ours, for a link */
+    CONNECTION_ASK,      /* a birth question */
+    CONNECTION_PROBE,    /* does anyone listen there? */
+};
+
+/*
+ *   RESOLVING --> CONNECTING --> GREETING --> UP
+ *                                   ^  \        \          any --> CLOSING --> freed
+ *                        accept ----'   `--> DRAINING: the answer to a birth question leaves
+ */
+enum connection_state {
+    CONNECTION_RESOLVING,
+    CONNECTION_CONNECTING,
+    CONNECTION_GREETING,
+    CONNECTION_UP,
+    CONNECTION_DRAINING,
+    CONNECTION_CLOSING,
+};
+
+enum connection_end {
+    END_LOST,     /* closed, reset, timed out, unreachable */
+    END_REFUSED,  /* the connect was refused: nobody listens */
+    END_REJECTED, /* we closed it for what it said */
+    END_DONE,     /* it has done its work */
+};
+
+#define CONNECTION_IOVS_MAX 64u
+#define CONNECTION_RECEIVE_BYTES (128u * 1024u)
+#define CONNECTION_RECEIVE_KEPT_BYTES (1024u * 1024u) /* a larger buffer is given back when idle */
+/* Largest payload before the hello: a stranger makes us allocate no more. */
+#define CONNECTION_STRANGER_BYTES_MAX (64u * 1024u)
+
+struct transport;
+struct link;
+struct peer;
+
+struct connection {
+    uint32_t magic;
+    enum connection_purpose purpose;
+    enum connection_state state;
+    struct transport *transport;     /* outlives it */
+    struct link *link;               /* LINK always; ACCEPTED when UP; the link clears it */
+    struct peer *probed;             /* PROBE; the peer clears it */
+    char address[ADDRESS_BYTES_MAX]; /* where to connect, or who was accepted */
+    struct connection *next;         /* in transport->connections */
+    struct connection *previous;
+    struct buf *greeting; /* ASK: the question, owned until it is queued */
+    uint64_t up_since_ns;
+
+    /* libuv's. Freed when users_count is 0: open handles and the resolve request. The connect and
+     * write requests end before the close callback of their stream. */
+    uint32_t users_count;
+    bool has_tcp;
+    bool is_resolving;
+    uint16_t port;
+    uv_tcp_t tcp;
+    uv_timer_t deadline;
+    uv_connect_t connect_request;
+    uv_getaddrinfo_t resolve_request;
+    uv_write_t write_request;
+
+    /* Receiving: bytes [0, received_count) of the buffer are not yet handled. */
+    uint8_t *received;
+    size_t received_capacity;
+    size_t received_count;
+    bool is_payload_known; /* a partial frame stands at 0 and received_needed bytes make it whole */
+    size_t received_needed;
+
+    /* Sending: a ring of owned frames. The first `writing_count` are in libuv's hands. */
+    struct buf **queue;
+    uint32_t queue_first;
+    uint32_t queue_count;
+    uint32_t writing_count;
+    size_t queue_offset; /* bytes of the first frame already sent */
+    size_t queue_bytes;  /* of all frames in the ring */
+    bool is_dirty;       /* in transport->dirty */
+    struct connection *next_dirty;
+};
+
+struct connection *connection_create(struct transport *transport, enum connection_purpose purpose,
+                                     const char *address);
+/* Begins to resolve and connect. May end the connection before it returns. */
+void connection_start(struct connection *connection);
+/* Takes the pending connection of the listener. */
+void connection_accept(struct transport *transport, uv_stream_t *listener);
+/* Closes it without telling anyone. */
+void connection_close(struct connection *connection);
+/* Closes it and tells its link, peer or asker. */
+void connection_end(struct connection *connection, enum connection_end how);
+/* The same, because of what the other side sent: counted and logged (rate-limited). */
+void connection_reject(struct connection *connection, uint64_t *counter, const char *reason);
+void connection_check(const struct connection *connection);
+
+/* Queues a sealed frame for the next connection_flush(). Takes it in any case; false: no room. */
+bool connection_queue(struct connection *connection, struct buf *frame);
+/* Writes what is queued; may end the connection. */
+void connection_flush(struct connection *connection);
+void connection_queue_clear(struct connection *connection);
+
+/* The handshake. The TCP connection stands; what to say first. */
+void handshake_begin(struct connection *connection);
+/* A whole frame that passed its checksum, before the connection is up. */
+void handshake_on_frame(struct connection *connection, enum frame_type type, struct bytes payload);
+
+/* ---- peers (peer.c) ---- */
+
+/* A connection that lived at least this long is worth an attempt at once when it is lost; one that
+ * keeps dying right after its hello is not. */
+#define LINK_SETTLED_NS 1000000000ull
+
+struct link {
+    uint32_t magic;
+    enum peer_class class;
+    struct peer *peer;
+    struct connection *connection; /* UP, or NULL */
+    struct connection *attempt;    /* ours, not yet up, or NULL */
+    uv_timer_t backoff;
+    uint32_t backoff_ms; /* before the next attempt */
+    bool is_refusal_told;
+};
+
+struct peer {
+    struct transport *transport; /* outlives it */
+    struct member member;
+    raft_id id;
+    bool is_connector; /* we connect: the smaller store id does */
+    bool is_removed;
+    uint32_t timers_open_count;
+    struct connection *probe;
+    struct link links[PEER_CLASSES_COUNT];
+};
+
+struct peer *peer_create(struct transport *transport, const struct member *member);
+/* Closes its connections, tells the node of those that were up, and frees the peer later. */
+void peer_destroy(struct peer *peer);
+void link_on_up(struct link *link, struct connection *connection);
+/* Its connection or attempt has ended. */
+void link_on_end(struct link *link, struct connection *connection, enum connection_end how);
+void peer_on_probe_end(struct peer *peer, enum connection_end how);
+
+/* ---- the transport (transport.c) ---- */
+
+struct transport {
+    uint32_t magic;
+    struct pump *pump;
+    uv_loop_t *loop;
+    struct node *node; /* NULL until node_open() has returned */
+    uv_tcp_t listener;
+    bool is_closing;
+
+    struct store_id self;
+    struct store_id cluster_id; /* zero: no cluster yet */
+    /* As told by the last set_peers; taken over by transport_work(). */
+    bool is_members_changed;
+    uint32_t members_count;
+    struct member members[RAFT_MEMBERS_MAX];
+
+    uint32_t peers_count;
+    struct peer *peers[RAFT_MEMBERS_MAX]; /* owned */
+
+    struct connection *connections; /* all that are not closing */
+    struct connection *dirty;       /* have something to send */
+    uint32_t strangers_count;
+    struct connection *asks; /* to be started, by next_dirty */
+
+    uint64_t refusal_logged_ns;
+    uint64_t refusals_unlogged_count;
+};
+
+/* Binds and listens. The socket is owned by the caller until transport_start(). */
+TL_MUST_CHECK enum tl_err transport_bind(const char *host, uint16_t port, int *out_socket,
+                                         struct tl_fault *out_fault);
+/* The node is open: takes the socket over and works from now on. */
+TL_MUST_CHECK enum tl_err transport_start(struct transport *transport, int socket);
+void transport_close(struct transport *transport);
+struct addrinfo;
+const struct addrinfo *addrinfo_choose(const struct addrinfo *list); /* not empty */
+/* After each turn: new peers, questions, frames to send. */
+void transport_work(struct transport *transport);
+struct peer *transport_find(struct transport *transport, raft_id id);
+void transport_mark_dirty(struct transport *transport, struct connection *connection);
+void transport_forget(struct transport *transport, struct connection *connection);
+void transport_log_refusal(struct transport *transport, const char *address, const char *reason);
+
+bool transport_send(struct transport *transport, raft_id peer, enum peer_class class,
+                    struct buf *frame);
+void transport_set_peers(struct transport *transport, const struct store_id *cluster_id,
+                         const struct member *members, uint32_t members_count);
+void transport_ask(struct transport *transport, const char *peer_address, struct buf *frame);
+
+/* ---- the pump ---- */
+
+enum pump_stage {
+    PUMP_RUNNING,
+    PUMP_DRAINING,       /* the node finishes its work, or the time for it runs out */
+    PUMP_ENDING_WORKERS, /* no more turns; threads finish what they have */
+    PUMP_CLOSING,        /* handles close */
+    PUMP_CLOSED
+};
+
+struct pump {
+    uint32_t magic;
+    enum pump_stage stage;
+    uv_loop_t *loop; /* the caller's */
+    struct node *node;
+
+    /* Turns. */
+    uv_check_t check;     /* after the poll: turn on what it brought */
+    uv_prepare_t prepare; /* before it: turn on what timers and turns brought */
+    uv_idle_t idle;       /* active only while a turn is due: keeps the poll from blocking */
+    uv_poll_t timer;
+    int timer_fd;
+    bool is_turn_due;
+    uint64_t deadline_ns;   /* the node's; UINT64_MAX: none */
+    uint64_t armed_ns;      /* of timer_fd; <= deadline_ns or UINT64_MAX */
+    uint64_t work_since_ns; /* start of this loop turn's work; 0: none yet */
+
+    struct job *jobs_free;
+    struct completions completions;
+    struct log_writer log_writer;
+    struct worker flusher;
+    struct background background;
+    uint32_t workers_ended_count;
+
+    struct transport transport;
+    struct pump_metrics metrics;
+
+    /* Stopping. */
+    uv_timer_t stop_timer;
+    uint32_t holds_count; /* open handles of the pump, connections, peers */
+    void (*on_stopped)(void *context);
+    void *on_stopped_context;
+};
+
+void pump_check(const struct pump *pump);
+/* Something is open that must be closed before on_stopped; and it has been. */
+void pump_hold(struct pump *pump);
+void pump_let_go(struct pump *pump);
+/* The same for a handle that was just initialised and lives in the pump; its data is the pump. */
+void pump_hold_handle(struct pump *pump, uv_handle_t *handle);
+void pump_close_handle(struct pump *pump, uv_handle_t *handle); /* nothing when it is not open */
+
+/* turn.c */
+TL_MUST_CHECK enum tl_err turns_open(struct pump *pump);
+void turns_close(struct pump *pump);
+void turns_set_timer(struct pump *pump, uint64_t deadline_ns);
+void pump_on_worker_ended(struct pump *pump);
+void pump_on_drained(struct pump *pump);
+
+/* pump_io.c */
+struct node_io pump_io(struct pump *pump);
+struct job *pump_job_acquire(struct pump *pump, enum job_kind kind);
+void pump_job_release(struct pump *pump, struct job *job);
+uint64_t clock_boottime_ns(void);
+
+#endif

@@ -1,0 +1,294 @@
+/* main.c - the server: options, process settings, node and HTTP on one loop, and its end.
+ *
+ *   start   options -> process -> pump_open (directory, recovery, peer port, threads)
+ *           -> http_server_open -> loop
+ *   stop    SIGTERM or SIGINT -> HTTP answers what is under way and closes -> the node drains and
+ *           flushes -> threads end -> exit 0. A second signal ends the process at once.
+ */
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "options.h"
+
+#include "trilith/http_server.h"
+#include "trilith/log.h"
+
+#define PROGRAM_MAGIC 0x474f5250u
+/* Together below the ten seconds that docker and systemd wait before they kill. */
+#define HTTP_CLOSE_TIMEOUT_MS 4000u
+#define DRAIN_TIMEOUT_NS 4000000000ull
+#define FILES_MAX ((rlim_t)1 << 20)
+
+enum exit_code {
+    EXIT_STOPPED = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_DIR = 3,
+    EXIT_STORAGE = 4
+};
+
+struct program {
+    uint32_t magic;
+    struct options options;
+    uv_loop_t loop;
+    struct pump *pump;
+    struct http_server *http;
+    uv_signal_t on_term;
+    uv_signal_t on_int;
+    uv_timer_t http_guard; /* HTTP may wait no longer than this */
+    uv_check_t ready_watch;
+    bool is_stopping;
+    bool is_pump_stopping;
+    bool is_http_closed;
+};
+
+/* A mapped page that cannot be read: a bad sector, or a data file cut short under us. Nothing can
+ * be acknowledged after it. Only what a signal handler may call. */
+static void on_sigbus(int number)
+{
+    static const char line[] =
+        "level=error event=storage_failed reason=\"a mapped page of the data "
+        "directory cannot be read (SIGBUS)\"\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, line, sizeof line - 1);
+    _exit(EXIT_STORAGE);
+}
+
+static void handle_signals(void)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction bus = {.sa_handler = on_sigbus};
+    int rc = sigaction(SIGPIPE, &ignore, NULL); /* a closed socket is an error code, not a death */
+    TL_ASSERT(rc == 0);
+    rc = sigaction(SIGBUS, &bus, NULL);
+    TL_ASSERT(rc == 0);
+}
+
+static void raise_files_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+        limit.rlim_cur < TL_MIN(limit.rlim_max, FILES_MAX)) {
+        limit.rlim_cur = TL_MIN(limit.rlim_max, FILES_MAX);
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* then fewer connections: accept says so */
+    }
+}
+
+/* Keeps the resident memory flat under steady load.
+ *
+ * glibc gives every thread an arena of its own, but here memory made by one thread is freed by
+ * another (entries read in the background, LMDB's dirty pages), so each arena would keep its own
+ * peak: two are enough for four threads that seldom allocate. And its mmap threshold grows to 32 MiB
+ * by itself with the first large free, after which a generation's chunks come from the heap and stay
+ * there under smaller blocks that outlive them: a fixed threshold keeps them in maps that go back
+ * whole. The top of the heap is trimmed late, since the next turn will want it again. */
+static void tune_malloc(void)
+{
+    (void)mallopt(M_ARENA_MAX, 2); /* other libraries' malloc: nothing to tune */
+    (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 16 * 1024 * 1024);
+}
+
+static int exit_code_of(enum tl_err err)
+{
+    switch (err) {
+    case TL_ERR_IN_USE:
+    case TL_ERR_FOREIGN:
+    case TL_ERR_NEWER_FORMAT:
+        return EXIT_DIR;
+    case TL_ERR_IO:
+    case TL_ERR_CORRUPT:
+        return EXIT_STORAGE;
+    default:
+        return EXIT_FAILED;
+    }
+}
+
+static void log_start_failed(enum tl_err err, const struct tl_fault *fault)
+{
+    log_event(LOG_LEVEL_ERROR, "start_failed", "error=\"%s\" file=\"%s\" reason=\"%s\"",
+              tl_err_text(err), fault->file, fault->reason);
+}
+
+/* ---- stopping ---- */
+
+static void on_pump_stopped(void *context)
+{
+    struct program *program = TL_CAST(program, context, PROGRAM_MAGIC);
+    if (!program->is_http_closed) { /* the guard's time ran out: connections are left to exit() */
+        uv_stop(&program->loop);
+    }
+}
+
+static void stop_pump(struct program *program)
+{
+    if (!program->is_pump_stopping) {
+        program->is_pump_stopping = true;
+        pump_stop(program->pump, DRAIN_TIMEOUT_NS, on_pump_stopped, program);
+    }
+}
+
+static void on_http_closed(void *context)
+{
+    struct program *program = TL_CAST(program, context, PROGRAM_MAGIC);
+    program->is_http_closed = true;
+    if (!uv_is_closing((uv_handle_t *)&program->http_guard)) {
+        uv_close((uv_handle_t *)&program->http_guard, NULL);
+    }
+    stop_pump(program);
+}
+
+static void on_http_guard(uv_timer_t *timer)
+{
+    struct program *program = TL_CAST(program, timer->data, PROGRAM_MAGIC);
+    log_event(LOG_LEVEL_WARN, "http_close_timeout", NULL);
+    uv_close((uv_handle_t *)timer, NULL);
+    stop_pump(program);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct program *program = TL_CAST(program, handle->data, PROGRAM_MAGIC);
+    if (program->is_stopping) {
+        log_event(LOG_LEVEL_WARN, "stopped", "reason=\"second signal\"");
+        _exit(EXIT_FAILED);
+    }
+    program->is_stopping = true;
+    log_event(LOG_LEVEL_INFO, "stopping", "signal=%d", number);
+    /* Still watched, so that a second signal is heard, but no reason for the loop to go on. */
+    uv_unref((uv_handle_t *)&program->on_term);
+    uv_unref((uv_handle_t *)&program->on_int);
+    int rc = uv_timer_start(&program->http_guard, on_http_guard, HTTP_CLOSE_TIMEOUT_MS, 0);
+    TL_ASSERT(rc == 0);
+    http_server_close(program->http, on_http_closed, program);
+}
+
+/* ---- starting ---- */
+
+static void watch_signals(struct program *program)
+{
+    int rc = uv_timer_init(&program->loop, &program->http_guard);
+    TL_ASSERT(rc == 0);
+    program->http_guard.data = program;
+    rc = uv_signal_init(&program->loop, &program->on_term);
+    TL_ASSERT(rc == 0);
+    rc = uv_signal_init(&program->loop, &program->on_int);
+    TL_ASSERT(rc == 0);
+    program->on_term.data = program;
+    program->on_int.data = program;
+    rc = uv_signal_start(&program->on_term, on_signal, SIGTERM);
+    TL_ASSERT(rc == 0);
+    rc = uv_signal_start(&program->on_int, on_signal, SIGINT);
+    TL_ASSERT(rc == 0);
+}
+
+/* Looks once a loop turn, until the first time. */
+static void on_ready_watch(uv_check_t *handle)
+{
+    struct program *program = TL_CAST(program, handle->data, PROGRAM_MAGIC);
+    if (!program->is_stopping && node_is_ready(pump_node(program->pump))) {
+        log_event(LOG_LEVEL_INFO, "ready", NULL);
+        uv_close((uv_handle_t *)handle, NULL);
+    }
+}
+
+static void watch_ready(struct program *program)
+{
+    int rc = uv_check_init(&program->loop, &program->ready_watch);
+    TL_ASSERT(rc == 0);
+    program->ready_watch.data = program;
+    rc = uv_check_start(&program->ready_watch, on_ready_watch);
+    TL_ASSERT(rc == 0);
+    uv_unref((uv_handle_t *)&program->ready_watch);
+}
+
+static enum tl_err open_pump(struct program *program, struct tl_fault *out_fault)
+{
+    const struct options *options = &program->options;
+    struct pump_options pump_options = {.peer_listen_host = options->peer_listen.host,
+                                        .peer_listen_port = options->peer_listen.port};
+    node_options_init(&pump_options.node);
+    pump_options.node.address = options->address;
+    pump_options.node.peer_address = options->peer_address;
+    pump_options.node.view = options->view;
+    pump_options.node.view_count = options->view_count;
+    pump_options.node.data_dir = options->data_dir;
+    pump_options.node.allow_any_fs = options->allow_any_fs;
+    pump_options.node.log_retain_bytes = options->log_retain_bytes;
+    pump_options.node.log_map_bytes = options->log_map_bytes;
+    pump_options.node.table_map_bytes = options->table_map_bytes;
+    return pump_open(&pump_options, &program->loop, &program->pump, out_fault);
+}
+
+static enum tl_err open_http(struct program *program, struct tl_fault *out_fault)
+{
+    const struct options *options = &program->options;
+    struct http_server_options http_options = {.listen_host = options->listen.host,
+                                               .listen_port = options->listen.port,
+                                               .address = options->address,
+                                               .request_timeout_ns = options->request_timeout_ns,
+                                               .value_bytes_max = options->value_bytes_max,
+                                               .idempotency_records = options->idempotency_records};
+    return http_server_open(&http_options, &program->loop, program->pump, &program->http,
+                            out_fault);
+}
+
+static int run(struct program *program)
+{
+    struct tl_fault fault = {.group = UINT32_MAX};
+    log_event(LOG_LEVEL_INFO, "starting", "version=%s pid=%ld data_dir=\"%s\"", PACKAGE_VERSION,
+              (long)getpid(), program->options.data_dir);
+    int rc = uv_loop_init(&program->loop);
+    if (rc != 0) {
+        tl_fault_set(&fault, "", UINT32_MAX, 0, "no event loop: %s", uv_strerror(rc));
+        log_start_failed(TL_ERR_FULL, &fault);
+        return EXIT_FAILED;
+    }
+    enum tl_err err = open_pump(program, &fault);
+    if (err != TL_OK) {
+        log_start_failed(err, &fault);
+        return exit_code_of(err);
+    }
+    err = open_http(program, &fault);
+    if (err != TL_OK) {
+        /* Nothing was acknowledged yet and the next start recovers: no need to undo the rest. */
+        log_start_failed(err, &fault);
+        return EXIT_FAILED;
+    }
+    watch_signals(program);
+    watch_ready(program);
+    log_event(LOG_LEVEL_INFO, "listening", "http=%s:%u peers=%s:%u", program->options.listen.host,
+              (unsigned)program->options.listen.port, program->options.peer_listen.host,
+              (unsigned)program->options.peer_listen.port);
+    (void)uv_run(&program->loop, UV_RUN_DEFAULT); /* handles left over end with the process */
+    if (program->is_http_closed) {
+        http_server_destroy(TL_TAKE(&program->http));
+    }
+    pump_destroy(TL_TAKE(&program->pump));
+    log_event(LOG_LEVEL_INFO, "stopped", NULL);
+    return EXIT_STOPPED;
+}
+
+int main(int argc, char **argv)
+{
+    static struct program program = {.magic = PROGRAM_MAGIC};
+    char message[OPTIONS_MESSAGE_BYTES];
+    if (options_parse(argc, argv, environ, &program.options, message) != TL_OK) {
+        (void)fprintf(stderr, "trilithd: %s\nTry `trilithd --help' for more information.\n",
+                      message);
+        return EXIT_USAGE;
+    }
+    log_configure(program.options.is_log_json, LOG_LEVEL_INFO, program.options.address);
+    handle_signals();
+    raise_files_limit();
+    tune_malloc();
+    return run(&program);
+}

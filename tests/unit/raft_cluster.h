@@ -1,0 +1,134 @@
+/* raft_cluster.h - cores, their disks and the network between them, all under a test's control.
+ *
+ * Role:       Carries out the outputs of the cores as a host would, but moves a message or finishes
+ *             a write only when told to. Checks election safety and state machine safety all along.
+ * Thread:     pure.
+ * Ownership:  per call; the cluster owns cores, entries and queued messages.
+ */
+
+#ifndef RAFT_CLUSTER_H
+#define RAFT_CLUSTER_H
+
+#include <stdio.h>
+
+#include "trilith/raft.h"
+
+#define CLUSTER_NODES_MAX 9u
+#define CLUSTER_GROUP 7u
+#define CLUSTER_T_NS 300000000ull /* election timeout */
+#define CLUSTER_BEAT_NS 50000000ull
+#define CLUSTER_OPS_MAX RAFT_OPS_IN_FLIGHT_MAX
+#define MS 1000000ull
+
+/* An op as a log writer holds it: the core's own is only borrowed. */
+struct cluster_op {
+    uint64_t sequence;
+    raft_index truncate_from;
+    raft_index first; /* of the entries; valid if entries_count > 0 */
+    uint32_t entries_count;
+    struct buf **entries;
+    bool has_hard_state;
+    struct raft_hard_state hard_state;
+};
+
+struct cluster_node {
+    raft_id id;
+    struct raft *raft; /* NULL: down */
+    uint64_t now_ns;
+    uint32_t mutation;
+
+    /* The disk: what a restart finds. */
+    struct raft_hard_state hard_state;
+    struct raft_base base;
+    struct buf **entries; /* entries[i] has index base.index + 1 + i */
+    uint32_t entries_count;
+    uint32_t entries_capacity;
+    raft_index applied;
+
+    struct cluster_op ops[CLUSTER_OPS_MAX]; /* in flight, oldest first */
+    uint32_t ops_count;
+    bool holds_log_reads; /* false: answered in the turn in which they are asked */
+    struct raft_log_read log_read;
+    bool has_log_read;
+
+    struct raft_output output; /* the last one, without what was carried out */
+    enum raft_role role;       /* as last traced */
+    raft_term term;
+    raft_index commit;
+};
+
+struct cluster {
+    uint32_t nodes_count;
+    struct cluster_node nodes[CLUSTER_NODES_MAX]; /* ids 1, 2, ... */
+    struct raft_conf conf;
+    uint64_t seed;
+    bool is_cut[CLUSTER_NODES_MAX + 1][CLUSTER_NODES_MAX + 1]; /* [from][to]: dropped when sent */
+
+    struct raft_message *messages; /* under way, oldest first */
+    uint32_t messages_count;
+    uint32_t messages_capacity;
+
+    raft_id leaders[1024];   /* of each term */
+    struct hash128 *applied; /* of each index, as first applied anywhere */
+    uint32_t applied_capacity;
+    const char *violation; /* the first safety property seen broken, or NULL */
+
+    FILE *trace; /* where events are told; NULL: nowhere */
+};
+
+/* `voters_count` voters 1, 2, ... and then learners. Nothing is started. */
+struct cluster *cluster_create(uint32_t voters_count, uint32_t learners_count);
+/* Stops the test if a safety property was broken and violation was not cleared. */
+void cluster_destroy(struct cluster *cluster);
+struct cluster_node *cluster_at(struct cluster *cluster, raft_id id);
+
+/* Fills the disk of a node that is down: entries 1, 2, ... with these terms; equal prefixes of terms
+ * give equal entries. The hard state's term is the last one's, unless `term` is larger. */
+void cluster_fill(struct cluster *cluster, raft_id id, const raft_term *terms, uint32_t count,
+                  raft_term term);
+void cluster_start(struct cluster *cluster, raft_id id);
+void cluster_start_all(struct cluster *cluster);
+void cluster_crash(struct cluster *cluster, raft_id id); /* writes in flight are lost */
+
+/* One turn's end: output, carried out but for deliveries and writes. */
+void cluster_turn(struct cluster *cluster, raft_id id);
+
+/* Moves a node's clock on, and its turn. */
+void cluster_advance(struct cluster *cluster, raft_id id, uint64_t by_ns);
+/* To its deadline, and until it campaigns. */
+void cluster_timeout(struct cluster *cluster, raft_id id);
+/* All clocks in steps of 1 ms, everything delivered and written in between. */
+void cluster_run(struct cluster *cluster, uint64_t by_ns);
+
+/* 0 matches any id. Return how many. */
+uint32_t cluster_deliver(struct cluster *cluster, raft_id from, raft_id to, uint32_t count_max);
+uint32_t cluster_drop(struct cluster *cluster, raft_id from, raft_id to);
+uint32_t cluster_write(struct cluster *cluster, raft_id id, uint32_t count_max); /* finish ops */
+void cluster_answer_log_read(struct cluster *cluster, raft_id id);
+void cluster_settle(struct cluster *cluster); /* delivers and writes until nothing is left */
+void cluster_isolate(struct cluster *cluster, raft_id id, bool is_cut);
+
+/* A message that no core sent; taken. */
+void cluster_inject(struct cluster *cluster, struct raft_message *message);
+/* The newest message under way of this type, borrowed, or NULL. */
+const struct raft_message *cluster_find(const struct cluster *cluster, enum raft_message_type type,
+                                        raft_id from, raft_id to);
+uint32_t cluster_count(const struct cluster *cluster, enum raft_message_type type, raft_id from,
+                       raft_id to);
+
+enum tl_err cluster_propose(struct cluster *cluster, raft_id id, const char *text);
+enum tl_err cluster_propose_bytes(struct cluster *cluster, raft_id id, size_t bytes);
+uint64_t cluster_read(struct cluster *cluster, raft_id id);
+void cluster_compact(struct cluster *cluster, raft_id id, raft_index index);
+
+/* Elects `id` by itself timing out, everything delivered. */
+void cluster_elect(struct cluster *cluster, raft_id id);
+
+struct raft_status cluster_status(struct cluster *cluster, raft_id id);
+struct raft_peer_status cluster_peer(struct cluster *cluster, raft_id leader, raft_id id);
+raft_id cluster_leader(const struct cluster *cluster); /* of the highest term; 0: none */
+
+/* "1 1 2": terms of the entries on disk. */
+void cluster_log_text(struct cluster *cluster, raft_id id, char *out_text, size_t text_bytes);
+
+#endif

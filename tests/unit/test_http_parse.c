@@ -1,0 +1,170 @@
+/* What clients send is taken apart as documented, and nothing malformed passes. */
+
+#include <criterion/criterion.h>
+
+#include "src/http/parse.h"
+
+static struct bytes decoded(const char *source, uint8_t *room)
+{
+    size_t count;
+    if (!percent_decode(bytes_of(source), room, &count)) return bytes_make(NULL, SIZE_MAX);
+    return bytes_make(room, count);
+}
+
+Test(http_parse, escapes_are_decoded_once_and_nothing_is_normalised)
+{
+    uint8_t room[32];
+    cr_assert(bytes_equal(decoded("a%2Fb/../%2e", room), bytes_of("a/b/../.")));
+    cr_assert(bytes_equal(decoded("%2541", room), bytes_of("%41")));
+    cr_assert(bytes_equal(decoded("a+b", room), bytes_of("a+b")));
+    cr_assert(bytes_equal(decoded("%00%fF", room), bytes_make("\0\xff", 2)));
+}
+
+Test(http_parse, bad_escapes_are_refused)
+{
+    static const char *const bad[] = {"%", "a%", "a%2", "%zz", "%2", "%%41", "%-1"};
+    uint8_t room[8];
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        cr_assert_eq(decoded(bad[i], room).count, SIZE_MAX, "%s", bad[i]);
+    }
+}
+
+Test(http_parse, query_fills_known_parameters_in_any_order)
+{
+    struct query_param params[] = {{.name = "op"}, {.name = "by"}, {.name = "verbose"}};
+    uint8_t scratch[64];
+    cr_assert(query_parse(bytes_of("&by=%2D5&verbose&op=in%63r"), scratch, params, 3));
+    cr_assert(text_is(params[0].value, "incr"));
+    cr_assert(text_is(params[1].value, "-5"));
+    cr_assert(params[2].is_present);
+    cr_assert_eq(params[2].value.count, 0);
+}
+
+Test(http_parse, query_refuses_unknown_repeated_and_badly_escaped_parameters)
+{
+    static const char *const bad[] = {"x=1", "op=a&op=a", "op=%4", "op=a&x", "OP=a", "=a", "o=a"};
+    uint8_t scratch[64];
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        struct query_param params[] = {{.name = "op"}};
+        cr_assert_not(query_parse(bytes_of(bad[i]), scratch, params, 1), "%s", bad[i]);
+    }
+}
+
+Test(http_parse, numbers_are_digits_in_range)
+{
+    uint64_t u;
+    int64_t i;
+    cr_assert(parse_u64(bytes_of("18446744073709551615"), &u));
+    cr_assert_eq(u, UINT64_MAX);
+    cr_assert(parse_i64(bytes_of("-9223372036854775808"), &i));
+    cr_assert_eq(i, INT64_MIN);
+    cr_assert(parse_i64(bytes_of("9223372036854775807"), &i));
+    cr_assert_eq(i, INT64_MAX);
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "0x10",
+                                      "1.",
+                                      "--1",
+                                      "9223372036854775808",
+                                      "-9223372036854775809"};
+    for (size_t at = 0; at < TL_COUNT_OF(bad); at++) {
+        cr_assert_not(parse_i64(bytes_of(bad[at]), &i), "%s", bad[at]);
+    }
+    cr_assert_not(parse_u64(bytes_of("18446744073709551616"), &u));
+    cr_assert_not(parse_u64(bytes_of("-1"), &u));
+}
+
+Test(http_parse, etag_is_a_quoted_revision)
+{
+    uint64_t revision;
+    cr_assert(parse_etag(bytes_of("\"42\""), &revision));
+    cr_assert_eq(revision, 42);
+    static const char *const bad[] = {"42", "\"\"", "\"", "W/\"42\"", "\"4\",\"5\"", "\"x\"", "*"};
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        cr_assert_not(parse_etag(bytes_of(bad[i]), &revision), "%s", bad[i]);
+    }
+}
+
+Test(http_parse, consistency_has_three_names)
+{
+    enum node_consistency consistency;
+    cr_assert(parse_consistency(bytes_of("linearizable"), &consistency));
+    cr_assert_eq(consistency, NODE_LINEARIZABLE);
+    cr_assert(parse_consistency(bytes_of("causal"), &consistency));
+    cr_assert_eq(consistency, NODE_CAUSAL);
+    cr_assert(parse_consistency(bytes_of("local"), &consistency));
+    cr_assert_eq(consistency, NODE_LOCAL);
+    cr_assert_not(parse_consistency(bytes_of("Local"), &consistency));
+    cr_assert_not(parse_consistency(bytes_of(""), &consistency));
+}
+
+Test(http_parse, media_type_ignores_case_and_parameters)
+{
+    cr_assert(media_type_is(bytes_of("application/json"), "application/json"));
+    cr_assert(media_type_is(bytes_of(" Application/JSON ; charset=utf-8"), "application/json"));
+    cr_assert_not(media_type_is(bytes_of("application/json5"), "application/json"));
+    cr_assert_not(media_type_is(bytes_of(""), "application/json"));
+    cr_assert(media_type_is_valid(bytes_of("text/plain;x=y")));
+    static const char *const bad[] = {"", "text", "/", "text/", "/plain", "a/b/c", "te xt/plain"};
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        cr_assert_not(media_type_is_valid(bytes_of(bad[i])), "%s", bad[i]);
+    }
+}
+
+Test(http_parse, utf8_is_strict)
+{
+    static const char *const good[] = {"",
+                                       "a",
+                                       "\xc3\xa9",
+                                       "\xe2\x82\xac",
+                                       "\xf0\x9f\x98\x80",
+                                       "\xf4\x8f\xbf\xbf",
+                                       "\xed\x9f\xbf",
+                                       "\xee\x80\x80"};
+    static const char *const bad[] = {
+        "\x80", "\xc0\x80",         "\xc3",  "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+        "\xf5", "\xf0\x80\x80\x80", "a\xff", "\xe2\x82",     "\xe2\x28\xa1"};
+    for (size_t i = 0; i < TL_COUNT_OF(good); i++) {
+        cr_assert(utf8_is_valid(bytes_of(good[i])), "good %zu", i);
+    }
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        cr_assert_not(utf8_is_valid(bytes_of(bad[i])), "bad %zu", i);
+    }
+}
+
+Test(http_parse, json_is_any_one_text)
+{
+    static const char *const good[] = {"1",
+                                       " null ",
+                                       "\"a\\u0000b\"",
+                                       "[]",
+                                       "{\"a\":[1,2.5e3,{}]}",
+                                       "{\"a\":1,\"a\":2}",
+                                       "123456789012345678901234567890"};
+    static const char *const bad[] = {"", " ", "{", "[1,]", "1 2", "nul", "'a'", "\"\xff\"", "01"};
+    for (size_t i = 0; i < TL_COUNT_OF(good); i++) {
+        cr_assert(json_is_valid(bytes_of(good[i])), "%s", good[i]);
+    }
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        cr_assert_not(json_is_valid(bytes_of(bad[i])), "%s", bad[i]);
+    }
+    cr_assert_not(json_is_valid(bytes_make(NULL, 0)));
+    cr_assert_not(json_is_valid(bytes_make("1\0", 2)));
+}
+
+Test(http_parse, string_list_is_an_array_of_strings_only)
+{
+    static const char *const good[] = {"[]", " [ ] ", "[\"a\"]", "[ \"a\\\"]\" ,\t\"\" ]\n",
+                                       "[\"\\\\\",\"b\"]"};
+    static const char *const bad[] = {"\"a\"", "[1]", "[\"a\",1]", "[\"a\",[\"b\"]]", "{}",
+                                      "null",  "",    "[null]",    "[\"a\",{}]"};
+    for (size_t i = 0; i < TL_COUNT_OF(good); i++) {
+        cr_assert(json_is_string_list(bytes_of(good[i])), "%s", good[i]);
+    }
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        cr_assert_not(json_is_string_list(bytes_of(bad[i])), "%s", bad[i]);
+    }
+}
