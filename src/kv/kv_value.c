@@ -219,7 +219,8 @@ enum kv_status kv_value_list_append(const struct command *command, const struct 
                                     struct kv_value *out_value)
 {
     *out_value = (struct kv_value){.parts_count = 0};
-    if (string_end(command->value, 0) != command->value.count) {
+    size_t element_end = string_end(command->value, 0);
+    if (element_end == 0 || element_end != command->value.count) {
         return KV_NOT_LIST;
     }
     if (present->is_there &&
