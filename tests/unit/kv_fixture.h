@@ -1,8 +1,8 @@
-/* kv_fixture.h - a state machine over a table in memory that is as strict as kv_table.h allows.
+/* kv_fixture.h - a state machine over a table in memory that is stricter than kv_table.h.
  *
  * Role:       kv_fixture.c also implements kv_table.h: an ordered array. A borrowed value is spoilt
- *             as soon as its borrow ends, and a key put or deleted twice in an entry, a publish out
- *             of order or a call outside begin/end fails the test.
+ *             at the next change of another key, and a key put or deleted twice in an entry, a
+ *             publish out of order or a call outside begin/end fails the test.
  * Thread:     pure.
  */
 
@@ -39,7 +39,7 @@ void assert_value(const struct kv_fixture *fixture, const char *key, const char 
 
 /* ---- the table itself ---- */
 
-/* The stored bytes under env_key, for reading or spoiling; data NULL: absent. */
+/* The stored bytes under env_key, for reading or spoiling; NULL: absent. */
 struct buf *kv_fake_find(const struct kv_table *table, struct bytes env_key);
 void kv_fake_remove(struct kv_table *table, struct bytes env_key);
 size_t kv_fake_count(const struct kv_table *table, enum env_key_kind kind);
