@@ -148,7 +148,9 @@ static bool is_string_list(struct bytes text)
         if (at == close_at) {
             return true;
         }
-        if (at > close_at || text.data[at] != ',') {
+        TL_ASSERT(at <
+                  close_at); /* a quote ended the string, and only space is behind the bracket */
+        if (text.data[at] != ',') {
             return false;
         }
         at++;
