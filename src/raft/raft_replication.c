@@ -6,6 +6,9 @@
  *       └───────────────────┴──────────┴─┘◄────────────────────────────────┘
  *         reject, connection lost             an ack at or above the base
  *
+ * A peer in NEEDS_SNAPSHOT is asked at every heartbeat whether it has the base: a crash may have
+ * taken the acks of what is on its disk.
+ *
  * Appends leave in the turn in which their entries are decided, in parallel with the leader's own
  * write (thesis 10.2.1): raft_replicate() sends each peer all it may have, once per output.
  */
@@ -284,6 +287,8 @@ void raft_step_heartbeat_reply(struct raft *raft, const struct raft_message *rep
         if (peer->match == peer->match_at_heartbeat) {
             peer->is_append_due = true;
         }
+    } else if (peer->state == RAFT_NEEDS_SNAPSHOT) {
+        peer->is_append_due = true;
     }
     peer->match_at_heartbeat = peer->match;
 }
@@ -364,6 +369,7 @@ static void read_or_give_up(struct raft *raft, struct raft_peer *peer)
 {
     if (peer->next <= raft->log.base.index) {
         peer->state = RAFT_NEEDS_SNAPSHOT;
+        peer->is_append_due = false;
         inflight_clear(peer);
         return;
     }
@@ -392,7 +398,7 @@ static bool may_send(const struct raft *raft, const struct raft_peer *peer)
     case RAFT_NEEDS_SNAPSHOT:
         break;
     }
-    return false;
+    return peer->is_append_due;
 }
 
 static bool has_message_room(const struct raft *raft)
@@ -412,6 +418,11 @@ void raft_replicate(struct raft *raft)
             if (!has_message_room(raft)) {
                 raft->is_output_short = true;
                 return;
+            }
+            if (peer->state == RAFT_NEEDS_SNAPSHOT) {
+                const struct raft_base *base = &raft->log.base;
+                send_append(raft, peer, base->index, base->term, NULL, 0);
+                break;
             }
             bool is_in_memory =
                 raft_log_has(&raft->log, peer->next - 1) &&
@@ -433,7 +444,8 @@ void raft_log_read_done(struct raft *raft, raft_id peer_id, struct buf *const *e
     raft_index first = peer->log_read_first;
     TL_ASSERT(first != 0);
     peer->log_read_first = 0;
-    bool is_wanted = raft->role == RAFT_LEADER && peer->next == first && may_send(raft, peer);
+    bool is_wanted = raft->role == RAFT_LEADER && peer->state != RAFT_NEEDS_SNAPSHOT &&
+                     peer->next == first && may_send(raft, peer);
     bool has_previous = entries_count > 0 && entry_index(entries[0]) == first - 1;
     if (!is_wanted || entries_count < 1u + has_previous || !has_message_room(raft)) {
         if (entries_count == 0) {
