@@ -5,6 +5,7 @@ libhttp_a_SOURCES = src/http/admin.c src/http/cluster.c src/http/describe.c src/
     src/http/failure.h src/http/http_internal.h src/http/json.h src/http/parse.h src/http/text.h \
     include/trilith/http_server.h
 libhttp_a_CPPFLAGS = $(AM_CPPFLAGS) $(H2O_CFLAGS) $(UV_CFLAGS) $(JANSSON_CFLAGS)
+EXTRA_DIST += docs/api.md docs/api_description.yml
 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_http

@@ -282,8 +282,9 @@ enum tl_err view_begin(struct view_reader *reader, raft_index *out_applied,
 void view_end(struct view_reader *reader)
 {
     (void)reader;
-    /* The row is borrowed until here: what an answer still needs has to be a copy. */
-    if (fake.row != NULL) memset(fake.row->data, 0xee, fake.row->count);
+    /* The row was borrowed until here: what an answer still needs has to be a copy. */
+    if (fake.lent != NULL) memset(fake.lent->data, 0xee, fake.lent->count);
+    buf_release(TL_TAKE(&fake.lent));
 }
 
 enum tl_err view_get(struct view_reader *reader, struct bytes env_key, struct bytes *out_value,
@@ -295,6 +296,7 @@ enum tl_err view_get(struct view_reader *reader, struct bytes env_key, struct by
     TL_ASSERT(env_key.data[0] == ENV_KEY_ROW);
     struct bytes key = bytes_make(env_key.data + 1, env_key.count - 1);
     if (fake.row == NULL || !bytes_equal(key, bytes_of(fake.row_key))) return TL_ERR_NOT_FOUND;
-    *out_value = buf_bytes(fake.row);
+    fake.lent = buf_copy(buf_bytes(fake.row));
+    *out_value = buf_bytes(fake.lent);
     return TL_OK;
 }

@@ -29,6 +29,7 @@ struct fake_node {
     uint64_t applied_time_us;
     struct buf *row; /* the one row there is, under row_key; owned */
     char row_key[64];
+    struct buf *lent; /* what a reader sees of it, inside a view */
     struct node_status status;
     struct node_group_status group; /* of every group */
     struct node_metrics metrics;

@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #define WAIT_MS 3000u
+#define CLOSE_WAIT_MS 6000u /* the request timeout, a second, and a slow machine */
 
 struct http_server *server;
 static uv_loop_t loop;
@@ -61,7 +62,7 @@ bool server_close(void)
 {
     is_closed = false;
     http_server_close(server, on_closed, &is_closed);
-    for (uint32_t i = 0; i < WAIT_MS && !is_closed; i++) {
+    for (uint32_t i = 0; i < CLOSE_WAIT_MS && !is_closed; i++) {
         server_turn();
         if (!is_closed) (void)usleep(1000);
     }

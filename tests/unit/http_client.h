@@ -13,7 +13,7 @@
 
 #define ANSWER_BYTES_MAX (256u * 1024u)
 #define TEST_VALUE_BYTES_MAX 4096u
-#define TEST_TIMEOUT_NS 2000000000ull
+#define TEST_TIMEOUT_NS 500000000ull
 
 struct answer {
     int status;
@@ -29,7 +29,7 @@ void server_begin(void);
 void server_end(void);
 /* Turns loop and node a little. */
 void server_turn(void);
-/* http_server_close(), turned until closed. False: not within three seconds. */
+/* http_server_close(), turned until closed. False: not within six seconds. */
 bool server_close(void);
 /* For a test that closes by itself: server_end() need not. */
 void server_set_closed(void);

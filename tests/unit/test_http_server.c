@@ -323,6 +323,29 @@ Test(http_server, close_ends_idle_connections_and_accepts_no_more)
     (void)close(fd);
 }
 
+Test(http_server, close_ends_idle_http2_connections)
+{
+    int fd = h2_begin_get();
+    for (int i = 0; i < 10; i++) server_turn();
+    cr_assert(server_close());
+    (void)close(fd);
+}
+
+/* The answers are more than the sockets hold, and nobody reads them. */
+Test(http_server, close_does_not_wait_for_a_client_that_does_not_read, .timeout = 10)
+{
+    static uint8_t value[VALUE_BYTES_MAX];
+    fake_set_row("k", "", bytes_make(value, sizeof value), 5);
+    const char *get = "GET /v1/kv/k HTTP/1.1\r\nHost: t\r\n\r\n";
+    int fd = client_connect();
+    for (int i = 0; i < 16; i++) client_send(fd, get, strlen(get));
+    for (int i = 0; i < 200; i++) server_turn();
+    cr_assert_gt(fake.reads_count, 0);
+    cr_assert_lt(fake.reads_count, 16, "the sockets held everything");
+    cr_assert(server_close());
+    (void)close(fd);
+}
+
 static void set_true(void *context)
 {
     *(bool *)context = true;
