@@ -131,8 +131,11 @@ const struct pump_metrics *pump_get_metrics(const struct pump *pump)
 enum tl_err node_write(struct node *node, struct node_write *write)
 {
     (void)node;
-    if (fake.write_refusal != TL_OK) return fake.write_refusal;
-    buf_release(fake.entry);
+    buf_release(TL_TAKE(&fake.entry));
+    if (fake.write_refusal != TL_OK) {
+        fake.entry = buf_acquire(write->entry); /* so that the test sees who still holds it */
+        return fake.write_refusal;
+    }
     fake.entry = TL_TAKE(&write->entry);
     enum tl_err err = command_decode(entry_payload(fake.entry), &fake.command);
     TL_ASSERT(err == TL_OK);

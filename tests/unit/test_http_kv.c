@@ -213,6 +213,7 @@ Test(http_kv, write_the_node_does_not_take_is_answered_at_once)
     fake.write_refusal = TL_ERR_FULL;
     struct answer *answer = request("PUT", "/v1/kv/k", "", "v");
     cr_assert_str_eq(header(answer, "Retry-After"), "1");
+    cr_assert_eq(fake.entry->refs_count, 1, "the entry stayed the caller's and was not released");
     assert_failure(answer, 429, "overloaded", "not_executed");
     fake.write_refusal = TL_ERR_STARTING;
     fake.has_no_group = true;
