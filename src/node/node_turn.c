@@ -286,7 +286,7 @@ static void note_caught_up(struct node_group *group)
     struct raft_status status;
     raft_get_status(group->raft, &status);
     if (status.leader == RAFT_ID_NONE) return;
-    if (group->state.group.index >= status.leader_commit) group->caught_up_ns = group->node->now_ns;
+    if (node_group_is_caught_up(group, &status)) group->caught_up_ns = group->node->now_ns;
 }
 
 static void run_pass(struct node *node)
