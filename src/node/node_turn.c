@@ -137,6 +137,9 @@ static void note_leader(struct node_group *group)
              member != NULL ? member->address : "none",
              (unsigned long long)raft_current_term(group->raft));
     node_group_writes_leader_changed(group);
+    /* Reads that have waited long enough for a leader are told now. */
+    if (leader == RAFT_ID_NONE)
+        node->requests_check_ns = TL_MIN(node->requests_check_ns, node->now_ns);
 }
 
 static void take_output(struct node_group *group, struct node_batch **batch)

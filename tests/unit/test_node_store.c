@@ -317,6 +317,22 @@ Test(node_store, table_ahead_of_the_log_is_refused)
     cluster_destroy(cluster);
 }
 
+/* The identity is the member's that the others know; its votes and acknowledgements are gone. */
+Test(node_store, member_whose_log_was_removed_does_not_come_back)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    cluster_form(cluster);
+    cr_assert_eq(site_put(&cluster->sites[0], "a", "1", NULL), TL_OK);
+    cluster_pass(cluster, 6 * CLUSTER_S);
+    struct site *site = &cluster->sites[2];
+    site_kill(site);
+    char dir[256];
+    snprintf(dir, sizeof dir, "%s/log", site->dir);
+    tmpdir_destroy(dir);
+    cr_assert_eq(site_try_start(site), TL_ERR_CORRUPT);
+    cluster_destroy(cluster);
+}
+
 Test(node_store, log_of_another_store_is_refused)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);

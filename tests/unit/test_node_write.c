@@ -111,8 +111,8 @@ Test(node_write, losing_leadership_answers_nothing_and_another_entry_means_repla
     cluster_destroy(cluster);
 }
 
-/* The new leader's log is shorter than what the old one had proposed: no entry at the higher indexes
- * is needed to know that they are gone, as terms do not fall along a log. */
+/* The new leader's log is shorter than what the old one had proposed: no entry at the higher
+ * indexes is needed to know that they are gone, as terms do not fall along a log. */
 Test(node_write, a_newer_term_below_its_index_means_replaced_too)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
