@@ -388,24 +388,31 @@ void world_set_peers(struct pump *pump, uint8_t cluster, const uint8_t *numbers,
     pump_wake(pump);
 }
 
-static void on_tick(uv_timer_t *timer)
+static void on_guard(uv_timer_t *timer)
 {
-    (void)timer;
+    *(bool *)timer->data = true;
 }
 
 bool world_run(bool (*is_done)(void *context), void *context, uint32_t timeout_ms)
 {
-    uv_timer_t tick; /* gives the condition a look every few milliseconds */
-    cr_assert_eq(uv_timer_init(&world_loop, &tick), 0);
-    cr_assert_eq(uv_timer_start(&tick, on_tick, 2, 2), 0);
-    uint64_t end_ns = now_ns() + (uint64_t)timeout_ms * 1000000u;
-    while (!is_done(context) && now_ns() < end_ns) {
+    bool is_over = false;
+    uv_timer_t guard;
+    cr_assert_eq(uv_timer_init(&world_loop, &guard), 0);
+    guard.data = &is_over;
+    uv_update_time(&world_loop);
+    cr_assert_eq(uv_timer_start(&guard, on_guard, timeout_ms, 0), 0);
+    while (!is_done(context) && !is_over) {
         (void)uv_run(&world_loop, UV_RUN_ONCE);
     }
-    uv_close((uv_handle_t *)&tick, NULL);
-    while (uv_is_active((uv_handle_t *)&tick)) (void)uv_run(&world_loop, UV_RUN_NOWAIT);
-    (void)uv_run(&world_loop, UV_RUN_NOWAIT); /* `tick` leaves the loop before this frame ends */
+    uv_close((uv_handle_t *)&guard, NULL);
+    (void)uv_run(&world_loop, UV_RUN_NOWAIT); /* it leaves the loop before this frame ends */
     return is_done(context);
+}
+
+void world_wait_commits(uint32_t count)
+{
+    for (int i = 0; i < 2000 && world_commits_count() < count; i++) (void)usleep(1000);
+    cr_assert_geq(world_commits_count(), count);
 }
 
 static bool is_never(void *context)

@@ -53,7 +53,8 @@ void world_stores_hold(void);    /* the next commit, flush or read waits ... */
 void world_stores_release(void); /* ... until this */
 void world_stores_fail(enum tl_err err, const char *reason); /* from now on */
 uint32_t world_commits_count(void);
-uint32_t world_commit_ops(uint32_t i); /* ops of commit i */
+void world_wait_commits(uint32_t count); /* begun; without running the loop */
+uint32_t world_commit_ops(uint32_t i);   /* ops of commit i */
 
 extern uv_loop_t world_loop;
 void world_init(void);
@@ -71,7 +72,8 @@ void world_close(struct pump *pump);
 void world_set_peers(struct pump *pump, uint8_t cluster, const uint8_t *numbers,
                      const uint16_t *ports, uint32_t count);
 
-/* Runs the loop until the condition holds; false: it did not within timeout_ms. */
+/* Runs the loop until the condition holds; false: it did not within timeout_ms. Nothing but the end
+ * of that time wakes the loop, so that what the pump forgets to wake for shows. */
 bool world_run(bool (*is_done)(void *context), void *context, uint32_t timeout_ms);
 void world_run_for(uint32_t ms);
 
