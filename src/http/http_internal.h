@@ -129,6 +129,8 @@ typedef void (*exchange_on_row)(struct exchange *exchange, enum tl_err err,
 typedef void (*exchange_on_written)(struct exchange *exchange, enum tl_err err,
                                     const struct kv_result *result);
 
+enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING };
+
 struct exchange {
     uint32_t magic;
     enum http_family family;
@@ -145,7 +147,7 @@ struct exchange {
     uint64_t revision;
     uint64_t token_us;
     /* What it waits for. */
-    enum { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING } waiting;
+    enum exchange_waiting waiting;
     enum command_type command_type; /* of the write */
     union {
         struct node_write write;

@@ -8,10 +8,12 @@ libhttp_a_CPPFLAGS = $(AM_CPPFLAGS) $(H2O_CFLAGS) $(UV_CFLAGS) $(JANSSON_CFLAGS)
 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_http
-tests_unit_test_http_SOURCES = tests/unit/test_http_parse.c tests/unit/test_http_failure.c \
-    tests/unit/test_http_text.c
+tests_unit_test_http_SOURCES = tests/unit/test_http_failure.c tests/unit/test_http_keys.c \
+    tests/unit/test_http_kv.c tests/unit/test_http_parse.c tests/unit/test_http_server.c \
+    tests/unit/test_http_text.c tests/unit/fake_node.c tests/unit/http_client.c \
+    tests/unit/fake_node.h tests/unit/http_client.h
 tests_unit_test_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(H2O_CFLAGS) $(UV_CFLAGS) \
-    $(CRITERION_CFLAGS)
-tests_unit_test_http_LDADD = libhttp.a libbase.a $(H2O_LIBS) $(UV_LIBS) $(JANSSON_LIBS) \
-    $(XXHASH_LIBS) $(CRITERION_LIBS)
+    $(JANSSON_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_http_LDADD = libhttp.a libwire.a libbase.a $(H2O_LIBS) $(UV_LIBS) \
+    $(JANSSON_LIBS) $(XXHASH_LIBS) $(CRITERION_LIBS)
 endif

@@ -195,9 +195,17 @@ bool utf8_is_valid(struct bytes text)
     return true;
 }
 
+struct json_t *json_parse(struct bytes text)
+{
+    /* Integers beyond 64 bits are JSON too. A NUL byte is not, but jansson takes it for the end. */
+    const size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL;
+    if (find_byte(text, 0) < text.count) return NULL;
+    return json_loadb((const char *)text.data, text.count, flags, NULL);
+}
+
 bool json_is_valid(struct bytes text)
 {
-    json_t *json = json_loadb((const char *)text.data, text.count, JSON_PARSE_FLAGS, NULL);
+    json_t *json = json_parse(text);
     json_decref(json);
     return json != NULL;
 }

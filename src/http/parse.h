@@ -46,11 +46,11 @@ bool media_type_is_valid(struct bytes content_type);
 /* Strictly: no surrogates, nothing overlong, nothing above U+10FFFF. */
 bool utf8_is_valid(struct bytes text);
 
-/* Any value, not only arrays and objects. Integers beyond 64 bits are JSON: bodies are stored as
- * text and their numbers never computed with. jansson still refuses nesting below 2,048 levels, a
- * real beyond double, an unpaired surrogate, and NUL in the name of a member. */
-#define JSON_PARSE_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL)
-
+/* Of one JSON text of any kind; NULL when it is none. The caller gives the reference back. jansson
+ * also refuses nesting below 2,048 levels, a real beyond double, an unpaired surrogate, and NUL in
+ * the name of a member. */
+struct json_t;
+struct json_t *json_parse(struct bytes text);
 /* Whether the bytes are one JSON text. */
 bool json_is_valid(struct bytes text);
 /* Whether a text that passed json_is_valid() is an array of strings. */

@@ -150,8 +150,8 @@ static enum tl_err put_conf(const struct commit *commit, const struct buf *entry
 
     MDB_val key = {.mv_size = sizeof key_bytes, .mv_data = key_bytes};
     MDB_val value = {.mv_size = LOG_CONF_HEADER_BYTES + payload.count};
-    int rc = mdb_put(commit->txn, commit->store->dbi_conf, &key, &value,
-                     MDB_RESERVE | MDB_NOOVERWRITE);
+    int rc =
+        mdb_put(commit->txn, commit->store->dbi_conf, &key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
     if (rc != MDB_SUCCESS) {
         return fail(commit, rc, "writing a configuration", index);
     }
