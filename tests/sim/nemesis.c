@@ -140,7 +140,7 @@ static void pause_node(struct sim *sim, struct sim_node *node)
     sim->result->counters.pauses++;
     uint64_t length = sim_exponential(&sim->fault_random, sim->swarm.pause_mean_ns);
     length = TL_MIN(length, PAUSE_NS_MAX);
-    node->paused_until_ns = sim->now_ns + length;
+    node->paused_until_ns = TL_MAX(node->paused_until_ns, sim->now_ns + length);
     sim_trace(sim, "n%u pauses %.3f ms", node->number, (double)length / (double)SIM_MS);
 }
 
