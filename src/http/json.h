@@ -12,9 +12,10 @@
 
 #define JSON_DEPTH_MAX 2048u
 
-/* Whether the bytes are one JSON text (RFC 8259) of any kind, in UTF-8, without unpaired surrogates,
- * nested at most JSON_DEPTH_MAX deep. Numbers are not interpreted. One pass, no allocation: loading
- * a megabyte takes jansson tens of milliseconds, in which the loop would stand still. */
+/* Whether the bytes are one JSON text (RFC 8259) of any kind, in UTF-8, without unpaired
+ * surrogates, nested at most JSON_DEPTH_MAX deep. Numbers are not interpreted. One pass, no
+ * allocation: loading a megabyte takes jansson tens of milliseconds, in which the loop would
+ * stand still. */
 bool json_is_valid(struct bytes text);
 
 /* Whether a text that passed json_is_valid() is an array of strings. */

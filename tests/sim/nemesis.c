@@ -1,5 +1,5 @@
-/* nemesis.c - the faults: crashes, stops, partitions, pauses, clock jumps, resets. Crashes are aimed:
- * a write under way draws its own, ten times as often as time alone does. */
+/* nemesis.c - the faults: crashes, stops, partitions, pauses, clock jumps, resets. Crashes are
+ * aimed: a write under way draws its own, ten times as often as time alone does. */
 
 #include "sim_internal.h"
 
@@ -140,7 +140,7 @@ static void pause_node(struct sim *sim, struct sim_node *node)
     sim->result->counters.pauses++;
     uint64_t length = sim_exponential(&sim->fault_random, sim->swarm.pause_mean_ns);
     length = TL_MIN(length, PAUSE_NS_MAX);
-    node->paused_until_ns = sim->now_ns + length;
+    node->paused_until_ns = TL_MAX(node->paused_until_ns, sim->now_ns + length);
     sim_trace(sim, "n%u pauses %.3f ms", node->number, (double)length / (double)SIM_MS);
 }
 
