@@ -74,6 +74,10 @@ Test(node_read, old_leader_that_is_cut_off_serves_none)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
+    struct glance before;
+    cr_assert_eq(glance_start(&before, &cluster->sites[leader], NODE_LINEARIZABLE, 0, CLUSTER_S),
+                 TL_OK);
+    expect_ready(cluster, &before, TL_OK);
     cluster_isolate(cluster, leader);
     struct glance glance;
     cr_assert_eq(

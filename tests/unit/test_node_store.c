@@ -358,11 +358,11 @@ Test(node_store, lagging_follower_is_fed_from_the_log)
     uint32_t leader = cluster_form(cluster);
     uint32_t lagging = (leader + 1) % CLUSTER_NODES;
     site_kill(&cluster->sites[lagging]);
-    for (uint32_t i = 0; i < 6; i++) put_many(&cluster->sites[leader], i * 500, 500);
+    for (uint32_t i = 0; i < 10; i++) put_many(&cluster->sites[leader], i * 1000, 1000);
     /* A restarted leader has only its uncommitted tail in memory. */
     for (uint32_t i = 0; i < CLUSTER_NODES; i++) site_kill(&cluster->sites[i]);
     site_start_all(cluster);
     cr_assert(cluster_run(cluster, 10 * CLUSTER_S, cluster_is_ready, cluster));
-    expect_many(&cluster->sites[lagging], 3000);
+    expect_many(&cluster->sites[lagging], 10000);
     cluster_destroy(cluster);
 }

@@ -217,11 +217,19 @@ Test(node_write, unkeyed_one_whose_link_is_lost_is_unknown)
     uint32_t leader = cluster_form(cluster);
     struct site *follower = &cluster->sites[(leader + 1) % CLUSTER_NODES];
     struct effort effort;
-    start_put(&effort, follower, "a", "1");
+    struct buf *entry = effort_entry("list", "x", true, 0, 0);
+    cr_assert_eq(effort_start(&effort, follower, entry, 5 * CLUSTER_S), TL_OK);
     node_turn(follower->node);
-    cr_assert_eq(node_get_metrics(follower->node)->writes_forwarded_count, 1);
+    cluster->sites[leader].is_mute = true; /* it is executed, the answer is lost */
+    cluster_step(cluster);
+    cluster->sites[leader].is_mute = false;
     cluster_cut(cluster, leader, follower->place);
+    cluster_step(cluster);
+    cluster_heal(cluster);
     expect_end(cluster, &effort, TL_ERR_UNKNOWN);
+    cr_assert_eq(node_get_metrics(follower->node)->writes_forwarded_count, 1);
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert_str_eq(site_get(follower, "list"), "x");
     cluster_destroy(cluster);
 }
 
@@ -311,6 +319,8 @@ Test(node_write, follower_refuses_a_forward_and_the_asker_tries_again)
         node_on_frame(asker->node, cluster->sites[leader].id, FRAME_FORWARD_REPLY, answer_bytes),
         TL_OK);
     cr_assert_eq(effort.calls_count, 0);
+    node_turn(asker->node);
+    cr_assert_eq(node_get_metrics(asker->node)->writes_forwarded_count, 1, "after a pause");
     expect_end(cluster, &effort, TL_OK);
     cr_assert_eq(node_get_metrics(asker->node)->writes_forwarded_count, 2);
     buf_release(answer);
@@ -550,6 +560,23 @@ Test(node_write, garbage_from_a_peer_is_told_and_counted)
     cr_assert_eq(node_on_frame(site->node, peer, FRAME_HELLO, bytes), TL_ERR_INVALID);
     cr_assert_eq(node_on_frame(site->node, 12345, FRAME_RAFT, bytes), TL_ERR_INVALID, "no member");
     cr_assert_eq(node_get_metrics(site->node)->frames_invalid_count, 5);
+
+    /* A connection speaks for the node its hello named, and for no other. */
+    const struct raft_message message = {.type = RAFT_HEARTBEAT,
+                                         .group = NODE_DATA_GROUP,
+                                         .from = cluster->sites[2].id,
+                                         .to = site->id,
+                                         .term = 1000};
+    const struct raft_batch_head head = {.clock_us = 1, .messages_count = 1};
+    struct buf *payload = buf_create(RAFT_BATCH_HEAD_BYTES + raft_message_bytes(&message));
+    raft_batch_head_encode(&head, payload->data);
+    payload->count = RAFT_BATCH_HEAD_BYTES;
+    raft_message_encode(&message, payload);
+    cr_assert_eq(node_on_frame(site->node, peer, FRAME_RAFT, buf_bytes(payload)), TL_ERR_INVALID);
+    struct node_group_status status;
+    site_status(site, &status);
+    cr_assert_lt(status.raft.term, 1000);
+    buf_release(payload);
     cr_assert_eq(site_put(site, "a", "1", NULL), TL_OK);
     cluster_destroy(cluster);
 }
