@@ -97,7 +97,7 @@ struct raft_base {
 struct raft_options {
     raft_id self;
     raft_group group;
-    uint64_t seed;                  /* of the timeout jitter */
+    uint64_t seed; /* of the timeout jitter and of tokens; another one at every start */
     uint64_t election_timeout_ns;   /* T: timeouts are uniform in [T, 2T); default 300 ms */
     uint64_t heartbeat_interval_ns; /* default 50 ms */
     struct raft_conf conf;          /* the last configuration in the log or base */

@@ -6,7 +6,20 @@ libraft_a_SOURCES = src/raft/raft.c src/raft/raft_append.c src/raft/raft_conf.c 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_raft
 tests_unit_test_raft_SOURCES = tests/unit/raft_cluster.c tests/unit/raft_cluster.h \
-    tests/unit/test_raft_paper.c
-tests_unit_test_raft_CPPFLAGS = $(AM_CPPFLAGS) $(CRITERION_CFLAGS)
+    tests/unit/test_raft_paper.c tests/unit/test_raft_random.c \
+    tests/unit/test_raft_scenario.c
+tests_unit_test_raft_CPPFLAGS = $(AM_CPPFLAGS) $(CRITERION_CFLAGS) \
+    -DTL_SOURCE_DIR='"$(srcdir)"'
 tests_unit_test_raft_LDADD = libraft.a libwire.a libbase.a $(CRITERION_LIBS)
+
+# Writes what the scenarios come to into the source tree: read the diff.
+scenario-rewrite: tests/unit/test_raft$(EXEEXT)
+	srcdir='$(srcdir)' SCENARIO_REWRITE=1 tests/unit/test_raft --filter 'raft_scenario/*'
 endif
+.PHONY: scenario-rewrite
+
+RAFT_SCENARIOS = async_storage_writes async_storage_writes_append_aba_race campaign \
+    campaign_learner_must_vote checkquorum forget_leader heartbeat_resp_recovers_from_probing \
+    lagging_commit prevote prevote_checkquorum probe_and_replicate read_index replicate_pause \
+    single_node
+EXTRA_DIST += $(RAFT_SCENARIOS:%=tests/unit/scenarios/%.txt)

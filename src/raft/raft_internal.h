@@ -16,8 +16,9 @@
 
 #include "trilith/raft.h"
 
-/* Room in the ring that only no-ops and a recovered tail may use: the commit hint on disk lags by up
- * to RAFT_COMMIT_HINT_LAG entries, and what lies behind it must fit into the ring after a restart. */
+/* Room in the ring that only no-ops and a recovered tail may use: the commit hint on disk lags
+ * by up to RAFT_COMMIT_HINT_LAG entries, and what lies behind it must fit into the ring after a
+ * restart. */
 #define RAFT_LOG_RESERVE_ENTRIES 8192u
 #define RAFT_COMMIT_HINT_LAG 4096u
 
@@ -30,6 +31,7 @@
 #define RAFT_COMMIT_NOTIFY_NS 2000000ull /* a lone commit is told this long after it happened */
 #define RAFT_READ_WIDEN_NS 5000000ull    /* a round that is not confirmed by then asks everyone */
 #define RAFT_READ_RETRY_NS 100000000ull  /* a follower asks its leader again */
+#define RAFT_READ_TRIES_MAX 16u          /* answers may take this many tries' time */
 #define RAFT_LOST_JITTER_MIN_NS 5000000ull
 #define RAFT_LOST_JITTER_MAX_NS 50000000ull
 
@@ -123,9 +125,11 @@ struct raft_peer {
     enum raft_progress_state state;
     raft_index match;
     raft_index next;
-    bool is_paused;       /* PROBE: the probe is on its way */
-    bool is_append_due;   /* an append goes out even if it is empty */
-    bool is_chain_broken; /* it answered CHAIN_MISMATCH */
+    bool is_paused;        /* PROBE: the probe is on its way */
+    uint64_t probe_ns;     /* PROBE: when it was sent */
+    raft_index probe_last; /* PROBE: its last entry */
+    bool is_append_due;    /* an append goes out even if it is empty */
+    bool is_chain_broken;  /* it answered CHAIN_MISMATCH */
     raft_index match_at_heartbeat;
     uint64_t heard_ns;
     raft_index commit_sent; /* highest commit it can have taken from us */
@@ -151,8 +155,13 @@ struct raft_reads {
     uint64_t done;   /* newest round that is ready */
     raft_index index;
     bool is_asking;
+
+    /* Follower. */
     uint64_t asked_ns;
-    uint64_t context; /* follower: token of the last try. Never used twice (etcd #20418) */
+    bool is_retry_due;
+    uint64_t context;                    /* token of the last try. Never used twice (etcd #20418) */
+    uint64_t context_first;              /* answers to older tries do not count any more */
+    uint64_t tries[RAFT_READ_TRIES_MAX]; /* `asked` of the try with token i modulo that */
 
     /* Leader. */
     bool is_round; /* a quorum round is in flight, for own or peers' reads */
@@ -284,6 +293,7 @@ void raft_replicate(struct raft *raft);
 uint64_t raft_quorum_deadline_ns(const struct raft *raft);
 
 /* raft_read.c */
+void raft_reads_init(struct raft *raft, uint64_t seed);
 void raft_reads_drop(struct raft *raft); /* term, role or leader changed: ask again */
 void raft_reads_advance(struct raft *raft);
 void raft_reads_begin(struct raft *raft);

@@ -122,6 +122,8 @@ static bool raft_send_after_merge(struct raft_ops *ops, const struct raft_messag
             /* Appends may be reordered; within a term what was verified stays so. */
             merged.index = TL_MAX(merged.index, older->index);
             merged.sequence = TL_MAX(merged.sequence, older->sequence);
+        } else if (merged.type == RAFT_VOTE_REPLY && merged.term == older->term) {
+            merged.granted = merged.granted || older->granted; /* a vote is not taken back */
         }
         *older = merged;
         return true;

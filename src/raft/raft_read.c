@@ -1,7 +1,7 @@
 /* raft_read.c - linearizable read indexes by quorum rounds (thesis 6.4), batched.
  *
- * raft_read() joins the round that is gathering; at most one more is in flight. Rounds of a node are
- * numbered 1, 2, ...; `done` <= `asked` <= `wanted`.
+ * raft_read() joins the round that is gathering; at most one more is in flight. Rounds of a node
+ * are numbered 1, 2, ...; `done` <= `asked` <= `wanted`.
  *
  *     leader    round begun: read index := commit (after an own-term commit), sequence + 1
  *               confirmed:   a quorum has echoed a sequence >= the round's, in this term
@@ -19,10 +19,21 @@ static void raft_reads_check(const struct raft *raft)
 {
     const struct raft_reads *reads = &raft->reads;
     TL_ASSERT(reads->done <= reads->wanted);
-    if (reads->is_asking) TL_ASSERT(reads->asked > reads->done || raft->role == RAFT_LEADER);
+    if (reads->is_asking) TL_ASSERT(reads->asked > reads->done);
     if (reads->is_asking) TL_ASSERT(reads->asked <= reads->wanted);
     if (reads->is_round) TL_ASSERT(raft->role == RAFT_LEADER);
     if (reads->is_round) TL_ASSERT(reads->round_sequence <= reads->sequence);
+}
+
+/* Contexts of one life of the process are not those of another: a leader may still answer what this
+ * node asked before it was restarted, and that read index is older than the reads of now. Drawn
+ * beside the jitter's source, which scenarios replay. */
+void raft_reads_init(struct raft *raft, uint64_t seed)
+{
+    struct prng prng;
+    prng_init(&prng, ~seed);
+    raft->reads.context = prng_next(&prng) >> 1;
+    raft->reads.context_first = raft->reads.context + 1;
 }
 
 uint64_t raft_read(struct raft *raft)
@@ -36,21 +47,31 @@ uint64_t raft_read(struct raft *raft)
     return reads->wanted;
 }
 
+/* What was asked is asked again, together with reads that join the same round from now on; answers
+ * to the old tries would come too early for those. */
 void raft_reads_drop(struct raft *raft)
 {
     raft->reads.is_asking = false;
     raft->reads.is_round = false;
+    raft->reads.is_retry_due = false;
+    raft->reads.context_first = raft->reads.context + 1;
 }
 
 /* ---- leader ---- */
 
-static void finish_own(struct raft *raft, raft_index index)
+/* Rounds <= `round` may be served at `index`. */
+static void finish_own(struct raft *raft, uint64_t round, raft_index index)
 {
     struct raft_reads *reads = &raft->reads;
-    TL_ASSERT(reads->is_asking);
-    reads->is_asking = false;
-    reads->done = reads->asked;
+    TL_ASSERT(round <= reads->wanted);
+    if (round <= reads->done) {
+        return;
+    }
+    reads->done = round;
     reads->index = TL_MAX(reads->index, index);
+    if (reads->is_asking && reads->asked <= round) {
+        reads->is_asking = false;
+    }
 }
 
 static void finish_round(struct raft *raft)
@@ -58,7 +79,7 @@ static void finish_round(struct raft *raft)
     struct raft_reads *reads = &raft->reads;
     reads->is_round = false;
     if (reads->is_asking) {
-        finish_own(raft, reads->round_index);
+        finish_own(raft, reads->asked, reads->round_index);
     }
     for (uint32_t i = 0; i < raft->peers_count; i++) {
         struct raft_peer *peer = &raft->peers[i];
@@ -143,14 +164,17 @@ static void begin_round(struct raft *raft)
 static void ask_leader(struct raft *raft)
 {
     struct raft_reads *reads = &raft->reads;
-    if (raft->leader == RAFT_ID_NONE || reads->is_asking || reads->wanted == reads->done) {
+    bool is_waiting = reads->is_asking && !reads->is_retry_due;
+    if (raft->leader == RAFT_ID_NONE || is_waiting || reads->wanted == reads->done) {
         return;
     }
     reads->is_asking = true;
+    reads->is_retry_due = false;
     reads->asked = reads->wanted;
     reads->asked_ns = raft->now_ns;
     struct raft_message message = raft_message_make(raft, RAFT_READ, raft->leader);
     message.context = ++reads->context;
+    reads->tries[message.context % RAFT_READ_TRIES_MAX] = reads->asked;
     raft_send(raft, &message);
 }
 
@@ -178,10 +202,14 @@ void raft_step_read_reply(struct raft *raft, const struct raft_message *message)
     if (commit > raft->commit) {
         raft_commit_to(raft, commit);
     }
-    if (!reads->is_asking || message->context != reads->context) {
-        return; /* of an earlier try */
+    /* Any try that is remembered counts, for the rounds it was made for: were it the last one
+     * alone, a quorum slower than the retry would never answer. */
+    bool is_remembered = message->context >= reads->context_first &&
+                         message->context <= reads->context &&
+                         reads->context - message->context < RAFT_READ_TRIES_MAX;
+    if (is_remembered) {
+        finish_own(raft, reads->tries[message->context % RAFT_READ_TRIES_MAX], message->index);
     }
-    finish_own(raft, message->index);
     raft_reads_check(raft);
 }
 
@@ -235,7 +263,7 @@ void raft_reads_advance(struct raft *raft)
     raft_reads_check(raft);
     if (raft->role != RAFT_LEADER) {
         if (reads->is_asking && raft->now_ns - reads->asked_ns >= RAFT_READ_RETRY_NS) {
-            reads->is_asking = false; /* asked again at the end of the turn */
+            reads->is_retry_due = true; /* at the end of the turn */
         }
         return;
     }

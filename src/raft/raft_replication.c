@@ -6,6 +6,9 @@
  *       └───────────────────┴──────────┴─┘◄────────────────────────────────┘
  *         reject, connection lost             an ack at or above the base
  *
+ * A peer in NEEDS_SNAPSHOT is asked at every heartbeat whether it has the base: a crash may have
+ * taken the acks of what is on its disk.
+ *
  * Appends leave in the turn in which their entries are decided, in parallel with the leader's own
  * write (thesis 10.2.1): raft_replicate() sends each peer all it may have, once per output.
  */
@@ -62,8 +65,18 @@ void raft_peer_to_probe(struct raft_peer *peer, raft_index next)
     peer->state = RAFT_PROBE;
     peer->next = next;
     peer->is_paused = false;
+    peer->probe_ns = 0;
     peer->is_append_due = false;
     inflight_clear(peer);
+}
+
+/* Until `last` is acknowledged, or a heartbeat's reply says that it may be lost. */
+static void pause_probe(const struct raft *raft, struct raft_peer *peer, raft_index last)
+{
+    TL_ASSERT(peer->state == RAFT_PROBE);
+    peer->is_paused = true;
+    peer->probe_ns = raft->now_ns;
+    peer->probe_last = last;
 }
 
 static void peer_to_replicate(struct raft_peer *peer)
@@ -208,7 +221,7 @@ static void step_chain_mismatch(struct raft *raft, struct raft_peer *peer,
     raft->chain_mismatches_count++;
     peer->is_chain_broken = true;
     raft_peer_to_probe(peer, TL_MAX(peer->match + 1, TL_MIN(reply->index + 1, raft->log.last + 1)));
-    peer->is_paused = true; /* until the next heartbeat */
+    pause_probe(raft, peer, RAFT_NUMBER_MAX); /* until the next heartbeat */
     if (raft_conf_has_quorum(&raft->conf, is_chain_broken_at, raft)) {
         raft->is_chain_broken = true;
         raft_become_follower(raft, raft->term, RAFT_ID_NONE);
@@ -232,7 +245,8 @@ static void step_ack(struct raft *raft, struct raft_peer *peer, raft_index match
         peer->is_chain_broken = false;
         raft_maybe_commit(raft);
     }
-    if (peer->state == RAFT_PROBE && match + 1 >= peer->next) {
+    if (peer->state == RAFT_PROBE && peer->is_paused && match >= peer->probe_last) {
+        /* All of the probe was taken: not only does it match, there is room as well. */
         peer_to_replicate(peer);
     } else if (peer->state == RAFT_NEEDS_SNAPSHOT && match >= raft->log.base.index) {
         raft_peer_to_probe(peer, peer->match + 1);
@@ -276,14 +290,16 @@ void raft_step_heartbeat_reply(struct raft *raft, const struct raft_message *rep
         return;
     }
     hear_peer(raft, peer, reply->sequence);
-    peer->is_paused = false;
+    if (raft->now_ns - peer->probe_ns >= raft->heartbeat_interval_ns / 2) {
+        peer->is_paused = false; /* not one that has just left */
+    }
     if (peer->state == RAFT_REPLICATE && peer->match < raft->log.last) {
-        if (inflight_is_full(peer)) {
-            inflight_remove_first(peer);
-        }
+        while (inflight_is_full(peer)) inflight_remove_first(peer);
         if (peer->match == peer->match_at_heartbeat) {
             peer->is_append_due = true;
         }
+    } else if (peer->state == RAFT_NEEDS_SNAPSHOT) {
+        peer->is_append_due = true;
     }
     peer->match_at_heartbeat = peer->match;
 }
@@ -324,7 +340,7 @@ static void send_append(struct raft *raft, struct raft_peer *peer, raft_index pr
     peer->commit_sent = TL_MAX(peer->commit_sent, TL_MIN(raft->commit, last));
     peer->is_append_due = false;
     if (peer->state == RAFT_PROBE) {
-        peer->is_paused = true;
+        pause_probe(raft, peer, last);
     } else if (entries_count > 0) {
         inflight_add(peer, last, bytes);
         peer->next = last + 1;
@@ -364,6 +380,7 @@ static void read_or_give_up(struct raft *raft, struct raft_peer *peer)
 {
     if (peer->next <= raft->log.base.index) {
         peer->state = RAFT_NEEDS_SNAPSHOT;
+        peer->is_append_due = false;
         inflight_clear(peer);
         return;
     }
@@ -388,11 +405,11 @@ static bool may_send(const struct raft *raft, const struct raft_peer *peer)
     case RAFT_PROBE:
         return !peer->is_paused;
     case RAFT_REPLICATE:
-        return peer->is_append_due || (peer->next <= raft->log.last && !inflight_is_full(peer));
+        return !inflight_is_full(peer) && (peer->is_append_due || peer->next <= raft->log.last);
     case RAFT_NEEDS_SNAPSHOT:
         break;
     }
-    return false;
+    return peer->is_append_due;
 }
 
 static bool has_message_room(const struct raft *raft)
@@ -412,6 +429,11 @@ void raft_replicate(struct raft *raft)
             if (!has_message_room(raft)) {
                 raft->is_output_short = true;
                 return;
+            }
+            if (peer->state == RAFT_NEEDS_SNAPSHOT) {
+                const struct raft_base *base = &raft->log.base;
+                send_append(raft, peer, base->index, base->term, NULL, 0);
+                break;
             }
             bool is_in_memory =
                 raft_log_has(&raft->log, peer->next - 1) &&
@@ -433,14 +455,19 @@ void raft_log_read_done(struct raft *raft, raft_id peer_id, struct buf *const *e
     raft_index first = peer->log_read_first;
     TL_ASSERT(first != 0);
     peer->log_read_first = 0;
-    bool is_wanted = raft->role == RAFT_LEADER && peer->next == first && may_send(raft, peer);
-    bool has_previous = entries_count > 0 && entry_index(entries[0]) == first - 1;
-    if (!is_wanted || entries_count < 1u + has_previous || !has_message_room(raft)) {
-        if (entries_count == 0) {
-            peer->is_paused = true; /* tried again after a heartbeat: the base has moved by then */
-        }
+    bool is_wanted = raft->role == RAFT_LEADER && peer->state != RAFT_NEEDS_SNAPSHOT &&
+                     peer->next == first && may_send(raft, peer);
+    if (!is_wanted || !has_message_room(raft)) {
         return;
     }
+    if (entries_count == 0) {
+        raft_peer_to_probe(peer, first);
+        pause_probe(raft, peer,
+                    RAFT_NUMBER_MAX); /* the base will have moved by the next heartbeat */
+        return;
+    }
+    bool has_previous = entry_index(entries[0]) == first - 1;
+    TL_ASSERT(entries_count > has_previous);
     if (!has_previous) TL_ASSERT(entry_index(entries[0]) == first);
     if (!has_previous && !raft_log_has(&raft->log, first - 1)) {
         return; /* the base it stood on has gone meanwhile */

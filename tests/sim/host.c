@@ -476,6 +476,9 @@ static void on_log_read(struct sim *sim, struct sim_node *node, struct node_log_
     }
     log_reader_destroy(reader);
     if (err != TL_OK) job->entries_count = 0;
+    sim_trace(sim, "n%u reads g%" PRIu32 " %" PRIu64 "..%" PRIu64 " purpose %d: %" PRIu32 " %s",
+              node->number, job->group, job->first, job->last, (int)job->purpose,
+              job->entries_count, tl_err_name(err));
     node_on_log_read_done(node->node, job, err, &fault);
     host_wake(sim, node);
 }

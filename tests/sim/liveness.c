@@ -43,6 +43,7 @@ void liveness_begin(struct sim *sim)
     swarm->commit_mean_ns = 200 * SIM_US;
     swarm->flush_mean_ns = 2 * SIM_MS;
     swarm->log_read_mean_ns = 200 * SIM_US;
+    swarm->request_timeout_ns = 2 * SIM_S;
     nemesis_calm(sim);
     enter(sim, STAGE_SETTLE);
     push_check(sim);
@@ -56,6 +57,8 @@ static const char *find_unsettled(struct sim *sim, raft_group group, uint32_t *o
         const struct sim_node *node = &sim->nodes[i];
         *out_node = i;
         if (node->node == NULL) return "is down";
+        if (node->is_draining) return "is stopping";
+        if (node->paused_until_ns > sim->now_ns) return "is paused";
         if (!host_is_born(node)) return "is not born";
         struct node_group_status status;
         node_get_group_status(node->node, group, &status);
@@ -73,7 +76,8 @@ static void check_recover(struct sim *sim)
 {
     uint32_t node = 0;
     raft_group group = 0;
-    const char *missing = workload_is_idle(sim) ? NULL : "clients wait; it";
+    const char *missing = workload_is_idle(sim) ? NULL : "has clients that wait";
+    if (!network_is_whole(sim)) missing = "is not connected";
     for (; group < SIM_GROUPS_COUNT && missing == NULL; group++) {
         missing = find_unsettled(sim, group, &node);
     }

@@ -1,7 +1,9 @@
-/* nemesis.c - the faults: crashes, stops, partitions, pauses, clock jumps, resets. Crashes are aimed:
- * a write under way draws its own, ten times as often as time alone does. */
+/* nemesis.c - the faults: crashes, stops, partitions, pauses, clock jumps, resets. Crashes are
+ * aimed: a write under way draws its own, ten times as often as time alone does. */
 
 #include "sim_internal.h"
+
+#define PAUSE_NS_MAX (3 * SIM_S)
 
 enum fault_kind {
     FAULT_CRASH,
@@ -137,7 +139,8 @@ static void pause_node(struct sim *sim, struct sim_node *node)
     if (node->node == NULL) return;
     sim->result->counters.pauses++;
     uint64_t length = sim_exponential(&sim->fault_random, sim->swarm.pause_mean_ns);
-    node->paused_until_ns = sim->now_ns + length;
+    length = TL_MIN(length, PAUSE_NS_MAX);
+    node->paused_until_ns = TL_MAX(node->paused_until_ns, sim->now_ns + length);
     sim_trace(sim, "n%u pauses %.3f ms", node->number, (double)length / (double)SIM_MS);
 }
 
@@ -199,7 +202,6 @@ void nemesis_calm(struct sim *sim)
 {
     for (uint32_t i = 0; i < TL_COUNT_OF(sim->cuts); i++) heal(sim, i);
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
-        sim->nodes[i].paused_until_ns = 0;
         struct event event = {.kind = EVENT_START, .node = i};
         sim_push(sim, sim->now_ns + SIM_MS, &event);
     }

@@ -140,6 +140,19 @@ void network_reset_link(struct sim *sim, uint32_t a, uint32_t b, enum peer_class
     break_link(sim, a, b, class, 20 * SIM_MS);
 }
 
+bool network_is_whole(const struct sim *sim)
+{
+    for (uint32_t a = 0; a < sim->swarm.nodes_count; a++) {
+        for (uint32_t b = a + 1; b < sim->swarm.nodes_count; b++) {
+            for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
+                const struct sim_link *link = &sim->links[a][b][c];
+                if (!link->is_up[0] || !link->is_up[1] || link->is_broken) return false;
+            }
+        }
+    }
+    return true;
+}
+
 static void on_link_down(struct sim *sim, const struct event *event)
 {
     struct sim_node *node = &sim->nodes[event->node];

@@ -296,6 +296,7 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
                   struct buf *frame);
 void network_ask(struct sim *sim, struct sim_node *from, const char *peer_address,
                  struct buf *frame);
+bool network_is_whole(const struct sim *sim); /* all links are up */
 void network_on_crash(struct sim *sim, struct sim_node *node);
 void network_reset_link(struct sim *sim, uint32_t a, uint32_t b, enum peer_class class);
 void network_on_event(struct sim *sim, const struct event *event);

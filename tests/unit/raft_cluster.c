@@ -28,6 +28,14 @@ struct cluster_node *cluster_at(struct cluster *cluster, raft_id id)
     return &cluster->nodes[id - 1];
 }
 
+struct raft_conf cluster_conf(uint32_t voters_count, uint32_t learners_count)
+{
+    struct raft_conf conf = {.voters_count = voters_count, .learners_count = learners_count};
+    for (uint32_t i = 0; i < voters_count; i++) conf.voters[i] = i + 1;
+    for (uint32_t i = 0; i < learners_count; i++) conf.learners[i] = voters_count + i + 1;
+    return conf;
+}
+
 struct cluster *cluster_create(uint32_t voters_count, uint32_t learners_count)
 {
     struct cluster *cluster = calloc(1, sizeof *cluster);
@@ -36,13 +44,8 @@ struct cluster *cluster_create(uint32_t voters_count, uint32_t learners_count)
     cluster->seed = 1;
     TL_ASSERT(cluster->nodes_count <= CLUSTER_NODES_MAX);
     for (uint32_t i = 0; i < cluster->nodes_count; i++) {
-        raft_id id = i + 1;
-        cluster->nodes[i].id = id;
-        if (i < voters_count) {
-            cluster->conf.voters[cluster->conf.voters_count++] = id;
-        } else {
-            cluster->conf.learners[cluster->conf.learners_count++] = id;
-        }
+        cluster->nodes[i].id = i + 1;
+        cluster->nodes[i].conf = cluster_conf(voters_count, learners_count);
     }
     return cluster;
 }
@@ -113,7 +116,7 @@ void cluster_start(struct cluster *cluster, raft_id id)
         .seed = cluster->seed * 1000 + id,
         .election_timeout_ns = CLUSTER_T_NS,
         .heartbeat_interval_ns = CLUSTER_BEAT_NS,
-        .conf = cluster->conf,
+        .conf = node->conf,
         .hard_state = node->hard_state,
         .base = node->base,
         .applied = node->applied,
@@ -373,7 +376,10 @@ void cluster_turn(struct cluster *cluster, raft_id id)
                 is_again = true;
             }
         }
-        is_again = is_again || node->output.deadline_ns <= node->now_ns;
+        if (node->output.deadline_ns <= node->now_ns) {
+            raft_advance(node->raft, node->now_ns);
+            is_again = true;
+        }
     }
 }
 

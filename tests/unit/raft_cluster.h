@@ -36,6 +36,7 @@ struct cluster_node {
     struct raft *raft; /* NULL: down */
     uint64_t now_ns;
     uint32_t mutation;
+    struct raft_conf conf; /* as this node knows it when it starts */
 
     /* The disk: what a restart finds. */
     struct raft_hard_state hard_state;
@@ -60,7 +61,6 @@ struct cluster_node {
 struct cluster {
     uint32_t nodes_count;
     struct cluster_node nodes[CLUSTER_NODES_MAX]; /* ids 1, 2, ... */
-    struct raft_conf conf;
     uint64_t seed;
     bool is_cut[CLUSTER_NODES_MAX + 1][CLUSTER_NODES_MAX + 1]; /* [from][to]: dropped when sent */
 
@@ -78,12 +78,13 @@ struct cluster {
 
 /* `voters_count` voters 1, 2, ... and then learners. Nothing is started. */
 struct cluster *cluster_create(uint32_t voters_count, uint32_t learners_count);
+struct raft_conf cluster_conf(uint32_t voters_count, uint32_t learners_count);
 /* Stops the test if a safety property was broken and violation was not cleared. */
 void cluster_destroy(struct cluster *cluster);
 struct cluster_node *cluster_at(struct cluster *cluster, raft_id id);
 
-/* Fills the disk of a node that is down: entries 1, 2, ... with these terms; equal prefixes of terms
- * give equal entries. The hard state's term is the last one's, unless `term` is larger. */
+/* Fills the disk of a node that is down: entries 1, 2, ... with these terms; equal prefixes of
+ * terms give equal entries. The hard state's term is the last one's, unless `term` is larger. */
 void cluster_fill(struct cluster *cluster, raft_id id, const raft_term *terms, uint32_t count,
                   raft_term term);
 void cluster_start(struct cluster *cluster, raft_id id);
