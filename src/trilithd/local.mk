@@ -1,4 +1,5 @@
 bin_PROGRAMS += trilithd
+dist_man_MANS += docs/trilithd.8
 trilithd_SOURCES = src/trilithd/main.c src/trilithd/options.c src/trilithd/settings.c \
     src/trilithd/options.h src/trilithd/options_internal.h
 trilithd_CPPFLAGS = $(AM_CPPFLAGS) $(UV_CFLAGS) $(INIH_CFLAGS)

@@ -1,8 +1,8 @@
 /* net_world.h - a scripted node, log store and table around the real pump.
  *
  * Several pumps run on one loop. The node here does what a test tells it and counts what it is
- * told; the stores take as long as a test wants and fail when it says so. Everything else is
- * real: threads, sockets, timers. */
+ * told; the stores take as long as a test wants and fail when it says so. Everything else is real:
+ * threads, sockets, timers. */
 
 #ifndef TL_TEST_NET_WORLD_H
 #define TL_TEST_NET_WORLD_H

@@ -1,5 +1,5 @@
-/* turns, timer and threads: the node gets a turn when something happened and only then, every
- * job is answered once and in order, and a stop loses none. */
+/* turns, timer and threads: the node gets a turn when something happened and only then, every job
+ * is answered once and in order, and a stop loses none. */
 
 #include <criterion/criterion.h>
 

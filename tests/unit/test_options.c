@@ -115,10 +115,12 @@ Test(options, high_ports_need_a_named_peer_port)
 
 Test(options, values_are_read)
 {
-    cr_assert_eq(parse(A "--data-dir /d --log-retain 1GiB --map-size 64MiB --request-timeout 500ms "
-                         "--max-value-size 4096"),
+    cr_assert_eq(parse(A
+                       "--data-dir /d --log-retain 256MiB --map-size 64MiB --request-timeout 500ms "
+                       "--max-value-size 4096"),
                  TL_OK, "%s", message);
     cr_assert_str_eq(options.data_dir, "/d");
+    cr_assert_eq(options.log_retain_bytes, 256u << 20);
     cr_assert_eq(options.table_map_bytes, 64u << 20);
     cr_assert_eq(options.request_timeout_ns, 500000000u);
     cr_assert_eq(options.value_bytes_max, 4096);
@@ -271,26 +273,20 @@ Test(options, wrong_value_of_a_variable_is_refused_by_its_name)
 
 /* ---- file and precedence ---- */
 
-static char path[] = "/tmp/test_options.XX"
-                     "XX"
-                     "XX";
+static char path[64];
 
 static void write_file(const char *text)
 {
-    int fd = mkstemp(path);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    (void)close(fd);
+    (void)snprintf(path, sizeof path, "test_options.%ld.ini", (long)getpid());
+    FILE *file = fopen(path, "w");
+    cr_assert_not_null(file);
+    cr_assert_geq(fputs(text, file), 0);
+    cr_assert_eq(fclose(file), 0);
 }
 
 static enum tl_err parse_file(const char *arguments, const char *environment, const char *text)
 {
     char with_config[256];
-    memcpy(path + sizeof path - 7,
-           "XX"
-           "XX"
-           "XX",
-           6);
     write_file(text);
     (void)snprintf(with_config, sizeof with_config, "%s --config %s", arguments, path);
     enum tl_err err = parse_in(with_config, environment);
