@@ -33,6 +33,7 @@ void raft_reads_init(struct raft *raft, uint64_t seed)
     struct prng prng;
     prng_init(&prng, ~seed);
     raft->reads.context = prng_next(&prng) >> 1;
+    raft->reads.context_first = raft->reads.context + 1;
 }
 
 uint64_t raft_read(struct raft *raft)
