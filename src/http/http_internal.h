@@ -17,6 +17,7 @@
 #include <h2o.h>
 
 #include "failure.h"
+#include "json.h"
 #include "parse.h"
 #include "text.h"
 #include "trilith/http_server.h"

@@ -16,8 +16,9 @@
 
 #include "trilith/raft.h"
 
-/* Room in the ring that only no-ops and a recovered tail may use: the commit hint on disk lags by up
- * to RAFT_COMMIT_HINT_LAG entries, and what lies behind it must fit into the ring after a restart. */
+/* Room in the ring that only no-ops and a recovered tail may use: the commit hint on disk lags
+ * by up to RAFT_COMMIT_HINT_LAG entries, and what lies behind it must fit into the ring after a
+ * restart. */
 #define RAFT_LOG_RESERVE_ENTRIES 8192u
 #define RAFT_COMMIT_HINT_LAG 4096u
 

@@ -1,8 +1,8 @@
 /* main.c - trilith-sim: runs seeds.
  *
- * Usage: trilith-sim [--seed N] [--seeds COUNT] [--mutation M] [--profile NAME] [--trace] [--verbose]
- * Every 20th seed is run twice and its traces compared. Exit: 0 clean, 1 violation, 2 usage. With
- * --mutation the first violation ends the batch: it is what is looked for.
+ * Usage: trilith-sim [--seed N] [--seeds COUNT] [--mutation M] [--profile NAME] [--trace]
+ * [--verbose] Every 20th seed is run twice and its traces compared. Exit: 0 clean, 1 violation, 2
+ * usage. With --mutation the first violation ends the batch: it is what is looked for.
  */
 
 #include <inttypes.h>

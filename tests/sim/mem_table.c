@@ -1,5 +1,6 @@
-/* mem_table.c - table.h (and what src/store asks of it beyond) over the simulated disks: a table is an array of rows in key order, every
- * flush makes a new one, and a reader keeps the one it began with, as an LMDB transaction does. */
+/* mem_table.c - table.h (and what src/store asks of it beyond) over the simulated disks: a table
+ * is an array of rows in key order, every flush makes a new one, and a reader keeps the one it
+ * began with, as an LMDB transaction does. */
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
-/* nemesis.c - the faults: crashes, stops, partitions, pauses, clock jumps, resets. Crashes are aimed:
- * a write under way draws its own, ten times as often as time alone does. */
+/* nemesis.c - the faults: crashes, stops, partitions, pauses, clock jumps, resets. Crashes are
+ * aimed: a write under way draws its own, ten times as often as time alone does. */
 
 #include "sim_internal.h"
 

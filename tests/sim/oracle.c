@@ -1,7 +1,7 @@
-/* oracle.c - the judges of safety. The ghost log, one per group, is what has been committed: an entry
- * enters it when any node first says that its commit index covers it, and must at that moment be on
- * the disks of a quorum. Everything else is compared with the ghost log and with the sequential
- * model that follows it. The numbers in the comments are those of docs/correctness.md.
+/* oracle.c - the judges of safety. The ghost log, one per group, is what has been committed: an
+ * entry enters it when any node first says that its commit index covers it, and must at that moment
+ * be on the disks of a quorum. Everything else is compared with the ghost log and with the
+ * sequential model that follows it. The numbers in the comments are those of docs/correctness.md.
  */
 
 #include "sim_internal.h"

@@ -1,5 +1,5 @@
-/* sim.h - the deterministic simulator of a whole cluster: nodes, disks, network, clients, faults and
- * the judges, in virtual time (docs/correctness.md).
+/* sim.h - the deterministic simulator of a whole cluster: nodes, disks, network, clients, faults
+ * and the judges, in virtual time (docs/correctness.md).
  *
  * Role:       Runs one seed: a storm in which only safety is judged, then a healed world in which
  *             the cluster has to recover. Same seed and options, same trace.

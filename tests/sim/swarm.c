@@ -1,5 +1,5 @@
-/* swarm.c - what a seed is like: every seed draws its own subset of features and its own parameters,
- * so that rare combinations are somewhere (swarm testing: Groce et al., ISSTA 2012). */
+/* swarm.c - what a seed is like: every seed draws its own subset of features and its own
+ * parameters, so that rare combinations are somewhere (swarm testing: Groce et al., ISSTA 2012). */
 
 #include "sim_internal.h"
 

@@ -1,6 +1,6 @@
 /* workload.c - the clients: one operation at a time each, any node, unique values, time-outs, and
- * repeats of keyed requests on other nodes. Between client and node stands what the HTTP layer does:
- * encode the command, node_write() or node_read(), read through a view_reader, answer.
+ * repeats of keyed requests on other nodes. Between client and node stands what the HTTP layer
+ * does: encode the command, node_write() or node_read(), read through a view_reader, answer.
  */
 
 #include "sim_internal.h"

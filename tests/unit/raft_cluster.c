@@ -376,7 +376,10 @@ void cluster_turn(struct cluster *cluster, raft_id id)
                 is_again = true;
             }
         }
-        is_again = is_again || node->output.deadline_ns <= node->now_ns;
+        if (node->output.deadline_ns <= node->now_ns) {
+            raft_advance(node->raft, node->now_ns);
+            is_again = true;
+        }
     }
 }
 

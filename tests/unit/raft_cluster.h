@@ -83,8 +83,8 @@ struct raft_conf cluster_conf(uint32_t voters_count, uint32_t learners_count);
 void cluster_destroy(struct cluster *cluster);
 struct cluster_node *cluster_at(struct cluster *cluster, raft_id id);
 
-/* Fills the disk of a node that is down: entries 1, 2, ... with these terms; equal prefixes of terms
- * give equal entries. The hard state's term is the last one's, unless `term` is larger. */
+/* Fills the disk of a node that is down: entries 1, 2, ... with these terms; equal prefixes of
+ * terms give equal entries. The hard state's term is the last one's, unless `term` is larger. */
 void cluster_fill(struct cluster *cluster, raft_id id, const raft_term *terms, uint32_t count,
                   raft_term term);
 void cluster_start(struct cluster *cluster, raft_id id);

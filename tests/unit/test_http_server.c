@@ -155,6 +155,7 @@ Test(http_server, cluster_tells_members_and_leaders)
     cr_assert_str_eq(string(json_array_get(members, 1), "address"), "two.test:8082");
     cr_assert(json_is_true(json_object_get(json_array_get(members, 1), "live")));
     cr_assert(json_is_false(json_object_get(json_array_get(members, 2), "live")));
+    cr_assert_eq(json_array_size(json_object_get(root, "groups")), 2);
     const json_t *group = json_array_get(json_object_get(root, "groups"), 0);
     cr_assert_str_eq(string(group, "leader"), FAKE_ADDRESS);
     cr_assert_eq(number(group, "term"), 4);
