@@ -64,6 +64,7 @@ struct swarm {
     uint64_t storm_ns;
     uint64_t birth_spread_ns;
     /* node options */
+    uint64_t election_timeout_ns; /* six heartbeats */
     uint32_t generation_rows_max;
     uint64_t generation_age_ns;
     uint64_t log_retain_bytes;

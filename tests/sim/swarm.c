@@ -28,7 +28,8 @@ static void draw_size(struct draw *draw, struct swarm *swarm)
     swarm->nodes_count = (uint32_t)PICK(draw, 1, 2, 3, 3, 3, 3, 3, 4, 5, 5);
     swarm->clients_count = (uint32_t)prng_between(&draw->prng, 1, SIM_CLIENTS_MAX);
     swarm->keys_count = (uint32_t)prng_between(&draw->prng, 1, SIM_KEYS_MAX);
-    swarm->storm_ns = PICK(draw, 4, 6, 8, 12) * SIM_S;
+    swarm->storm_ns = PICK(draw, 4, 8, 12, 24) * SIM_S;
+    swarm->election_timeout_ns = PICK(draw, 100, 300, 300) * SIM_MS;
     swarm->birth_spread_ns = PICK(draw, 1, 100, 1000, 2000) * SIM_MS;
     swarm->generation_rows_max = (uint32_t)PICK(draw, 2, 4, 8, 16, 64);
     swarm->generation_age_ns = PICK(draw, 20, 100, 500, 5000) * SIM_MS;
