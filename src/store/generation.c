@@ -11,8 +11,8 @@
  * Invariants:
  * (1) first <= published <= put_index; equal to put_index when frozen or when nothing is at work.
  * (2) indexes fall along a chain of versions.
- * (3) finger[level] is a node of at least that height; all keys up to it are below the key that was
- *     looked for last. It is a hint: it is checked before it is believed.
+ * (3) the finger is one place on all levels: on none of them is a node between finger[level] and
+ *     finger[0]. It is where the last search of the writer ended, or the node added there.
  */
 
 #include "generation_internal.h"
@@ -172,7 +172,8 @@ static bool key_is(const struct node *node, struct bytes key)
     return node != NULL && bytes_equal(node_key(node), key);
 }
 
-/* Whether the place of `key` on `level` is right behind the finger. */
+/* Whether the place of `key` on `level` is right behind the finger. By (3) level 0 answers for all:
+ * what is behind finger[level] is behind finger[0] too, and so not before the node behind that. */
 static bool finger_is_right(const struct generation *generation, struct bytes key, uint32_t level)
 {
     const struct node *before = generation->finger[level];
@@ -184,7 +185,7 @@ static bool finger_is_right(const struct generation *generation, struct bytes ke
 }
 
 /* search() for the writer. The finger is often right: apply looks a row up before it puts it, and
- * bulk loads come in order. Only level 0 of the finger is promised then. */
+ * bulk loads come in order. */
 static struct node *search_at_finger(struct generation *generation, struct bytes key)
 {
     if (finger_is_right(generation, key, 0)) {
@@ -265,19 +266,13 @@ static uint32_t draw_height(struct generation *generation)
     return height;
 }
 
-/* The finger is right on level 0. */
+/* The finger is right. */
 static void add_node(struct generation *generation, struct bytes key, struct version *version)
 {
     uint32_t height = draw_height(generation);
     uint32_t height_now = atomic_load_explicit(&generation->height, memory_order_relaxed);
-    for (uint32_t level = 1; level < TL_MIN(height, height_now); level++) {
-        if (!finger_is_right(generation, key, level)) {
-            (void)search(generation, key, generation->finger);
-            break;
-        }
-    }
-    for (uint32_t level = height_now; level < height; level++) {
-        generation->finger[level] = generation->head;
+    for (uint32_t level = 0; level < height; level++) {
+        TL_ASSERT_SLOW(finger_is_right(generation, key, level));
     }
     if (height > height_now) {
         /* A reader that sees the new height too early finds NULL there and goes down. */
