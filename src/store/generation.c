@@ -441,13 +441,24 @@ uint64_t generation_leaf_pages(const struct generation *generation)
     return generation->leaf_pages_max;
 }
 
-/* In a large table nearly every row has a leaf of its own. In a small one they share the leaves
- * there are, and what comes new splits them. Branch pages are a hundredth and not counted. */
+/* How many of L leaves k rows fall on when they are spread at random: L (1 - exp(-k / L)), of which
+ * 2kL / (2L + k) is a close bound from above (a Padé approximant) up to k = 2L. In a large table
+ * that is a leaf for nearly every row. */
+static uint64_t touched_leaves(uint64_t rows_count, uint64_t leaves_count)
+{
+    if (rows_count == 0 || leaves_count > UINT32_MAX) {
+        return rows_count;
+    }
+    uint64_t touched = 2 * rows_count * leaves_count / (2 * leaves_count + rows_count);
+    return TL_MIN(touched, leaves_count);
+}
+
+/* What is new splits the leaves it comes to. Branch pages are a hundredth and not counted. */
 uint64_t generation_pages(const struct generation *generation)
 {
     uint64_t new_leaves = generation->leaf_bytes / PAGE_FILL_BYTES;
-    uint64_t old_leaves = TL_MIN(generation->leaf_pages_max, (uint64_t)generation->keys_count);
-    return old_leaves + new_leaves + generation->overflow_pages;
+    return touched_leaves(generation->keys_count, generation->leaf_pages_max) + new_leaves +
+           generation->overflow_pages;
 }
 
 bool generation_is_full(const struct generation *generation, uint32_t permille)

@@ -297,6 +297,9 @@ Test(generation, pages_are_a_leaf_for_each_row_but_no_more_than_the_table_has)
 {
     for (uint32_t i = 0; i < 1000; i++) put_numbered(11, i, 8);
     cr_assert_geq(generation_pages(generation), 1000, "unknown table");
+    generation_set_leaf_pages(generation, 1000);
+    cr_assert_geq(generation_pages(generation), 632, "some rows share a leaf: 1000 (1 - 1/e)");
+    cr_assert_leq(generation_pages(generation), 632 * 11 / 10 + 1000 * 32 / 2048);
     generation_set_leaf_pages(generation, 100);
     cr_assert_geq(generation_pages(generation), 100);
     cr_assert_leq(generation_pages(generation), 100 + 1000 * 32 / 2048 + 1);

@@ -454,9 +454,9 @@ static void flush_many(raft_index index, char letter, bool is_deletion)
     cr_assert_eq(flush(generation), TL_OK);
 }
 
-/* A page in use that was cut from the end is missed, also when it is a leaf and the roots are whole:
- * pages are freed at the start of the file, and small flushes move the roots there. (Free pages at
- * the end may be cut: nothing reads them.) */
+/* A page in use that was cut from the end is missed, also when it is a leaf and the roots are
+ * whole: pages are freed at the start of the file, and small flushes move the roots there. (Free
+ * pages at the end may be cut: nothing reads them.) */
 Test(table, an_empty_or_cut_file_is_damage_and_not_a_new_table)
 {
     flush_many(1, 'a', false);
