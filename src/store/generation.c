@@ -11,8 +11,8 @@
  * Invariants:
  * (1) first <= published <= put_index; equal to put_index when frozen or when nothing is at work.
  * (2) indexes fall along a chain of versions.
- * (3) finger[level] is a node of at least that height; all keys up to it are below the key that was
- *     looked for last. It is a hint: it is checked before it is believed.
+ * (3) the finger is one place on all levels: on none of them is a node between finger[level] and
+ *     finger[0]. It is where the last search of the writer ended, or the node added there.
  */
 
 #include "generation_internal.h"
@@ -172,7 +172,8 @@ static bool key_is(const struct node *node, struct bytes key)
     return node != NULL && bytes_equal(node_key(node), key);
 }
 
-/* Whether the place of `key` on `level` is right behind the finger. */
+/* Whether the place of `key` on `level` is right behind the finger. By (3) level 0 answers for all:
+ * what is behind finger[level] is behind finger[0] too, and so not before the node behind that. */
 static bool finger_is_right(const struct generation *generation, struct bytes key, uint32_t level)
 {
     const struct node *before = generation->finger[level];
@@ -184,7 +185,7 @@ static bool finger_is_right(const struct generation *generation, struct bytes ke
 }
 
 /* search() for the writer. The finger is often right: apply looks a row up before it puts it, and
- * bulk loads come in order. Only level 0 of the finger is promised then. */
+ * bulk loads come in order. */
 static struct node *search_at_finger(struct generation *generation, struct bytes key)
 {
     if (finger_is_right(generation, key, 0)) {
@@ -265,19 +266,13 @@ static uint32_t draw_height(struct generation *generation)
     return height;
 }
 
-/* The finger is right on level 0. */
+/* The finger is right. */
 static void add_node(struct generation *generation, struct bytes key, struct version *version)
 {
     uint32_t height = draw_height(generation);
     uint32_t height_now = atomic_load_explicit(&generation->height, memory_order_relaxed);
-    for (uint32_t level = 1; level < TL_MIN(height, height_now); level++) {
-        if (!finger_is_right(generation, key, level)) {
-            (void)search(generation, key, generation->finger);
-            break;
-        }
-    }
-    for (uint32_t level = height_now; level < height; level++) {
-        generation->finger[level] = generation->head;
+    for (uint32_t level = 0; level < height; level++) {
+        TL_ASSERT_SLOW(finger_is_right(generation, key, level));
     }
     if (height > height_now) {
         /* A reader that sees the new height too early finds NULL there and goes down. */
@@ -446,13 +441,24 @@ uint64_t generation_leaf_pages(const struct generation *generation)
     return generation->leaf_pages_max;
 }
 
-/* In a large table nearly every row has a leaf of its own. In a small one they share the leaves
- * there are, and what comes new splits them. Branch pages are a hundredth and not counted. */
+/* How many of L leaves k rows fall on when they are spread at random: L (1 - exp(-k / L)), of which
+ * 2kL / (2L + k) is a close bound from above (a Padé approximant) up to k = 2L. In a large table
+ * that is a leaf for nearly every row. */
+static uint64_t touched_leaves(uint64_t rows_count, uint64_t leaves_count)
+{
+    if (rows_count == 0 || leaves_count > UINT32_MAX) {
+        return rows_count;
+    }
+    uint64_t touched = 2 * rows_count * leaves_count / (2 * leaves_count + rows_count);
+    return TL_MIN(touched, leaves_count);
+}
+
+/* What is new splits the leaves it comes to. Branch pages are a hundredth and not counted. */
 uint64_t generation_pages(const struct generation *generation)
 {
     uint64_t new_leaves = generation->leaf_bytes / PAGE_FILL_BYTES;
-    uint64_t old_leaves = TL_MIN(generation->leaf_pages_max, (uint64_t)generation->keys_count);
-    return old_leaves + new_leaves + generation->overflow_pages;
+    return touched_leaves(generation->keys_count, generation->leaf_pages_max) + new_leaves +
+           generation->overflow_pages;
 }
 
 bool generation_is_full(const struct generation *generation, uint32_t permille)

@@ -297,6 +297,9 @@ Test(generation, pages_are_a_leaf_for_each_row_but_no_more_than_the_table_has)
 {
     for (uint32_t i = 0; i < 1000; i++) put_numbered(11, i, 8);
     cr_assert_geq(generation_pages(generation), 1000, "unknown table");
+    generation_set_leaf_pages(generation, 1000);
+    cr_assert_geq(generation_pages(generation), 632, "some rows share a leaf: 1000 (1 - 1/e)");
+    cr_assert_leq(generation_pages(generation), 632 * 11 / 10 + 1000 * 32 / 2048);
     generation_set_leaf_pages(generation, 100);
     cr_assert_geq(generation_pages(generation), 100);
     cr_assert_leq(generation_pages(generation), 100 + 1000 * 32 / 2048 + 1);
@@ -327,23 +330,38 @@ static size_t resident_bytes(void)
     return (size_t)resident * 4096;
 }
 
-static void fill(raft_index first)
+static struct generation *filled(void)
 {
-    generation_destroy(generation);
-    generation = generation_create(first);
-    for (uint32_t i = 0; !generation_is_full(generation, 1000); i++) {
-        uint8_t *room =
-            generation_put(generation, first + 1, bytes_make(&i, sizeof i), 4000, false);
+    struct generation *full = generation_create(1);
+    for (uint32_t i = 0; !generation_is_full(full, 1000); i++) {
+        uint8_t *room = generation_put(full, 2, bytes_make(&i, sizeof i), 4000, false);
         memset(room, 'x', 4000);
     }
+    return full;
+}
+
+static void fill(void)
+{
+    generation_destroy(generation);
+    generation = filled();
 }
 
 Test(generation, memory_does_not_grow_with_the_number_of_generations)
 {
-    fill(1);
-    fill(2);
+    fill();
+    fill();
     size_t before = resident_bytes();
-    for (raft_index first = 3; first < 23; first++) fill(first);
+    for (uint32_t i = 0; i < 20; i++) fill();
     size_t after = resident_bytes();
     cr_assert_leq(after, before + 4u * 1024u * 1024u, "%zu -> %zu bytes", before, after);
+}
+
+Test(generation, memory_of_more_than_one_generation_is_given_back)
+{
+    size_t before = resident_bytes();
+    struct generation *generations[3];
+    for (uint32_t i = 0; i < 3; i++) generations[i] = filled();
+    cr_assert_geq(resident_bytes(), before + 3 * (GENERATION_BYTES_MAX / 10 * 9));
+    for (uint32_t i = 0; i < 3; i++) generation_destroy(generations[i]);
+    cr_assert_leq(resident_bytes(), before + GENERATION_BYTES_MAX + 4u * 1024u * 1024u);
 }

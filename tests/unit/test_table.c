@@ -419,24 +419,67 @@ static int open_file(int flags)
     return fd;
 }
 
-Test(table, an_empty_or_cut_file_is_damage_and_not_a_new_table)
+static bool count_any(void *context, struct bytes env_key, struct bytes row)
+{
+    uint32_t *count = context;
+    (void)env_key;
+    (void)rows_value(row);
+    (*count)++;
+    return true;
+}
+
+static uint32_t count_rows(void)
+{
+    struct table_reader *reader;
+    raft_index index;
+    uint32_t count = 0;
+    cr_assert_eq(table_reader_create(table, &reader), TL_OK);
+    cr_assert_eq(table_reader_begin(reader, &index, &fault), TL_OK);
+    cr_assert_eq(table_walk(reader, bytes_of("r"), count_any, &count, &fault), TL_OK);
+    table_reader_destroy(reader);
+    return count;
+}
+
+/* Puts (or deletes) enough rows to fill some pages. */
+static void flush_many(raft_index index, char letter, bool is_deletion)
 {
     struct generation *generation = generation_start();
     for (uint32_t number = 0; number < 500; number++) {
         char key[24];
-        model_key(number, key);
-        rows_put(generation, 1, key, bytes_make(key, sizeof key));
+        (void)snprintf(key, sizeof key, "r%c%03u", letter, number);
+        if (is_deletion) delete_row(generation, index, key);
+        if (!is_deletion) rows_put(generation, index, key, bytes_of(key));
     }
-    freeze(generation, 1);
+    freeze(generation, index);
     cr_assert_eq(flush(generation), TL_OK);
+}
+
+/* A page in use that was cut from the end is missed, also when it is a leaf and the roots are
+ * whole: pages are freed at the start of the file, and small flushes move the roots there. (Free
+ * pages at the end may be cut: nothing reads them.) */
+Test(table, an_empty_or_cut_file_is_damage_and_not_a_new_table)
+{
+    flush_many(1, 'a', false);
+    flush_many(2, 'b', false);
+    flush_many(3, 'a', true);
+    for (raft_index index = 4; index < 10; index++) flush_one(index, "ra", "small");
     close_table();
     int fd = open_file(O_RDWR);
     struct stat status;
     cr_assert_eq(fstat(fd, &status), 0);
+    uint32_t leaves_count = 0;
     for (off_t bytes = status.st_size - PAGE_BYTES; bytes >= 0; bytes -= PAGE_BYTES) {
         cr_assert_eq(ftruncate(fd, bytes), 0);
-        cr_assert_eq(try_open(MAP_BYTES), TL_ERR_CORRUPT, "%lld bytes", (long long)bytes);
+        enum tl_err err = try_open(MAP_BYTES);
+        if (err == TL_OK) {
+            cr_assert_eq(count_rows(), 501, "%lld bytes", (long long)bytes);
+            close_table();
+            continue;
+        }
+        cr_assert_eq(err, TL_ERR_CORRUPT, "%lld bytes", (long long)bytes);
+        leaves_count += strstr(fault.reason, "lost its end") != NULL;
     }
+    cr_assert_gt(leaves_count, 5);
     (void)close(fd);
 }
 

@@ -21,6 +21,7 @@
 
 #define RING_COUNT 64u
 #define ENTRIES_PER_GENERATION 40u
+#define ENTRIES_PER_TURN 4u
 #define RUN_MS 1200u
 #define READERS_COUNT 2u
 
@@ -148,10 +149,11 @@ static uint32_t run_writer(void)
     uint32_t freezes_count = 0;
     uint64_t end_ms = now_ms() + RUN_MS;
     while (now_ms() < end_ms) {
-        if (views_frozen_count(views) < VIEW_FROZEN_MAX) {
-            for (uint32_t i = 0; i < ENTRIES_PER_GENERATION; i++) {
-                apply_entry(views_applied(views) + 1);
-            }
+        /* In small portions: readers meet all parts of a generation's life. */
+        for (uint32_t i = 0; i < ENTRIES_PER_TURN; i++) apply_entry(views_applied(views) + 1);
+        raft_index first = generation_first(views_active(views));
+        if (views_frozen_count(views) < VIEW_FROZEN_MAX &&
+            views_applied(views) >= first + ENTRIES_PER_GENERATION) {
             struct group_state final = rows_final(views_applied(views));
             views_freeze(views, &final, bytes_make(NULL, 0));
             freezes_count++;
