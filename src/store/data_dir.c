@@ -208,6 +208,16 @@ static enum tl_err check_ours(const char *path, struct tl_fault *fault)
     return TL_OK;
 }
 
+/* Writes a short text at the begin of a file: 0 or an errno. */
+static int write_text(int fd, const char *text, size_t text_bytes)
+{
+    ssize_t count = pwrite(fd, text, text_bytes, 0);
+    if (count < 0) {
+        return errno;
+    }
+    return (size_t)count == text_bytes ? 0 : ENOSPC; /* what a short write to a file means */
+}
+
 /* ---- lock ---- */
 
 /* The process id in the lock file is for the message of the loser only. */
@@ -242,10 +252,8 @@ static enum tl_err lock(struct data_dir *dir, struct tl_fault *fault)
     dir->lock_fd = fd;
     char pid[16];
     int count = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)count, 0) != count) {
-        return fail(path, "writing the process id", errno, fault);
-    }
-    return TL_OK;
+    int error = ftruncate(fd, 0) == 0 ? write_text(fd, pid, (size_t)count) : errno;
+    return error == 0 ? TL_OK : fail(path, "writing the process id", error, fault);
 }
 
 /* ---- identity ---- */
@@ -345,15 +353,8 @@ static enum tl_err write_file(const char *path, const char *text, size_t text_by
     if (fd < 0) {
         return fail(path, "open", errno, fault);
     }
-    int error = 0;
-    ssize_t count = pwrite(fd, text, text_bytes, 0);
-    if (count < 0) {
-        error = errno;
-    } else if ((size_t)count != text_bytes) {
-        error = ENOSPC; /* what a short write to a regular file means */
-    } else if (fsync(fd) != 0) {
-        error = errno;
-    }
+    int error = write_text(fd, text, text_bytes);
+    if (error == 0 && fsync(fd) != 0) error = errno;
     if (close(fd) != 0 && error == 0) error = errno;
     return error == 0 ? TL_OK : fail(path, "writing the identity", error, fault);
 }

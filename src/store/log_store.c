@@ -454,13 +454,11 @@ static enum tl_err load(struct log_store *store, const char *dir, struct tl_faul
 static enum tl_err open_env(struct log_store *store, const struct log_store_options *options,
                             struct tl_fault *fault)
 {
-    bool has_data;
-    enum tl_err err = lmdb_env_check_file(options->dir, UINT32_MAX, &has_data, fault);
+    bool exists;
+    enum tl_err err = lmdb_env_check_file(options->dir, UINT32_MAX, &exists, fault);
+    if (err == TL_OK && !exists) err = log_store_file_create(options, store->path, fault);
     if (err != TL_OK) {
         return err;
-    }
-    if (!has_data) {
-        return log_store_corrupt(store, UINT32_MAX, 0, "the data file of the log is empty", fault);
     }
     int rc = log_store_env_open(options->dir, LOG_STORE_ENV_FLAGS, options->map_bytes, &store->env);
     if (rc != MDB_SUCCESS) {
@@ -481,7 +479,6 @@ enum tl_err log_store_open(const struct log_store_options *options, struct log_s
     TL_ASSERT(store != NULL);
     store->retain_bytes = options->retain_bytes;
     enum tl_err err = log_store_file_path(options->dir, "data.mdb", store->path, out_fault);
-    if (err == TL_OK) err = log_store_file_create(options, out_fault);
     if (err == TL_OK) err = open_env(store, options, out_fault);
     if (err != TL_OK) {
         log_store_close(store);

@@ -22,7 +22,6 @@
 /* The paths of one creation. */
 struct birth {
     const struct log_store_options *options;
-    char data_path[PATH_MAX];
     char new_path[PATH_MAX];
     char new_lock_path[PATH_MAX];
 };
@@ -163,29 +162,20 @@ static enum tl_err build(const struct birth *birth, struct tl_fault *fault)
     return fill_file(birth, fault);
 }
 
-enum tl_err log_store_file_create(const struct log_store_options *options, struct tl_fault *fault)
+enum tl_err log_store_file_create(const struct log_store_options *options, const char *data_path,
+                                  struct tl_fault *fault)
 {
     struct birth birth = {.options = options};
-    enum tl_err err = log_store_file_path(options->dir, "data.mdb", birth.data_path, fault);
-    if (err == TL_OK) err = log_store_file_path(options->dir, NEW_NAME, birth.new_path, fault);
+    enum tl_err err = log_store_file_path(options->dir, NEW_NAME, birth.new_path, fault);
     if (err == TL_OK) {
         err = log_store_file_path(options->dir, NEW_LOCK_NAME, birth.new_lock_path, fault);
     }
+    if (err == TL_OK) err = build(&birth, fault);
     if (err != TL_OK) {
         return err;
     }
-    if (access(birth.data_path, F_OK) == 0) {
-        return TL_OK;
-    }
-    if (errno != ENOENT) {
-        return fail(birth.data_path, "access", errno, fault);
-    }
-    err = build(&birth, fault);
-    if (err != TL_OK) {
-        return err;
-    }
-    if (rename(birth.new_path, birth.data_path) != 0) {
-        return fail(birth.data_path, "rename", errno, fault);
+    if (rename(birth.new_path, data_path) != 0) {
+        return fail(data_path, "rename", errno, fault);
     }
     err = remove_leftover(birth.new_lock_path, fault);
     if (err != TL_OK) {

@@ -96,9 +96,9 @@ enum tl_err log_store_publish(struct log_store *store, struct tl_fault *fault);
 
 /* ---- log_store_file.c ---- */
 
-/* Makes a complete, flushed data file appear in options->dir if there is none. */
+/* Makes a complete, flushed data file appear at data_path, in options->dir. */
 TL_MUST_CHECK enum tl_err log_store_file_create(const struct log_store_options *options,
-                                                struct tl_fault *fault);
+                                                const char *data_path, struct tl_fault *fault);
 
 /* "dir/name" into out_path; TL_ERR_IO when it is too long. */
 TL_MUST_CHECK enum tl_err log_store_file_path(const char *dir, const char *name,
