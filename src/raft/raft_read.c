@@ -1,7 +1,7 @@
 /* raft_read.c - linearizable read indexes by quorum rounds (thesis 6.4), batched.
  *
- * raft_read() joins the round that is gathering; at most one more is in flight. Rounds of a node are
- * numbered 1, 2, ...; `done` <= `asked` <= `wanted`.
+ * raft_read() joins the round that is gathering; at most one more is in flight. The rounds of a node
+ * are numbered 1, 2, ...; `done` <= `asked` <= `wanted`.
  *
  *     leader    round begun: read index := commit (after an own-term commit), sequence + 1
  *               confirmed:   a quorum has echoed a sequence >= the round's, in this term
@@ -10,7 +10,8 @@
  * The echo answers a message sent after every read of the round had arrived, so at some moment in
  * between this node was the leader of the newest term: nothing newer than its commit index could
  * have been acknowledged before. No clock is in the argument. A token is never used for two tries:
- * a late answer to the first would vouch for reads that came after it (etcd #20418).
+ * a late answer to the first would vouch for reads that came after it (etcd #20418). That holds
+ * across restarts, too, so tokens count up from a random number.
  */
 
 #include "raft_internal.h"
@@ -191,8 +192,8 @@ void raft_step_read_reply(struct raft *raft, const struct raft_message *message)
     if (commit > raft->commit) {
         raft_commit_to(raft, commit);
     }
-    /* Any try that is remembered counts, for the rounds it was made for: were it the last one alone,
-     * a quorum slower than the retry would never answer. */
+    /* Any try that is remembered counts, for the rounds it was made for: were it the last one
+     * alone, a quorum slower than the retry would never answer. */
     bool is_remembered = message->context >= reads->context_first &&
                          message->context <= reads->context &&
                          reads->context - message->context < RAFT_READ_TRIES_MAX;
