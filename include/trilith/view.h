@@ -73,7 +73,8 @@ TL_MUST_CHECK enum tl_err view_walk(struct view_reader *reader, struct bytes sta
                                     void *context, struct tl_fault *out_fault);
 
 /* A hook of the unit test that changes the view between every two steps of view_begin(); NULL in
- * production. step: 0 before the pin, 1 after it, 2 after R, 3 after the transaction has begun. */
+ * production. step: 0 before the pin, 1 after it, 2 after R, 3 after the view was checked, 4 after
+ * the transaction has begun. */
 extern void (*view_begin_hook)(int step);
 
 /* Planted bugs of view_begin() that the same test must find; VIEW_MUTATION_NONE in production. */

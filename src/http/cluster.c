@@ -141,7 +141,8 @@ void cluster_serve(struct exchange *exchange)
     json_t *groups = json_put_array(root, "groups");
     int64_t least = INT64_MAX;
     for (raft_group group = 0; group < node.groups_count; group++) {
-        least = TL_MIN(least, put_group(groups, server, &node, group));
+        int64_t count = put_group(groups, server, &node, group);
+        least = TL_MIN(least, count);
     }
     json_put_i64(root, "can_lose", node.groups_count > 0 ? least : 0);
     respond_document(exchange, 200, root);

@@ -198,7 +198,7 @@ struct bytes exchange_body(const struct exchange *exchange)
     return bytes_of_iovec(exchange->req->entity);
 }
 
-static void wait_begin(struct exchange *exchange, int waiting)
+static void wait_begin(struct exchange *exchange, enum exchange_waiting waiting)
 {
     TL_ASSERT(exchange->waiting == EXCHANGE_IDLE);
     exchange->waiting = waiting;

@@ -17,6 +17,7 @@
 #include <h2o.h>
 
 #include "failure.h"
+#include "json.h"
 #include "parse.h"
 #include "text.h"
 #include "trilith/http_server.h"
@@ -129,6 +130,8 @@ typedef void (*exchange_on_row)(struct exchange *exchange, enum tl_err err,
 typedef void (*exchange_on_written)(struct exchange *exchange, enum tl_err err,
                                     const struct kv_result *result);
 
+enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING };
+
 struct exchange {
     uint32_t magic;
     enum http_family family;
@@ -145,7 +148,7 @@ struct exchange {
     uint64_t revision;
     uint64_t token_us;
     /* What it waits for. */
-    enum { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING } waiting;
+    enum exchange_waiting waiting;
     enum command_type command_type; /* of the write */
     union {
         struct node_write write;

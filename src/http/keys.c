@@ -142,7 +142,7 @@ static void serve_post(struct exchange *exchange)
     struct bytes body = exchange_body(exchange);
     json_t *json = NULL;
     if (media_type_is(exchange->options.content_type, CONTENT_TYPE)) {
-        json = json_loadb((const char *)body.data, body.count, JSON_PARSE_FLAGS, NULL);
+        json = json_parse(body);
     }
     serve_body(exchange, json);
     json_decref(json);

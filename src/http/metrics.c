@@ -91,7 +91,7 @@ static void add_quantiles(struct text *text, const char *name, const char *label
 }
 
 static void add_disk(struct text *text, const struct node_metrics *metrics,
-                     const struct node_status *node)
+                     const struct histogram *write_us, const struct node_status *node)
 {
     add_head(text, "log_commit_seconds", "histogram",
              "Synced commits of the log, by whether a table flush ran beside them.");
@@ -103,6 +103,8 @@ static void add_disk(struct text *text, const struct node_metrics *metrics,
                   &metrics->log_commit_idle_us);
     add_quantiles(text, "log_commit_quantile_seconds", "flush=\"1\",",
                   &metrics->log_commit_flush_us);
+    add_seconds(text, "log_write_seconds", "Log commits alone, without waiting for the writer.",
+                write_us);
     add_head(text, "log_batch_entries", "histogram", "Entries of a log commit.");
     add_buckets(text, "log_batch_entries", "", &metrics->log_batch_entries, 1);
     add_seconds(text, "flush_seconds", "Table flushes.", &metrics->flush_us);
@@ -320,7 +322,7 @@ void metrics_serve(struct exchange *exchange)
     struct text text = text_make(&exchange->req->pool, METRICS_BYTES);
     add_writes(&text, metrics);
     add_reads(&text, metrics);
-    add_disk(&text, metrics, &node);
+    add_disk(&text, metrics, &pump_get_metrics(server->pump)->log_commit_us, &node);
     add_node(&text, server, metrics, &node);
     add_groups(&text, server, &node);
     add_transport(&text, pump_get_metrics(server->pump));

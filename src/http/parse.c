@@ -2,9 +2,7 @@
 
 #include "parse.h"
 
-#include <jansson.h>
-
-static int hex_digit(uint8_t byte)
+int hex_digit(uint8_t byte)
 {
     if (byte >= '0' && byte <= '9') return byte - '0';
     if (byte >= 'a' && byte <= 'f') return byte - 'a' + 10;
@@ -167,8 +165,8 @@ bool media_type_is_valid(struct bytes content_type)
     return true;
 }
 
-/* Bytes of the well-formed sequence at `at` (Unicode table 3-7), 0 when there is none. */
-static size_t utf8_sequence(const uint8_t *at, size_t room)
+/* Unicode, table 3-7. */
+size_t utf8_sequence(const uint8_t *at, size_t room)
 {
     uint8_t lead = at[0];
     if (lead < 0x80) return 1;
@@ -193,43 +191,4 @@ bool utf8_is_valid(struct bytes text)
         at += count;
     }
     return true;
-}
-
-bool json_is_valid(struct bytes text)
-{
-    json_t *json = json_loadb((const char *)text.data, text.count, JSON_PARSE_FLAGS, NULL);
-    json_decref(json);
-    return json != NULL;
-}
-
-static size_t json_skip_blanks(struct bytes json, size_t at)
-{
-    while (at < json.count && (json.data[at] == ' ' || json.data[at] == '\t' ||
-                               json.data[at] == '\n' || json.data[at] == '\r')) {
-        at++;
-    }
-    return at;
-}
-
-/* The position behind the string that starts at `at`; json.count when it does not end. */
-static size_t json_skip_string(struct bytes json, size_t at)
-{
-    for (at++; at < json.count && json.data[at] != '"'; at++) {
-        if (json.data[at] == '\\') at++;
-    }
-    return TL_MIN(at + 1, json.count);
-}
-
-bool json_is_string_list(struct bytes json)
-{
-    size_t at = json_skip_blanks(json, 0);
-    if (at == json.count || json.data[at] != '[') return false;
-    at = json_skip_blanks(json, at + 1);
-    if (at < json.count && json.data[at] == ']') return true;
-    while (at < json.count && json.data[at] == '"') {
-        at = json_skip_blanks(json, json_skip_string(json, at));
-        if (at < json.count && json.data[at] == ']') return true;
-        at = json_skip_blanks(json, TL_MIN(at + 1, json.count)); /* the comma */
-    }
-    return false;
 }

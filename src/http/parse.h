@@ -1,4 +1,4 @@
-/* parse.h - what clients send, taken apart: escapes, queries, numbers, header values, JSON.
+/* parse.h - what clients send, taken apart: escapes, queries, numbers, header values.
  *
  * Role:       Total functions over foreign bytes: they return false and change nothing for what
  *             is not well formed. Know neither h2o nor a request.
@@ -9,6 +9,9 @@
 #define TL_HTTP_PARSE_H
 
 #include "trilith/node.h"
+
+/* Its value; -1 for a byte that is none. */
+int hex_digit(uint8_t byte);
 
 /* Decodes %XX once; '+' stays as it is. out_bytes has room for source.count. False: a '%' without
  * two hex digits behind it. */
@@ -43,17 +46,9 @@ bool media_type_is(struct bytes content_type, const char *media_type);
 /* type/subtype of visible characters, with or without parameters. */
 bool media_type_is_valid(struct bytes content_type);
 
+/* Bytes of the well-formed sequence at `at` (room > 0); 0 when there is none. */
+size_t utf8_sequence(const uint8_t *at, size_t room);
 /* Strictly: no surrogates, nothing overlong, nothing above U+10FFFF. */
 bool utf8_is_valid(struct bytes text);
-
-/* Any value, not only arrays and objects. Integers beyond 64 bits are JSON: bodies are stored as
- * text and their numbers never computed with. jansson still refuses nesting below 2,048 levels, a
- * real beyond double, an unpaired surrogate, and NUL in the name of a member. */
-#define JSON_PARSE_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL)
-
-/* Whether the bytes are one JSON text. */
-bool json_is_valid(struct bytes text);
-/* Whether a text that passed json_is_valid() is an array of strings. */
-bool json_is_string_list(struct bytes json);
 
 #endif

@@ -301,6 +301,8 @@ void http_server_destroy(struct http_server *server)
     if (server == NULL) return;
     check(server);
     TL_ASSERT(server->state == SERVER_CLOSED);
+    /* h2o's second GOAWAY may still be due; with no connection left it has nobody to tell. */
+    h2o_timeout_unlink(&server->context.http2._graceful_shutdown_timeout);
     h2o_context_dispose(&server->context);
     h2o_config_dispose(&server->config);
     server->magic = 0;

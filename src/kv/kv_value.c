@@ -148,7 +148,9 @@ static bool is_string_list(struct bytes text)
         if (at == close_at) {
             return true;
         }
-        if (at > close_at || text.data[at] != ',') {
+        TL_ASSERT(at <
+                  close_at); /* a quote ended the string, and only space is behind the bracket */
+        if (text.data[at] != ',') {
             return false;
         }
         at++;
@@ -219,7 +221,8 @@ enum kv_status kv_value_list_append(const struct command *command, const struct 
                                     struct kv_value *out_value)
 {
     *out_value = (struct kv_value){.parts_count = 0};
-    if (string_end(command->value, 0) != command->value.count) {
+    size_t element_end = string_end(command->value, 0);
+    if (element_end == 0 || element_end != command->value.count) {
         return KV_NOT_LIST;
     }
     if (present->is_there &&

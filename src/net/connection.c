@@ -211,6 +211,9 @@ static enum tl_err frame_take(struct connection *connection, struct bytes left,
                               struct frame_header *out_header)
 {
     connection->received_needed = 0;
+    if (left.count >= sizeof(uint32_t) && get_u32(left.data) != FRAME_MAGIC) {
+        return TL_ERR_INVALID; /* also a line of text too short for a header */
+    }
     if (left.count < FRAME_HEADER_BYTES) {
         return TL_ERR_NOT_FOUND;
     }

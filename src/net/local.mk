@@ -4,3 +4,12 @@ libnet_a_SOURCES = src/net/background.c src/net/connection.c src/net/connection_
     src/net/pump_io.c src/net/transport.c src/net/turn.c src/net/worker.c src/net/net_internal.h \
     include/trilith/pump.h
 libnet_a_CPPFLAGS = $(AM_CPPFLAGS) $(UV_CFLAGS)
+
+if HAVE_CRITERION
+check_PROGRAMS += tests/unit/test_net
+tests_unit_test_net_SOURCES = tests/unit/test_net_turn.c tests/unit/test_net_transport.c \
+    tests/unit/net_world.c tests/unit/net_world.h
+tests_unit_test_net_CPPFLAGS = $(AM_CPPFLAGS) $(UV_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_net_LDADD = libnet.a libwire.a libbase.a $(UV_LIBS) $(XXHASH_LIBS) \
+    $(CRITERION_LIBS) -lpthread
+endif

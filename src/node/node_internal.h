@@ -293,6 +293,7 @@ void node_deliver_reads(struct node *node);
 void node_reads_close(struct node *node);
 
 /* ---- node_status.c ---- */
+bool node_group_is_caught_up(const struct node_group *group, const struct raft_status *status);
 void node_drain_step(struct node *node);
 
 #endif

@@ -40,6 +40,14 @@ static uint64_t monotonic_ns(const struct node *node)
     return TL_MAX(node->io.now_ns(node->io.context), node->now_ns);
 }
 
+/* A leader begins its term with an entry: until that is applied here, what its predecessors
+ * committed may not all be known to be (thesis 6.4). */
+bool node_group_is_caught_up(const struct node_group *group, const struct raft_status *status)
+{
+    return group->state.group.term == status->term &&
+           group->state.group.index >= status->leader_commit;
+}
+
 uint64_t node_age_ms(const struct node *node, raft_group group)
 {
     const struct node_group *found = node_find_group(node, group);
@@ -47,7 +55,7 @@ uint64_t node_age_ms(const struct node *node, raft_group group)
     if (raft_role_of(found->raft) == RAFT_LEADER) {
         struct raft_status status;
         raft_get_status(found->raft, &status);
-        if (status.has_quorum && found->state.group.index >= found->commit) return 0;
+        if (status.has_quorum && node_group_is_caught_up(found, &status)) return 0;
     }
     if (found->caught_up_ns == 0) return UINT64_MAX;
     return (monotonic_ns(node) - found->caught_up_ns) / 1000000;

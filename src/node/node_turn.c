@@ -137,6 +137,9 @@ static void note_leader(struct node_group *group)
              member != NULL ? member->address : "none",
              (unsigned long long)raft_current_term(group->raft));
     node_group_writes_leader_changed(group);
+    /* Reads that have waited long enough for a leader are told now. */
+    if (leader == RAFT_ID_NONE)
+        node->requests_check_ns = TL_MIN(node->requests_check_ns, node->now_ns);
 }
 
 static void take_output(struct node_group *group, struct node_batch **batch)
@@ -286,7 +289,7 @@ static void note_caught_up(struct node_group *group)
     struct raft_status status;
     raft_get_status(group->raft, &status);
     if (status.leader == RAFT_ID_NONE) return;
-    if (group->state.group.index >= status.leader_commit) group->caught_up_ns = group->node->now_ns;
+    if (node_group_is_caught_up(group, &status)) group->caught_up_ns = group->node->now_ns;
 }
 
 static void run_pass(struct node *node)

@@ -78,6 +78,7 @@ static void list_remove(struct write_list *list, struct node_write *write)
 static struct write_list *list_of(struct node *node, const struct node_write *write)
 {
     struct node_group *group = node->groups[write->group];
+    TL_ASSERT(write->state != WRITE_IDLE);
     switch ((enum write_state)write->state) {
     case WRITE_QUEUED:
         return &group->queued;
@@ -86,12 +87,11 @@ static struct write_list *list_of(struct node *node, const struct node_write *wr
     case WRITE_FORWARDED:
         return &group->forwarded;
     case WRITE_ENDING:
-        return &node->writes_ending;
     case WRITE_IDLE:
         break;
     }
-    TL_ASSERT(!"a write in no list");
-    return NULL;
+    TL_ASSERT(write->state == WRITE_ENDING);
+    return &node->writes_ending;
 }
 
 /* ---- slots: which forwarded write a reply is for ---- */

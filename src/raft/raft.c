@@ -113,8 +113,7 @@ struct raft *raft_create(const struct raft_options *options)
     raft->mutation = options->mutation;
     raft->conf = options->conf;
     prng_init(&raft->prng, options->seed);
-    raft->reads.context = prng_below(&raft->prng, RAFT_NUMBER_MAX);
-    raft->reads.context_first = raft->reads.context + 1;
+    raft_reads_init(raft, options->seed);
     raft->term = options->hard_state.term;
     raft->vote = options->hard_state.vote;
     raft->commit = TL_MAX(options->hard_state.commit, options->applied);

@@ -295,6 +295,7 @@ void raft_replicate(struct raft *raft);
 uint64_t raft_quorum_deadline_ns(const struct raft *raft);
 
 /* raft_read.c */
+void raft_reads_init(struct raft *raft, uint64_t seed);
 void raft_reads_drop(struct raft *raft); /* term, role or leader changed: ask again */
 void raft_reads_advance(struct raft *raft);
 void raft_reads_begin(struct raft *raft);

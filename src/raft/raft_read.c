@@ -26,6 +26,17 @@ static void raft_reads_check(const struct raft *raft)
     if (reads->is_round) TL_ASSERT(reads->round_sequence <= reads->sequence);
 }
 
+/* Contexts of one life of the process are not those of another: a leader may still answer what this
+ * node asked before it was restarted, and that read index is older than the reads of now. Drawn
+ * beside the jitter's source, which scenarios replay. */
+void raft_reads_init(struct raft *raft, uint64_t seed)
+{
+    struct prng prng;
+    prng_init(&prng, ~seed);
+    raft->reads.context = prng_next(&prng) >> 1;
+    raft->reads.context_first = raft->reads.context + 1;
+}
+
 uint64_t raft_read(struct raft *raft)
 {
     struct raft_reads *reads = &raft->reads;

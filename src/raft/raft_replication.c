@@ -4,6 +4,9 @@
  *     REPLICATE       a window of appends; back to PROBE by a reject or a lost connection
  *     NEEDS_SNAPSHOT  what it needs is deleted; back to PROBE by an ack at or above the base
  *
+ * A peer in NEEDS_SNAPSHOT is asked at every heartbeat whether it has the base: a crash may have
+ * taken the acks of what is on its disk.
+ *
  * Appends leave in the turn in which their entries are decided, in parallel with the leader's own
  * write (thesis 10.2.1): raft_replicate() sends each peer all it may have, once per output.
  */
@@ -294,6 +297,8 @@ void raft_step_heartbeat_reply(struct raft *raft, const struct raft_message *rep
         if (peer->match == peer->match_at_heartbeat) {
             peer->is_append_due = true;
         }
+    } else if (peer->state == RAFT_NEEDS_SNAPSHOT) {
+        peer->is_append_due = true;
     }
     peer->match_at_heartbeat = peer->match;
 }
@@ -378,6 +383,7 @@ static void read_or_give_up(struct raft *raft, struct raft_peer *peer)
 {
     if (peer->next <= raft->log.base.index) {
         peer->state = RAFT_NEEDS_SNAPSHOT;
+        peer->is_append_due = false;
         inflight_clear(peer);
         return;
     }
@@ -407,7 +413,7 @@ static bool may_send(const struct raft *raft, const struct raft_peer *peer)
     case RAFT_NEEDS_SNAPSHOT:
         break;
     }
-    return false;
+    return peer->is_append_due;
 }
 
 static bool has_message_room(const struct raft *raft)
@@ -427,6 +433,11 @@ void raft_replicate(struct raft *raft)
             if (!has_message_room(raft)) {
                 raft->is_output_short = true;
                 return;
+            }
+            if (peer->state == RAFT_NEEDS_SNAPSHOT) {
+                const struct raft_base *base = &raft->log.base;
+                send_append(raft, peer, base->index, base->term, NULL, 0);
+                break;
             }
             bool is_in_memory =
                 raft_log_has(&raft->log, peer->next - 1) &&
@@ -448,7 +459,8 @@ void raft_log_read_done(struct raft *raft, raft_id peer_id, struct buf *const *e
     raft_index first = peer->log_read_first;
     TL_ASSERT(first != 0);
     peer->log_read_first = 0;
-    bool is_wanted = raft->role == RAFT_LEADER && peer->next == first && may_send(raft, peer);
+    bool is_wanted = raft->role == RAFT_LEADER && peer->state != RAFT_NEEDS_SNAPSHOT &&
+                     peer->next == first && may_send(raft, peer);
     if (!is_wanted || !has_message_room(raft)) {
         return;
     }

@@ -14,6 +14,14 @@
 /* Pieces above this get a chunk of their own, so that at most a quarter of a chunk is lost. */
 #define PIECE_BYTES_MAX (ARENA_CHUNK_BYTES / 4)
 
+/* Chunks a thread keeps for reuse: those of one full generation. Sanitizer builds keep none, so
+ * that a late reader touches unmapped memory. */
+#ifdef TL_SMALL_MAPS
+static const uint32_t chunks_kept_max = 0;
+#else
+static const uint32_t chunks_kept_max = 32;
+#endif
+
 struct arena_chunk {
     struct arena_chunk *next;
     size_t bytes; /* of the mapping */
@@ -43,7 +51,7 @@ static struct arena_chunk *chunk_acquire(size_t bytes)
 
 static void chunk_release(struct arena_chunk *chunk)
 {
-    if (chunk->bytes == ARENA_CHUNK_BYTES && kept_count < ARENA_CHUNKS_KEPT_MAX) {
+    if (chunk->bytes == ARENA_CHUNK_BYTES && kept_count < chunks_kept_max) {
         chunk->next = kept_chunks;
         kept_chunks = chunk;
         kept_count++;

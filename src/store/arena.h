@@ -16,14 +16,6 @@
 
 #define ARENA_CHUNK_BYTES (1024u * 1024u)
 
-/* Chunks a thread keeps for reuse: those of one full generation. Sanitizer builds keep none, so
- * that a late reader touches unmapped memory. */
-#ifdef TL_SMALL_MAPS
-#define ARENA_CHUNKS_KEPT_MAX 0u
-#else
-#define ARENA_CHUNKS_KEPT_MAX 32u
-#endif
-
 struct arena_chunk;
 
 /* All zeros is an empty arena. */

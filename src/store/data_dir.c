@@ -126,9 +126,10 @@ static const struct {
     uint32_t magic;
     const char *name;
 } refused_fs[] = {
-    {TMPFS_MAGIC, "tmpfs"},   {RAMFS_MAGIC, "ramfs"},         {NFS_SUPER_MAGIC, "NFS"},
-    {SMB_SUPER_MAGIC, "SMB"}, {CIFS_SUPER_MAGIC, "CIFS"},     {SMB2_SUPER_MAGIC, "SMB2"},
-    {V9FS_MAGIC, "9p"},       {OVERLAYFS_SUPER_MAGIC, "overlay"},
+    {TMPFS_MAGIC, "tmpfs"},     {RAMFS_MAGIC, "ramfs"},
+    {NFS_SUPER_MAGIC, "NFS"},   {SMB_SUPER_MAGIC, "SMB"},
+    {CIFS_SUPER_MAGIC, "CIFS"}, {SMB2_SUPER_MAGIC, "SMB2"},
+    {V9FS_MAGIC, "9p"},         {OVERLAYFS_SUPER_MAGIC, "overlay"},
 };
 
 static enum tl_err check_fs(const char *path, struct tl_fault *fault)
@@ -255,9 +256,9 @@ static size_t identity_format(const struct store_id *store_id, const char *addre
 {
     char id_text[HASH_TEXT_BYTES];
     store_id_format(store_id, id_text);
-    int count = snprintf(out_text, IDENTITY_BYTES_MAX,
-                         "trilith-identity %u\nstore_id %s\naddress %s\n", DATA_DIR_FORMAT, id_text,
-                         address);
+    int count =
+        snprintf(out_text, IDENTITY_BYTES_MAX, "trilith-identity %u\nstore_id %s\naddress %s\n",
+                 DATA_DIR_FORMAT, id_text, address);
     TL_ASSERT(count > 0);
     TL_ASSERT((size_t)count < IDENTITY_BYTES_MAX);
     uint64_t checksum = hash_checksum(bytes_make(out_text, (size_t)count));
@@ -418,8 +419,7 @@ static enum tl_err log_exists(const struct data_dir *dir, bool *out_exists, stru
     return TL_OK;
 }
 
-static enum tl_err identity_open(struct data_dir *dir, const char *address,
-                                 struct tl_fault *fault)
+static enum tl_err identity_open(struct data_dir *dir, const char *address, struct tl_fault *fault)
 {
     char path[PATH_MAX];
     struct contents contents;

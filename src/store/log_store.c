@@ -164,9 +164,8 @@ static enum tl_err load_range(const struct load *load, uint64_t entries_count,
 static enum tl_err load_last(const struct load *load, struct log_state *state)
 {
     struct hash128 previous_hash;
-    enum tl_err err =
-        log_entry_previous_hash(load->store, load->txn, load->group, &state->base,
-                                state->last_index, &previous_hash, load->fault);
+    enum tl_err err = log_entry_previous_hash(load->store, load->txn, load->group, &state->base,
+                                              state->last_index, &previous_hash, load->fault);
     if (err != TL_OK) {
         return err;
     }
@@ -197,8 +196,8 @@ static enum tl_err load_conf_entry(const struct load *load, const struct log_sta
     }
     struct bytes record;
     struct entry_header header;
-    enum tl_err err = log_entry_get(load->store, load->txn, load->group, state->conf_index,
-                                    &record, &header, load->fault);
+    enum tl_err err = log_entry_get(load->store, load->txn, load->group, state->conf_index, &record,
+                                    &header, load->fault);
     if (err != TL_OK) {
         return err;
     }
@@ -356,8 +355,7 @@ static enum tl_err open_groups(struct log_store *store, MDB_txn *txn, MDB_dbi db
     enum tl_err err = TL_OK;
     MDB_val key;
     MDB_val value;
-    while (err == TL_OK &&
-           (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
+    while (err == TL_OK && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
         raft_group group;
         if (parse_log_name(&key, &group)) err = open_group(store, txn, group, fault);
     }
@@ -464,8 +462,7 @@ static enum tl_err open_env(struct log_store *store, const struct log_store_opti
     if (!has_data) {
         return log_store_corrupt(store, UINT32_MAX, 0, "the data file of the log is empty", fault);
     }
-    int rc =
-        log_store_env_open(options->dir, LOG_STORE_ENV_FLAGS, options->map_bytes, &store->env);
+    int rc = log_store_env_open(options->dir, LOG_STORE_ENV_FLAGS, options->map_bytes, &store->env);
     if (rc != MDB_SUCCESS) {
         return log_store_fail(store, rc, "mdb_env_open", UINT32_MAX, 0, fault);
     }

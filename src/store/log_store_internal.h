@@ -66,7 +66,7 @@ struct log_store {
     /* Owned by the log writer thread. */
     enum tl_err latched;
     struct tl_fault latched_fault;
-    uint64_t pages_count;         /* of all groups, pending ones inside a commit */
+    uint64_t pages_count;          /* of all groups, pending ones inside a commit */
     uint32_t pending_groups_count; /* groups_count and those born in the running commit */
     struct log_group groups[LOG_STORE_GROUPS_MAX];
 

@@ -72,8 +72,7 @@ static enum tl_err read_base(struct read *read)
         return fail(read, rc, "reading the base", 0);
     }
     if (log_base_decode(group, log_val_bytes(&value), &read->base) != TL_OK) {
-        return log_store_corrupt(read->store, group, 0, "the base fails its checksum",
-                                 read->fault);
+        return log_store_corrupt(read->store, group, 0, "the base fails its checksum", read->fault);
     }
     return TL_OK;
 }
@@ -92,8 +91,8 @@ static enum tl_err clip(struct read *read, MDB_cursor *cursor)
     }
     raft_index last;
     if (!log_key_index(&key, &last)) {
-        return log_store_corrupt(read->store, read->group->group, 0,
-                                 "a key of the log is no index", read->fault);
+        return log_store_corrupt(read->store, read->group->group, 0, "a key of the log is no index",
+                                 read->fault);
     }
     read->last = TL_MIN(read->last, last);
     return TL_OK;
@@ -141,9 +140,8 @@ static enum tl_err read_entries(struct read *read, MDB_cursor *cursor, struct ha
             return TL_OK;
         }
         struct entry_header header;
-        enum tl_err err =
-            log_entry_check_chain(read->store, read->group->group, index, log_val_bytes(&value),
-                                  hash, &header, read->fault);
+        enum tl_err err = log_entry_check_chain(read->store, read->group->group, index,
+                                                log_val_bytes(&value), hash, &header, read->fault);
         if (err != TL_OK) {
             return index == read->first ? blame_previous(read, index - 1) : err;
         }

@@ -184,10 +184,9 @@ enum tl_err log_entry_check(const struct log_store *store, raft_group group, raf
     return TL_OK;
 }
 
-enum tl_err log_entry_check_chain(const struct log_store *store, raft_group group,
-                                  raft_index index, struct bytes record,
-                                  struct hash128 previous_hash, struct entry_header *out_header,
-                                  struct tl_fault *fault)
+enum tl_err log_entry_check_chain(const struct log_store *store, raft_group group, raft_index index,
+                                  struct bytes record, struct hash128 previous_hash,
+                                  struct entry_header *out_header, struct tl_fault *fault)
 {
     enum tl_err err = log_entry_check(store, group, index, record, out_header, fault);
     if (err != TL_OK) {
@@ -200,9 +199,8 @@ enum tl_err log_entry_check_chain(const struct log_store *store, raft_group grou
 }
 
 enum tl_err log_entry_get(const struct log_store *store, MDB_txn *txn,
-                          const struct log_group *group, raft_index index,
-                          struct bytes *out_record, struct entry_header *out_header,
-                          struct tl_fault *fault)
+                          const struct log_group *group, raft_index index, struct bytes *out_record,
+                          struct entry_header *out_header, struct tl_fault *fault)
 {
     MDB_val key = {.mv_size = sizeof index, .mv_data = &index};
     MDB_val value;

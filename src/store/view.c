@@ -332,8 +332,9 @@ static bool try_begin(struct view_reader *reader, enum tl_err *out_err, raft_ind
         view_mutation != VIEW_MUTATION_NO_VIEW_CHECK) {
         return false; /* and nothing of the view has been looked at: it may be gone */
     }
-    if (!is_early) *out_err = table_reader_begin(reader->table, out_index, out_fault);
     at_step(3);
+    if (!is_early) *out_err = table_reader_begin(reader->table, out_index, out_fault);
+    at_step(4);
     return *out_err != TL_OK || *out_index <= reader->applied ||
            view_mutation != VIEW_MUTATION_NONE;
 }

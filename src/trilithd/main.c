@@ -47,6 +47,8 @@ struct program {
     uv_check_t ready_watch;
     bool is_stopping;
     bool is_pump_stopping;
+    bool is_pump_stopped;
+    bool is_http_given_up;
     bool is_http_closed;
 };
 
@@ -86,10 +88,10 @@ static void raise_files_limit(void)
  *
  * glibc gives every thread an arena of its own, but here memory made by one thread is freed by
  * another (entries read in the background, LMDB's dirty pages), so each arena would keep its own
- * peak: two are enough for four threads that seldom allocate. And its mmap threshold grows to 32 MiB
- * by itself with the first large free, after which a generation's chunks come from the heap and stay
- * there under smaller blocks that outlive them: a fixed threshold keeps them in maps that go back
- * whole. The top of the heap is trimmed late, since the next turn will want it again. */
+ * peak: two are enough for four threads that seldom allocate. And its mmap threshold grows to
+ * 32 MiB by itself with the first large free, after which a generation's chunks come from the heap
+ * and stay there under smaller blocks that outlive them: a fixed threshold keeps them in maps that
+ * go back whole. The top of the heap is trimmed late, since the next turn will want it again. */
 static void tune_malloc(void)
 {
     (void)mallopt(M_ARENA_MAX, 2); /* other libraries' malloc: nothing to tune */
@@ -120,12 +122,19 @@ static void log_start_failed(enum tl_err err, const struct tl_fault *fault)
 
 /* ---- stopping ---- */
 
+/* Stops the loop and not only what keeps it alive: h2o's timers live as long as its context. */
+static void maybe_stop_loop(struct program *program)
+{
+    if (program->is_pump_stopped && (program->is_http_closed || program->is_http_given_up)) {
+        uv_stop(&program->loop);
+    }
+}
+
 static void on_pump_stopped(void *context)
 {
     struct program *program = TL_CAST(program, context, PROGRAM_MAGIC);
-    if (!program->is_http_closed) { /* the guard's time ran out: connections are left to exit() */
-        uv_stop(&program->loop);
-    }
+    program->is_pump_stopped = true;
+    maybe_stop_loop(program);
 }
 
 static void stop_pump(struct program *program)
@@ -140,17 +149,17 @@ static void on_http_closed(void *context)
 {
     struct program *program = TL_CAST(program, context, PROGRAM_MAGIC);
     program->is_http_closed = true;
-    if (!uv_is_closing((uv_handle_t *)&program->http_guard)) {
-        uv_close((uv_handle_t *)&program->http_guard, NULL);
-    }
+    int rc = uv_timer_stop(&program->http_guard);
+    TL_ASSERT(rc == 0);
     stop_pump(program);
+    maybe_stop_loop(program);
 }
 
 static void on_http_guard(uv_timer_t *timer)
 {
     struct program *program = TL_CAST(program, timer->data, PROGRAM_MAGIC);
     log_event(LOG_LEVEL_WARN, "http_close_timeout", NULL);
-    uv_close((uv_handle_t *)timer, NULL);
+    program->is_http_given_up = true; /* its connections are left to the process's end */
     stop_pump(program);
 }
 
@@ -163,9 +172,6 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     program->is_stopping = true;
     log_event(LOG_LEVEL_INFO, "stopping", "signal=%d", number);
-    /* Still watched, so that a second signal is heard, but no reason for the loop to go on. */
-    uv_unref((uv_handle_t *)&program->on_term);
-    uv_unref((uv_handle_t *)&program->on_int);
     int rc = uv_timer_start(&program->http_guard, on_http_guard, HTTP_CLOSE_TIMEOUT_MS, 0);
     TL_ASSERT(rc == 0);
     http_server_close(program->http, on_http_closed, program);
@@ -207,7 +213,6 @@ static void watch_ready(struct program *program)
     program->ready_watch.data = program;
     rc = uv_check_start(&program->ready_watch, on_ready_watch);
     TL_ASSERT(rc == 0);
-    uv_unref((uv_handle_t *)&program->ready_watch);
 }
 
 static enum tl_err open_pump(struct program *program, struct tl_fault *out_fault)
@@ -268,7 +273,7 @@ static int run(struct program *program)
     log_event(LOG_LEVEL_INFO, "listening", "http=%s:%u peers=%s:%u", program->options.listen.host,
               (unsigned)program->options.listen.port, program->options.peer_listen.host,
               (unsigned)program->options.peer_listen.port);
-    (void)uv_run(&program->loop, UV_RUN_DEFAULT); /* handles left over end with the process */
+    (void)uv_run(&program->loop, UV_RUN_DEFAULT); /* handles left open end with the process */
     if (program->is_http_closed) {
         http_server_destroy(TL_TAKE(&program->http));
     }

@@ -61,7 +61,11 @@ errors=$(
         }
         { lines = FNR }
         /^ \* Thread: / { has_thread = 1 }
-        length($0) > 100 { report("line exceeds 100 columns") }
+        {
+            columns = $0
+            gsub(/[\200-\277]/, "", columns) # bytes that continue a UTF-8 character
+            if (length(columns) > 100) report("line exceeds 100 columns")
+        }
         /(FIXME|TODO|XXX)/ { report("unfinished mark") }
         /[^a-z_](strcpy|strcat|sprintf|gets|atoi|alloca|strtok|rand)\(/ { report("banned function") }
         /^ *(\/\/|\/\*) *(cr_(assert|expect)|TL_ASSERT)/ { report("commented-out assertion") }

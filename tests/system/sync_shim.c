@@ -6,7 +6,6 @@
  * there, fdatasync() on the log waits; `delay_us` makes each one slower.
  */
 
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -134,37 +134,3 @@ Test(http_parse, utf8_is_strict)
         cr_assert_not(utf8_is_valid(bytes_of(bad[i])), "bad %zu", i);
     }
 }
-
-Test(http_parse, json_is_any_one_text)
-{
-    static const char *const good[] = {"1",
-                                       " null ",
-                                       "\"a\\u0000b\"",
-                                       "[]",
-                                       "{\"a\":[1,2.5e3,{}]}",
-                                       "{\"a\":1,\"a\":2}",
-                                       "123456789012345678901234567890"};
-    static const char *const bad[] = {"", " ", "{", "[1,]", "1 2", "nul", "'a'", "\"\xff\"", "01"};
-    for (size_t i = 0; i < TL_COUNT_OF(good); i++) {
-        cr_assert(json_is_valid(bytes_of(good[i])), "%s", good[i]);
-    }
-    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
-        cr_assert_not(json_is_valid(bytes_of(bad[i])), "%s", bad[i]);
-    }
-    cr_assert_not(json_is_valid(bytes_make(NULL, 0)));
-    cr_assert_not(json_is_valid(bytes_make("1\0", 2)));
-}
-
-Test(http_parse, string_list_is_an_array_of_strings_only)
-{
-    static const char *const good[] = {"[]", " [ ] ", "[\"a\"]", "[ \"a\\\"]\" ,\t\"\" ]\n",
-                                       "[\"\\\\\",\"b\"]"};
-    static const char *const bad[] = {"\"a\"", "[1]", "[\"a\",1]", "[\"a\",[\"b\"]]", "{}",
-                                      "null",  "",    "[null]",    "[\"a\",{}]"};
-    for (size_t i = 0; i < TL_COUNT_OF(good); i++) {
-        cr_assert(json_is_string_list(bytes_of(good[i])), "%s", good[i]);
-    }
-    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
-        cr_assert_not(json_is_string_list(bytes_of(bad[i])), "%s", bad[i]);
-    }
-}

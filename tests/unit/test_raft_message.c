@@ -176,6 +176,8 @@ Test(raft_message, indexes_that_would_wrap_are_refused)
 {
     struct buf *buf = sample_raft_message();
     put_u64(buf->data + 32, UINT64_MAX - 1);
+    put_u64(buf->data + RAFT_MESSAGE_HEAD_BYTES + 16, UINT64_MAX);
+    put_u64(buf->data + RAFT_MESSAGE_HEAD_BYTES + 64 + 5 + 16, 0);
     cr_assert_not(accepts_raft_message(buf_bytes(buf)));
     buf_release(buf);
 }

@@ -545,8 +545,11 @@ static uint32_t sweep_open(void (*arm)(uint32_t n), bool (*disarm)(void))
         enum tl_err err = try_open(MAP_BYTES);
         has_fired = disarm();
         faults_count += has_fired;
-        cr_assert_eq(err, has_fired ? TL_ERR_IO : TL_OK, "fault %u", faults_count);
-        if (has_fired) open_table();
+        /* LMDB's lock file of the building place may stay: nothing depends on it. */
+        bool is_harmless = err == TL_OK && strcmp(lmdb_fault_call(), "unlink") == 0;
+        cr_assert_eq(err, has_fired && !is_harmless ? TL_ERR_IO : TL_OK, "fault %u in %s",
+                     faults_count, lmdb_fault_call());
+        if (err != TL_OK) open_table();
         flush_one(1, "ra", "a1");
         assert_row("ra", "a1");
     }

@@ -1,0 +1,533 @@
+/* host.c - the machines: node processes with their threads' work in virtual time, their disks, and
+ * their deaths. */
+
+#include "sim_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define DRAIN_NS (5 * SIM_S) /* as long as the server waits before it just ends */
+#define TELL_DELAY_NS (100 * SIM_US)
+
+static struct sim *sim_of; /* node_io's context is the node; one simulation at a time */
+
+uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns)
+{
+    int64_t drift = (int64_t)(world_ns / 1000000) * node->clock_ppm;
+    return (uint64_t)((int64_t)world_ns + drift);
+}
+
+static uint64_t world_time(const struct sim_node *node, uint64_t node_ns)
+{
+    int64_t drift = (int64_t)(node_ns / 1000000) * node->clock_ppm;
+    return (uint64_t)((int64_t)node_ns - drift);
+}
+
+static void push(struct sim *sim, struct sim_node *node, uint64_t delay_ns, enum event_kind kind,
+                 void *data)
+{
+    struct event event = {
+        .kind = kind, .node = node->number, .incarnation = node->incarnation, .data = data};
+    sim_push(sim, sim->now_ns + delay_ns, &event);
+}
+
+void host_wake(struct sim *sim, struct sim_node *node)
+{
+    if (node->has_turn_coming || node->node == NULL) return;
+    node->has_turn_coming = true;
+    push(sim, node, prng_below(&sim->disk_random, sim->swarm.turn_delay_ns), EVENT_TURN, NULL);
+}
+
+/* ---- node_io ---- */
+
+static uint64_t io_now_ns(void *context)
+{
+    return host_node_time(context, sim_of->now_ns);
+}
+
+static uint64_t io_clock_us(void *context)
+{
+    const struct sim_node *node = context;
+    const uint64_t epoch_us = 1700000000000000ull;
+    int64_t since_us =
+        (int64_t)(host_node_time(node, sim_of->now_ns) / 1000) + node->clock_offset_us;
+    return epoch_us + (uint64_t)since_us;
+}
+
+static void io_random(void *context, void *out_bytes, size_t count)
+{
+    struct sim_node *node = context;
+    uint8_t *at = out_bytes;
+    for (size_t i = 0; i < count; i++) at[i] = (uint8_t)prng_below(&node->random, 256);
+}
+
+static uint64_t draw_latency(struct sim *sim, uint64_t min_ns, uint64_t mean_ns)
+{
+    uint64_t latency = min_ns + sim_exponential(&sim->disk_random, mean_ns);
+    if (!sim->is_calm && prng_chance(&sim->disk_random, sim->swarm.stall_ppm)) {
+        sim->result->counters.disk_stalls++;
+        latency += sim_exponential(&sim->disk_random, sim->swarm.stall_mean_ns);
+    }
+    return latency;
+}
+
+/* The writer takes everything that is there and commits it. */
+static void take_queue(struct sim *sim, struct sim_node *node)
+{
+    if (node->taken != NULL || node->queue == NULL) return;
+    node->taken = TL_TAKE(&node->queue);
+    uint64_t latency = draw_latency(sim, sim->swarm.commit_min_ns, sim->swarm.commit_mean_ns);
+    push(sim, node, latency, EVENT_LOG_COMMIT, NULL);
+    nemesis_maybe_crash_in(sim, node, sim->swarm.crash_in_commit_ppm, latency);
+}
+
+static void io_log_commit(void *context, struct node_log_batch *batch)
+{
+    struct sim_node *node = context;
+    struct node_log_batch **at = &node->queue;
+    while (*at != NULL) at = &(*at)->next;
+    batch->next = NULL;
+    *at = batch;
+    take_queue(sim_of, node);
+}
+
+static void io_flush(void *context, struct node_flush_job *job)
+{
+    struct sim_node *node = context;
+    TL_ASSERT(node->flush == NULL);
+    node->flush = job;
+    node->flush_is_durable = false;
+    uint64_t latency = draw_latency(sim_of, 50 * SIM_US, sim_of->swarm.flush_mean_ns);
+    push(sim_of, node, latency, EVENT_FLUSH_COMMIT, NULL);
+    nemesis_maybe_crash_in(sim_of, node, sim_of->swarm.crash_in_flush_ppm, latency);
+}
+
+static void io_log_read(void *context, struct node_log_read *job)
+{
+    struct sim_counters *counters = &sim_of->result->counters;
+    if (job->purpose == NODE_LOG_READ_PEER) counters->log_reads_peer++;
+    if (job->purpose == NODE_LOG_READ_APPLY) counters->log_reads_apply++;
+    uint64_t latency = draw_latency(sim_of, 20 * SIM_US, sim_of->swarm.log_read_mean_ns);
+    push(sim_of, context, latency, EVENT_LOG_READ, job);
+}
+
+static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
+{
+    struct sim_node *node = context;
+    if (node->is_crashing) {
+        buf_release(frame);
+        return false;
+    }
+    return network_send(sim_of, node, peer, class, frame);
+}
+
+static void io_set_peers(void *context, const struct store_id *cluster_id,
+                         const struct member *members, uint32_t members_count)
+{
+    struct sim_node *node = context;
+    struct sim *sim = sim_of;
+    if (store_id_is_zero(&sim->cluster_id)) sim->cluster_id = *cluster_id;
+    if (!store_id_equal(&sim->cluster_id, cluster_id)) {
+        sim_fail(sim, "node %u belongs to a second cluster", node->number);
+    }
+    for (uint32_t i = 0; i < members_count; i++) {
+        struct sim_node *member = host_find(sim, store_id_raft(&members[i].store_id));
+        if (member == NULL) {
+            sim_fail(sim, "node %u has a member that never existed", node->number);
+            return;
+        }
+        node->knows[member->number] = true;
+    }
+    sim_trace(sim, "n%u knows %u members", node->number, members_count);
+}
+
+static void io_ask(void *context, const char *peer_address, struct buf *frame)
+{
+    network_ask(sim_of, context, peer_address, frame);
+}
+
+static void io_set_timer(void *context, uint64_t deadline_ns)
+{
+    struct sim_node *node = context;
+    node->timer_token++;
+    if (deadline_ns == UINT64_MAX) return;
+    /* Rounded up, so that the node's clock has passed its deadline then. */
+    uint64_t time_ns = world_time(node, deadline_ns) + 2000;
+    struct event event = {.kind = EVENT_TIMER,
+                          .node = node->number,
+                          .incarnation = node->incarnation,
+                          .a = node->timer_token};
+    sim_push(sim_of, time_ns, &event);
+}
+
+static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
+{
+    const struct sim_node *node = context;
+    if (node->is_crashing) return;
+    sim_fail(sim_of,
+             "node %u wants to end with code %d: %s group %" PRIu32 " index %" PRIu64 ": %s",
+             node->number, exit_code, fault->file, fault->group, fault->index, fault->reason);
+}
+
+static void io_log(void *context, enum log_level level, const char *event, const char *format,
+                   va_list args)
+{
+    const struct sim_node *node = context;
+    char text[400] = "";
+    if (format != NULL) (void)vsnprintf(text, sizeof text, format, args);
+    sim_trace(sim_of, "n%u log %d %s %s", node->number, (int)level, event, text);
+}
+
+static struct node_io node_io_of(struct sim_node *node)
+{
+    return (struct node_io){
+        .context = node,
+        .now_ns = io_now_ns,
+        .clock_us = io_clock_us,
+        .random = io_random,
+        .log_commit = io_log_commit,
+        .flush = io_flush,
+        .log_read = io_log_read,
+        .send = io_send,
+        .set_peers = io_set_peers,
+        .ask = io_ask,
+        .set_timer = io_set_timer,
+        .fail = io_fail,
+        .log = io_log,
+    };
+}
+
+/* ---- life ---- */
+
+struct sim_node *host_find(struct sim *sim, raft_id id)
+{
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        if (sim->nodes[i].id == id) return &sim->nodes[i];
+    }
+    return NULL;
+}
+
+bool host_is_born(const struct sim_node *node)
+{
+    return node->node != NULL && node_views(node->node, NODE_DATA_GROUP) != NULL;
+}
+
+/* Planted bug 25 looks where a flusher must not look. */
+static bool live_state(void *context, struct mem_disk *disk, raft_group group,
+                       struct group_state *out_state)
+{
+    struct sim *sim = context;
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        if (node->disk != disk || node->node == NULL) continue;
+        struct node_group_status status;
+        node_get_group_status(node->node, group, &status);
+        *out_state = status.state;
+        return true;
+    }
+    return false;
+}
+
+void host_init(struct sim *sim)
+{
+    sim_of = sim;
+    mem_disk_hooks.live_state = live_state;
+    mem_disk_hooks.mutation = sim->options.mutation;
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        node->number = i;
+        (void)snprintf(node->address, sizeof node->address, "10.0.0.%u:8080", i + 1);
+        (void)snprintf(node->peer_address, sizeof node->peer_address, "10.0.0.%u:18080", i + 1);
+        (void)snprintf(node->data_dir, sizeof node->data_dir, "/sim/%u", i);
+        node->disk = mem_disk_at(node->data_dir);
+        node->id = store_id_raft(&node->disk->store_id);
+        prng_init(&node->random, sim->options.seed * 31 + i);
+        uint64_t ppm_max = (uint64_t)sim->swarm.clock_ppm_max;
+        node->clock_ppm =
+            (int32_t)prng_between(&node->random, 0, 2 * ppm_max) - sim->swarm.clock_ppm_max;
+        node->clock_offset_us = (int64_t)prng_below(&node->random, 100000);
+        push(sim, node, prng_below(&node->random, sim->swarm.birth_spread_ns), EVENT_START, NULL);
+    }
+}
+
+static void fill_options(struct sim *sim, struct sim_node *node, struct member *view,
+                         struct node_options *options)
+{
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        view[i] = (struct member){0};
+        (void)snprintf(view[i].address, sizeof view[i].address, "%s", sim->nodes[i].address);
+        (void)snprintf(view[i].peer_address, sizeof view[i].peer_address, "%s",
+                       sim->nodes[i].peer_address);
+    }
+    *options = (struct node_options){
+        .address = node->address,
+        .peer_address = node->peer_address,
+        .view = view,
+        .view_count = sim->swarm.nodes_count,
+        .data_dir = node->data_dir,
+        .data_groups_count = 1,
+        .log_retain_bytes = sim->swarm.log_retain_bytes,
+        .log_map_bytes = 1u << 30,
+        .table_map_bytes = 1u << 30,
+        .election_timeout_ns = 300 * SIM_MS,
+        .heartbeat_interval_ns = 50 * SIM_MS,
+        .generation_age_ns = sim->swarm.generation_age_ns,
+        .generation_rows_max = sim->swarm.generation_rows_max,
+        .mutation = sim->options.mutation,
+    };
+}
+
+void host_start(struct sim *sim, struct sim_node *node)
+{
+    if (node->node != NULL) return;
+    struct member view[SIM_NODES_MAX];
+    struct node_options options;
+    fill_options(sim, node, view, &options);
+    struct node_io io = node_io_of(node);
+    memset(node->knows, 0, sizeof node->knows);
+    memset(node->groups, 0, sizeof node->groups);
+    node->has_turn_coming = false;
+    node->is_draining = false;
+    node->queue = node->taken = NULL;
+    node->flush = NULL;
+    node->replayed_count = 0;
+    sim->result->counters.starts++;
+    sim_trace(sim, "n%u starts", node->number);
+    struct tl_fault fault = {0};
+    enum tl_err err = node_open(&options, &io, &node->node, &fault);
+    if (err != TL_OK) {
+        node->node = NULL;
+        sim_fail(sim, "node %u does not open: %s: %s", node->number, tl_err_text(err),
+                 fault.reason);
+        return;
+    }
+    oracle_on_start(sim, node);
+    host_wake(sim, node);
+}
+
+static void commit_batch(struct sim *sim, struct sim_node *node, struct node_log_batch *batch)
+{
+    struct tl_fault fault;
+    enum tl_err err =
+        log_store_commit(node_log_store(node->node), batch->ops, batch->ops_count, &fault);
+    if (err != TL_OK) sim_fail(sim, "log commit of node %u: %s", node->number, tl_err_text(err));
+}
+
+static void commit_flush(struct sim *sim, struct sim_node *node)
+{
+    struct tl_fault fault;
+    enum tl_err err = table_flush(node->flush->table, node->flush->generation, &fault);
+    if (err != TL_OK && !mem_table_stops_half_way) {
+        sim_fail(sim, "flush of node %u: %s", node->number, tl_err_text(err));
+    }
+    node->flush_is_durable = true;
+}
+
+/* What was under way when the process died is on disk or not, as a whole; of several commits, a
+ * prefix. */
+static void settle_writes(struct sim *sim, struct sim_node *node)
+{
+    struct sim_counters *counters = &sim->result->counters;
+    bool is_kept = true;
+    struct node_log_batch *lists[] = {node->taken, node->queue};
+    if (node->taken != NULL) counters->crashes_in_commit++;
+    for (size_t i = 0; i < TL_COUNT_OF(lists); i++) {
+        for (struct node_log_batch *batch = lists[i]; batch != NULL; batch = batch->next) {
+            is_kept = is_kept && prng_chance(&sim->disk_random, 500000);
+            if (is_kept) commit_batch(sim, node, batch);
+            *(is_kept ? &counters->commits_kept : &counters->commits_lost) += 1;
+        }
+    }
+    if (node->flush == NULL || node->flush_is_durable) return;
+    counters->crashes_in_flush++;
+    if (prng_chance(&sim->disk_random, 500000)) {
+        mem_table_stops_half_way = prng_chance(&sim->disk_random, 500000);
+        commit_flush(sim, node);
+        mem_table_stops_half_way = false;
+    }
+}
+
+static void count_up(struct sim *sim, struct sim_node *node)
+{
+    struct sim_counters *counters = &sim->result->counters;
+    const struct node_metrics *metrics = node_get_metrics(node->node);
+    counters->forwards += metrics->writes_forwarded_count;
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT && host_is_born(node); g++) {
+        struct node_group_status status;
+        node_get_group_status(node->node, g, &status);
+        counters->elections_started += status.raft.elections_started_count;
+        counters->read_rounds += status.raft.read_rounds_count;
+    }
+}
+
+static void end_process(struct sim *sim, struct sim_node *node)
+{
+    settle_writes(sim, node);
+    count_up(sim, node);
+    view_reader_destroy(TL_TAKE(&node->reader));
+    node_close(TL_TAKE(&node->node));
+    node->is_crashing = false;
+    node->is_draining = false;
+    node->incarnation++;
+    node->paused_until_ns = 0;
+    node->queue = node->taken = NULL;
+    node->flush = NULL;
+    network_on_crash(sim, node);
+    nemesis_on_end(sim, node);
+}
+
+void host_crash(struct sim *sim, struct sim_node *node)
+{
+    if (node->node == NULL) return;
+    sim->result->counters.crashes++;
+    if (!host_is_born(node)) sim->result->counters.births_with_crash++;
+    sim_trace(sim, "n%u crashes", node->number);
+    node->is_crashing = true;
+    end_process(sim, node);
+}
+
+void host_stop(struct sim *sim, struct sim_node *node)
+{
+    if (node->node == NULL || node->is_draining) return;
+    sim->result->counters.stops++;
+    sim_trace(sim, "n%u drains", node->number);
+    node->is_draining = true;
+    node_drain(node->node);
+    host_wake(sim, node);
+    struct event event = {.kind = EVENT_DRAIN_CHECK,
+                          .node = node->number,
+                          .incarnation = node->incarnation,
+                          .a = sim->now_ns + DRAIN_NS};
+    sim_push(sim, sim->now_ns + 5 * SIM_MS, &event);
+}
+
+static void on_drain_check(struct sim *sim, struct sim_node *node, const struct event *event)
+{
+    if (!node_is_drained(node->node) && sim->now_ns < event->a) {
+        sim_push(sim, sim->now_ns + 5 * SIM_MS, event);
+        return;
+    }
+    sim_trace(sim, "n%u ends", node->number);
+    end_process(sim, node);
+}
+
+void host_deinit(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        if (node->node == NULL) continue;
+        count_up(sim, node);
+        node->is_crashing = true;
+        view_reader_destroy(TL_TAKE(&node->reader));
+        node_close(TL_TAKE(&node->node));
+    }
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        sim->result->counters.entries_truncated += sim->nodes[i].disk->truncations_count;
+        sim->result->counters.entries_deleted += sim->nodes[i].disk->deletions_count;
+        sim->result->counters.flushes += sim->nodes[i].disk->flushes_count;
+    }
+}
+
+/* ---- events ---- */
+
+static void on_log_commit(struct sim *sim, struct sim_node *node)
+{
+    struct node_log_batch *batch = TL_TAKE(&node->taken);
+    while (batch != NULL && !sim->is_over) {
+        struct node_log_batch *next = batch->next;
+        commit_batch(sim, node, batch);
+        push(sim, node, TELL_DELAY_NS, EVENT_LOG_DONE, batch);
+        batch = next;
+    }
+    take_queue(sim, node);
+}
+
+static void on_flush_commit(struct sim *sim, struct sim_node *node)
+{
+    if (node->flush == NULL || node->flush_is_durable) return;
+    commit_flush(sim, node);
+    push(sim, node, prng_below(&sim->disk_random, SIM_MS), EVENT_FLUSH_DONE, NULL);
+}
+
+static void tell_flush(struct sim *sim, struct sim_node *node)
+{
+    node_on_flush_done(node->node, TL_TAKE(&node->flush), TL_OK, NULL);
+    host_wake(sim, node);
+}
+
+void host_run_flush_now(struct sim *sim, struct sim_node *node, bool also_tell)
+{
+    if (node->flush == NULL) return;
+    sim->result->counters.reads_in_flush++;
+    if (!node->flush_is_durable) on_flush_commit(sim, node);
+    if (!also_tell) return;
+    tell_flush(sim, node);
+    node_turn(node->node);
+}
+
+static void on_log_read(struct sim *sim, struct sim_node *node, struct node_log_read *job)
+{
+    struct log_reader *reader = NULL;
+    struct tl_fault fault = {0};
+    enum tl_err err = log_reader_create(node_log_store(node->node), &reader);
+    if (err == TL_OK) {
+        err = log_reader_read(reader, job->group, job->first, job->last, NODE_LOG_READ_ENTRIES_MAX,
+                              job->bytes_max, job->entries, &job->entries_count, &fault);
+    }
+    log_reader_destroy(reader);
+    if (err != TL_OK) job->entries_count = 0;
+    sim_trace(sim, "n%u reads g%" PRIu32 " %" PRIu64 "..%" PRIu64 " purpose %d: %" PRIu32 " %s",
+              node->number, job->group, job->first, job->last, (int)job->purpose,
+              job->entries_count, tl_err_name(err));
+    node_on_log_read_done(node->node, job, err, &fault);
+    host_wake(sim, node);
+}
+
+static void on_turn(struct sim *sim, struct sim_node *node)
+{
+    node->has_turn_coming = false;
+    node_turn(node->node);
+    oracle_observe(sim, node);
+}
+
+void host_on_event(struct sim *sim, struct sim_node *node, const struct event *event)
+{
+    if (event->kind == EVENT_START) {
+        host_start(sim, node);
+        return;
+    }
+    if (node->node == NULL || event->incarnation != node->incarnation) return;
+    switch (event->kind) {
+    case EVENT_TURN:
+        on_turn(sim, node);
+        break;
+    case EVENT_TIMER:
+        if (event->a == node->timer_token) host_wake(sim, node);
+        break;
+    case EVENT_LOG_COMMIT:
+        on_log_commit(sim, node);
+        break;
+    case EVENT_LOG_DONE:
+        node_on_log_done(node->node, event->data, TL_OK, NULL);
+        host_wake(sim, node);
+        break;
+    case EVENT_FLUSH_COMMIT:
+        on_flush_commit(sim, node);
+        break;
+    case EVENT_FLUSH_DONE:
+        /* A reader that met the flush may have brought the news already. */
+        if (node->flush != NULL && node->flush_is_durable) tell_flush(sim, node);
+        break;
+    case EVENT_LOG_READ:
+        on_log_read(sim, node, event->data);
+        break;
+    case EVENT_DRAIN_CHECK:
+        on_drain_check(sim, node, event);
+        break;
+    case EVENT_CRASH:
+        host_crash(sim, node);
+        break;
+    default:
+        TL_ASSERT(false);
+    }
+}

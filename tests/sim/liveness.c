@@ -1,0 +1,151 @@
+/* liveness.c - after the storm: everything is healed, and the cluster has to recover.
+ *
+ *   SETTLE   a second more of load, then clients start nothing new.
+ *   RECOVER  within RECOVER_NS: every client answered, one leader per group that all know, all
+ *            replicas at the end of the log with equal states (the judges of safety compare them).
+ *   PROBE    one write and one read through every node: each succeeds at once.
+ *   REST     for REST_NS no election, no change of leader (TigerBeetle's liveness mode; Raft thesis
+ *            3.4: a leader that reaches its followers stays).
+ */
+
+#include "sim_internal.h"
+
+#include <inttypes.h>
+
+#define SETTLE_NS SIM_S
+#define RECOVER_NS (20 * SIM_S)
+#define REST_NS (3 * SIM_S)
+#define CHECK_NS (20 * SIM_MS)
+
+enum stage { STAGE_SETTLE, STAGE_RECOVER, STAGE_PROBE, STAGE_REST };
+
+static void push_check(struct sim *sim)
+{
+    struct event event = {.kind = EVENT_LIVENESS_CHECK, .node = SIM_WORLD};
+    sim_push(sim, sim->now_ns + CHECK_NS, &event);
+}
+
+static void enter(struct sim *sim, enum stage stage)
+{
+    sim->liveness_stage = stage;
+    sim->liveness_stage_ns = sim->now_ns;
+    sim_trace(sim, "liveness stage %d", (int)stage);
+}
+
+void liveness_begin(struct sim *sim)
+{
+    struct swarm *swarm = &sim->swarm;
+    sim->is_calm = true;
+    swarm->delay_min_ns = 100 * SIM_US;
+    swarm->delay_mean_ns = 200 * SIM_US;
+    swarm->loss_ppm = swarm->duplicate_ppm = swarm->reset_ppm = 0;
+    swarm->commit_min_ns = 100 * SIM_US;
+    swarm->commit_mean_ns = 200 * SIM_US;
+    swarm->flush_mean_ns = 2 * SIM_MS;
+    swarm->log_read_mean_ns = 200 * SIM_US;
+    swarm->request_timeout_ns = 2 * SIM_S;
+    nemesis_calm(sim);
+    enter(sim, STAGE_SETTLE);
+    push_check(sim);
+}
+
+/* NULL: the group has settled; else what is missing, of which node. */
+static const char *find_unsettled(struct sim *sim, raft_group group, uint32_t *out_node)
+{
+    raft_id leader = RAFT_ID_NONE;
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        const struct sim_node *node = &sim->nodes[i];
+        *out_node = i;
+        if (node->node == NULL) return "is down";
+        if (node->is_draining) return "is stopping";
+        if (node->paused_until_ns > sim->now_ns) return "is paused";
+        if (!host_is_born(node)) return "is not born";
+        struct node_group_status status;
+        node_get_group_status(node->node, group, &status);
+        if (status.raft.leader == RAFT_ID_NONE) return "knows no leader";
+        if (leader == RAFT_ID_NONE) leader = status.raft.leader;
+        if (leader != status.raft.leader) return "knows another leader";
+        if (status.raft.last != sim->ghosts[group].count) return "has a log of another length";
+        if (status.raft.applied != status.raft.last) return "has not applied all";
+        sim->settled_term[group] = status.raft.term;
+    }
+    return NULL;
+}
+
+static void check_recover(struct sim *sim)
+{
+    uint32_t node = 0;
+    raft_group group = 0;
+    const char *missing = workload_is_idle(sim) ? NULL : "has clients that wait";
+    if (!network_is_whole(sim)) missing = "is not connected";
+    for (; group < SIM_GROUPS_COUNT && missing == NULL; group++) {
+        missing = find_unsettled(sim, group, &node);
+    }
+    if (missing == NULL) {
+        enter(sim, STAGE_PROBE);
+        return;
+    }
+    if (sim->now_ns - sim->liveness_stage_ns > RECOVER_NS) {
+        sim_fail(sim, "[28] %.0f s after all was healed, node %u %s (group %" PRIu32 ")",
+                 (double)RECOVER_NS / (double)SIM_S, node, missing, group - 1);
+    }
+}
+
+/* One probe at a time; their number is kept in probes_count: even a write, odd a read. */
+static void check_probe(struct sim *sim)
+{
+    if (!workload_is_idle(sim)) return;
+    struct client *client = &sim->clients[0];
+    if (sim->probes_count > 0 && client->ops_answered_count == sim->probes_answered_count) {
+        sim_fail(sim, "[29] probe %u through node %u fails in a healthy cluster",
+                 sim->probes_count - 1, (sim->probes_count - 1) / 2);
+        return;
+    }
+    if (sim->probes_count == 2 * sim->swarm.nodes_count) {
+        enter(sim, STAGE_REST);
+        return;
+    }
+    sim->probes_answered_count = client->ops_answered_count;
+    workload_probe(sim, sim->probes_count / 2, sim->probes_count % 2 == 1);
+    sim->probes_count++;
+}
+
+static void check_rest(struct sim *sim)
+{
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT; g++) {
+        raft_term term = sim->settled_term[g];
+        uint32_t node = 0;
+        const char *missing = find_unsettled(sim, g, &node);
+        if (missing != NULL && sim->now_ns - sim->liveness_stage_ns > REST_NS) {
+            sim_fail(sim, "[29] at rest, node %u %s (group %" PRIu32 ")", node, missing, g);
+        }
+        if (sim->settled_term[g] != term) {
+            sim_fail(sim,
+                     "[30] group %" PRIu32 " goes from term %" PRIu64 " to %" PRIu64
+                     " in a healthy cluster",
+                     g, term, sim->settled_term[g]);
+        }
+    }
+    if (sim->now_ns - sim->liveness_stage_ns > REST_NS) sim->is_over = true;
+}
+
+void liveness_check(struct sim *sim)
+{
+    switch ((enum stage)sim->liveness_stage) {
+    case STAGE_SETTLE:
+        if (sim->now_ns - sim->liveness_stage_ns < SETTLE_NS) break;
+        sim->takes_no_more = true;
+        enter(sim, STAGE_RECOVER);
+        break;
+    case STAGE_RECOVER:
+        check_recover(sim);
+        break;
+    case STAGE_PROBE:
+        check_probe(sim);
+        break;
+    case STAGE_REST:
+        check_rest(sim);
+        break;
+    }
+    push_check(sim);
+}

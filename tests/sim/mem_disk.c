@@ -1,0 +1,80 @@
+/* mem_disk.c - the registry of simulated disks. */
+
+#include "mem_disk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "trilith/prng.h"
+
+struct mem_disk_hooks mem_disk_hooks;
+
+static struct mem_disk *disks[MEM_DISKS_MAX];
+static uint32_t disks_count;
+static struct prng store_ids;
+
+static void log_clear(struct mem_log *log)
+{
+    for (raft_index i = 0; i < log->last; i++) buf_release(log->entries[i]);
+    buf_release(log->base_conf);
+    free(log->entries);
+}
+
+void mem_disks_reset(uint64_t seed)
+{
+    for (uint32_t i = 0; i < disks_count; i++) {
+        struct mem_disk *disk = disks[i];
+        for (uint32_t g = 0; g < MEM_DISK_GROUPS_MAX; g++) log_clear(&disk->logs[g]);
+        for (uint32_t t = 0; t < disk->tables_count; t++) {
+            mem_table_version_release(disk->tables[t].current);
+        }
+        free(disk);
+    }
+    disks_count = 0;
+    mem_disk_hooks = (struct mem_disk_hooks){0};
+    mem_table_stops_half_way = false;
+    prng_init(&store_ids, seed);
+}
+
+static struct mem_disk *disk_create(const char *path)
+{
+    TL_ASSERT(disks_count < MEM_DISKS_MAX);
+    struct mem_disk *disk = calloc(1, sizeof *disk);
+    TL_ASSERT(disk != NULL);
+    TL_ASSERT(strlen(path) < sizeof disk->path);
+    (void)snprintf(disk->path, sizeof disk->path, "%s", path);
+    do {
+        for (size_t i = 0; i < sizeof disk->store_id.bytes; i++) {
+            disk->store_id.bytes[i] = (uint8_t)prng_below(&store_ids, 256);
+        }
+    } while (store_id_raft(&disk->store_id) == RAFT_ID_NONE);
+    disks[disks_count++] = disk;
+    return disk;
+}
+
+struct mem_disk *mem_disk_at(const char *path)
+{
+    for (uint32_t i = 0; i < disks_count; i++) {
+        size_t count = strlen(disks[i]->path);
+        if (strncmp(path, disks[i]->path, count) == 0 &&
+            (path[count] == '\0' || path[count] == '/')) {
+            return disks[i];
+        }
+    }
+    return disk_create(path);
+}
+
+struct mem_table *mem_disk_table(struct mem_disk *disk, const char *path)
+{
+    for (uint32_t i = 0; i < disk->tables_count; i++) {
+        if (strcmp(disk->tables[i].path, path) == 0) return &disk->tables[i];
+    }
+    TL_ASSERT(disk->tables_count < MEM_DISK_TABLES_MAX);
+    struct mem_table *table = &disk->tables[disk->tables_count++];
+    TL_ASSERT(strlen(path) < sizeof table->path);
+    (void)snprintf(table->path, sizeof table->path, "%s", path);
+    table->current = calloc(1, sizeof *table->current);
+    TL_ASSERT(table->current != NULL);
+    table->current->refs_count = 1;
+    return table;
+}

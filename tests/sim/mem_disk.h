@@ -1,0 +1,97 @@
+/* mem_disk.h - what survives a simulated crash: the memory back end of the store headers.
+ *
+ * Role:       A registry of disks, keyed by data directory. mem_log_store.c, mem_table.c and
+ *             mem_data_dir.c implement log_store.h, table.h and data_dir.h over it, so a store
+ *             object may be destroyed at any moment (the crash) and opened again on what its disk
+ *             holds. A commit or flush is atomic and durable when it is called; *when* it is
+ *             called, and whether one that was under way at a crash still is, the simulator says.
+ * Thread:     one thread; the registry is global because the store headers pass paths only.
+ */
+
+#ifndef TL_SIM_MEM_DISK_H
+#define TL_SIM_MEM_DISK_H
+
+#include "trilith/data_dir.h"
+#include "trilith/log_store.h"
+#include "trilith/table.h"
+
+#define MEM_DISKS_MAX 8u
+#define MEM_DISK_GROUPS_MAX 4u
+#define MEM_DISK_TABLES_MAX 4u
+
+/* The durable log of one group. entries[i] is entry i + 1; deleted ones are NULL. */
+struct mem_log {
+    bool exists;
+    struct raft_hard_state hard_state;
+    struct raft_base base;
+    raft_index last;
+    struct buf **entries;
+    size_t entries_capacity;
+    struct buf *base_conf; /* newest configuration among the deleted entries, or NULL */
+    uint64_t used_bytes;
+};
+
+/* One committed state of a table: MVCC by copying the array of pointers. */
+struct mem_table_item {
+    struct buf *key;
+    struct buf *value;
+};
+struct mem_table_version {
+    uint32_t refs_count;
+    raft_index index; /* what the meta row says */
+    size_t items_count;
+    struct mem_table_item *items; /* in key order */
+};
+
+struct mem_table {
+    char path[128];
+    struct mem_table_version *current;
+};
+
+struct mem_disk {
+    char path[64];
+    bool has_identity;
+    bool is_locked;
+    struct store_id store_id;
+    char address[ADDRESS_BYTES_MAX];
+    struct mem_log logs[MEM_DISK_GROUPS_MAX];
+    struct mem_table tables[MEM_DISK_TABLES_MAX];
+    uint32_t tables_count;
+    uint64_t truncations_count; /* entries cut off logs */
+    uint64_t deletions_count;   /* entries deleted by retention */
+    uint64_t flushes_count;
+};
+
+/* How the simulator watches and bends the disks. All may be NULL. */
+struct mem_disk_hooks {
+    void *context;
+    /* Before an op becomes durable. */
+    void (*on_log_op)(void *context, struct mem_disk *disk, const struct log_op *op);
+    /* No entry above this is deleted: a member that needs deleted entries needs a snapshot, which
+     * is outside of what is simulated. */
+    raft_index (*retain_floor)(void *context, raft_group group);
+    void (*on_table_open)(void *context, struct mem_disk *disk, raft_group group,
+                          const struct mem_table_version *version);
+    /* Planted bug 25: what a flush would find if it looked at the live state. */
+    bool (*live_state)(void *context, struct mem_disk *disk, raft_group group,
+                       struct group_state *out_state);
+    uint32_t mutation;
+};
+extern struct mem_disk_hooks mem_disk_hooks;
+
+/* Planted bug 10, while a crash is being carried out: the next table_flush() stops between its two
+ * transactions. */
+extern bool mem_table_stops_half_way;
+
+void mem_disks_reset(uint64_t seed); /* empties the registry; store ids follow from the seed */
+/* The disk `path` stands on (a data directory or something in it), made when absent. */
+struct mem_disk *mem_disk_at(const char *path);
+
+/* The durable entry, borrowed; NULL when there is none (deleted, or above last). */
+struct buf *mem_log_entry(const struct mem_log *log, raft_index index);
+void mem_log_apply(struct mem_disk *disk, struct log_op *op, uint64_t retain_bytes);
+
+void mem_table_version_release(struct mem_table_version *version); /* accepts NULL */
+struct mem_table *mem_disk_table(struct mem_disk *disk, const char *path);
+
+#endif

@@ -1,0 +1,198 @@
+/* mem_log_store.c - log_store.h over the simulated disks. */
+
+#include <stdlib.h>
+
+#include "mem_disk.h"
+
+struct log_store {
+    struct mem_disk *disk;
+    uint64_t retain_bytes;
+};
+
+struct log_reader {
+    struct log_store *store;
+};
+
+struct buf *mem_log_entry(const struct mem_log *log, raft_index index)
+{
+    if (index <= log->base.index || index > log->last) return NULL;
+    return log->entries[index - 1];
+}
+
+static bool is_conf(const struct buf *entry)
+{
+    return entry_type_of(entry) == ENTRY_GENESIS || entry_type_of(entry) == ENTRY_CONF;
+}
+
+static void log_truncate(struct mem_disk *disk, struct mem_log *log, raft_index from)
+{
+    TL_ASSERT(from > log->base.index);
+    for (raft_index i = from; i <= log->last; i++) {
+        log->used_bytes -= log->entries[i - 1]->count;
+        buf_release(log->entries[i - 1]);
+        disk->truncations_count++;
+    }
+    if (from <= log->last) log->last = from - 1;
+}
+
+static struct hash128 last_hash(const struct mem_log *log)
+{
+    if (log->last == log->base.index) return log->base.hash;
+    return entry_hash(log->entries[log->last - 1]);
+}
+
+/* A copy: a later change of the bytes in memory must not reach the disk. */
+static void log_append(struct mem_log *log, const struct buf *entry)
+{
+    TL_ASSERT(entry_index(entry) == log->last + 1);
+    TL_ASSERT(entry_hash_is_right(buf_bytes(entry), last_hash(log)));
+    if (log->last == log->entries_capacity) {
+        log->entries_capacity = log->entries_capacity == 0 ? 256 : 2 * log->entries_capacity;
+        log->entries = realloc(log->entries, log->entries_capacity * sizeof(struct buf *));
+        TL_ASSERT(log->entries != NULL);
+    }
+    log->entries[log->last++] = buf_copy(buf_bytes(entry));
+    log->used_bytes += entry->count;
+}
+
+/* Deletes the oldest entry: it becomes the base. */
+static void log_delete_first(struct mem_log *log)
+{
+    struct buf *entry = log->entries[log->base.index];
+    log->used_bytes -= entry->count;
+    if (is_conf(entry)) {
+        buf_release(log->base_conf);
+        log->base_conf = buf_acquire(entry);
+    }
+    log->base = (struct raft_base){
+        .index = entry_index(entry),
+        .term = entry_term(entry),
+        .hash = entry_hash(entry),
+        .time_us = entry_time_us(entry),
+    };
+    log->entries[log->base.index - 1] = NULL;
+    buf_release(entry);
+}
+
+static void log_retain(struct mem_disk *disk, struct mem_log *log, struct log_op *op,
+                       uint64_t retain_bytes)
+{
+    raft_index limit = TL_MIN(op->deletable, log->last);
+    if (mem_disk_hooks.retain_floor != NULL) {
+        limit = TL_MIN(limit, mem_disk_hooks.retain_floor(mem_disk_hooks.context, op->group));
+    }
+    uint32_t left = op->entries_count + LOG_DELETE_EXTRA;
+    while (left-- > 0 && log->base.index < limit && log->used_bytes > retain_bytes) {
+        log_delete_first(log);
+        disk->deletions_count++;
+        op->out_has_base = true;
+        op->out_base = log->base;
+    }
+}
+
+void mem_log_apply(struct mem_disk *disk, struct log_op *op, uint64_t retain_bytes)
+{
+    TL_ASSERT(op->group < MEM_DISK_GROUPS_MAX);
+    if (mem_disk_hooks.on_log_op != NULL) {
+        mem_disk_hooks.on_log_op(mem_disk_hooks.context, disk, op);
+    }
+    struct mem_log *log = &disk->logs[op->group];
+    log->exists = true;
+    if (op->truncate_from != 0) log_truncate(disk, log, op->truncate_from);
+    for (uint32_t i = 0; i < op->entries_count; i++) log_append(log, op->entries[i]);
+    if (op->hard_state != NULL) log->hard_state = *op->hard_state;
+    TL_ASSERT(log->hard_state.commit <= log->last);
+    op->out_has_base = false;
+    log_retain(disk, log, op, retain_bytes);
+}
+
+enum tl_err log_store_open(const struct log_store_options *options, struct log_store **out_store,
+                           struct tl_fault *out_fault)
+{
+    (void)out_fault;
+    struct log_store *store = calloc(1, sizeof *store);
+    TL_ASSERT(store != NULL);
+    store->disk = mem_disk_at(options->dir);
+    store->retain_bytes = options->retain_bytes;
+    *out_store = store;
+    return TL_OK;
+}
+
+void log_store_close(struct log_store *store)
+{
+    free(store);
+}
+
+enum tl_err log_store_recover(struct log_store *store, raft_group group,
+                              struct log_group_info *out_info, struct tl_fault *out_fault)
+{
+    (void)out_fault;
+    *out_info = (struct log_group_info){0};
+    if (group >= MEM_DISK_GROUPS_MAX || !store->disk->logs[group].exists) return TL_OK;
+    const struct mem_log *log = &store->disk->logs[group];
+    out_info->exists = true;
+    out_info->hard_state = log->hard_state;
+    out_info->base = log->base;
+    out_info->last_index = log->last;
+    const struct buf *conf = log->base_conf;
+    for (raft_index i = log->last; i > log->base.index; i--) {
+        if (!is_conf(log->entries[i - 1])) continue;
+        conf = log->entries[i - 1];
+        break;
+    }
+    if (conf != NULL) out_info->conf = buf_copy(entry_payload(conf));
+    return TL_OK;
+}
+
+enum tl_err log_store_commit(struct log_store *store, struct log_op *ops, uint32_t ops_count,
+                             struct tl_fault *out_fault)
+{
+    (void)out_fault;
+    for (uint32_t i = 0; i < ops_count; i++) {
+        mem_log_apply(store->disk, &ops[i], store->retain_bytes);
+    }
+    return TL_OK;
+}
+
+uint64_t log_store_used_bytes(const struct log_store *store)
+{
+    uint64_t sum = 0;
+    for (uint32_t g = 0; g < MEM_DISK_GROUPS_MAX; g++) sum += store->disk->logs[g].used_bytes;
+    return sum;
+}
+
+enum tl_err log_reader_create(struct log_store *store, struct log_reader **out_reader)
+{
+    struct log_reader *reader = calloc(1, sizeof *reader);
+    TL_ASSERT(reader != NULL);
+    reader->store = store;
+    *out_reader = reader;
+    return TL_OK;
+}
+
+void log_reader_destroy(struct log_reader *reader)
+{
+    free(reader);
+}
+
+enum tl_err log_reader_read(struct log_reader *reader, raft_group group, raft_index first,
+                            raft_index last, uint32_t entries_max, size_t bytes_max,
+                            struct buf **out_entries, uint32_t *out_count,
+                            struct tl_fault *out_fault)
+{
+    (void)out_fault; /* log_append() has checked the chain; nothing damages a simulated disk */
+    TL_ASSERT(group < MEM_DISK_GROUPS_MAX);
+    TL_ASSERT(first > 0);
+    const struct mem_log *log = &reader->store->disk->logs[group];
+    if (first <= log->base.index) return TL_ERR_COMPACTED;
+    uint32_t count = 0;
+    size_t bytes = 0;
+    for (raft_index i = first; i <= TL_MIN(last, log->last) && count < entries_max; i++) {
+        const struct buf *entry = log->entries[i - 1];
+        if (count > 0 && bytes + entry->count > bytes_max) break;
+        bytes += entry->count;
+        out_entries[count++] = buf_copy(buf_bytes(entry));
+    }
+    *out_count = count;
+    return TL_OK;
+}

@@ -1,0 +1,299 @@
+/* model.c - the sequential machine. Linear searches throughout: a run has a handful of keys, and a
+ * model must be easy to believe. */
+
+#include "model.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void model_init(struct model *model)
+{
+    *model = (struct model){0};
+}
+
+void model_deinit(struct model *model)
+{
+    for (size_t k = 0; k < model->keys_count; k++) {
+        struct model_key *key = &model->keys[k];
+        for (size_t v = 0; v < key->versions_count; v++) buf_release(key->versions[v].value);
+        buf_release(key->key);
+        free(key->versions);
+    }
+    free(model->keys);
+    free(model->steps);
+    free(model->records);
+    *model = (struct model){0};
+}
+
+/* Room for one more in an array that doubles. */
+static void *grow(void *array, size_t count, size_t *capacity, size_t item_bytes)
+{
+    if (count < *capacity) return array;
+    *capacity = *capacity == 0 ? 64 : 2 * *capacity;
+    array = realloc(array, *capacity * item_bytes);
+    TL_ASSERT(array != NULL);
+    return array;
+}
+
+static struct model_key *key_of(const struct model *model, struct bytes key)
+{
+    for (size_t i = 0; i < model->keys_count; i++) {
+        if (bytes_equal(buf_bytes(model->keys[i].key), key)) return &model->keys[i];
+    }
+    return NULL;
+}
+
+static struct model_key *key_make(struct model *model, struct bytes key)
+{
+    struct model_key *found = key_of(model, key);
+    if (found != NULL) return found;
+    model->keys = realloc(model->keys, (model->keys_count + 1) * sizeof *model->keys);
+    TL_ASSERT(model->keys != NULL);
+    found = &model->keys[model->keys_count++];
+    *found = (struct model_key){.key = buf_copy(key)};
+    return found;
+}
+
+const struct model_version *model_find(const struct model *model, struct bytes key,
+                                       raft_index index)
+{
+    const struct model_key *found = key_of(model, key);
+    if (found == NULL) return NULL;
+    for (size_t i = found->versions_count; i > 0; i--) {
+        if (found->versions[i - 1].index <= index) return &found->versions[i - 1];
+    }
+    return NULL;
+}
+
+const struct model_step *model_step(const struct model *model, raft_index index)
+{
+    TL_ASSERT(index >= 1);
+    TL_ASSERT(index <= model->steps_count);
+    return &model->steps[index - 1];
+}
+
+static struct model_record *record_find(const struct model *model, struct hash128 key)
+{
+    for (size_t i = model->records_count; i > model->records_first; i--) {
+        struct model_record *record = &model->records[i - 1];
+        if (hash_equal(record->key, key)) return record;
+    }
+    return NULL;
+}
+
+/* Whether `text` is a whole decimal number that fits. */
+static bool parse_integer(struct bytes text, int64_t *out_number)
+{
+    char copy[24];
+    if (text.count == 0 || text.count >= sizeof copy) return false;
+    memcpy(copy, text.data, text.count);
+    copy[text.count] = '\0';
+    size_t digits = copy[0] == '-' ? 1 : 0;
+    if (strspn(copy + digits, "0123456789") != text.count - digits) return false;
+    if (text.count == digits) return false;
+    return sscanf(copy, "%" SCNd64, out_number) == 1;
+}
+
+/* What a command finds and makes. */
+struct change {
+    const struct command *command;
+    const struct model_version *old; /* NULL: absent */
+    struct kv_result result;
+    bool is_change;
+    struct buf *value; /* the new one; NULL: the key is deleted */
+};
+
+static bool condition_holds(struct change *change)
+{
+    const struct command *command = change->command;
+    uint64_t present = change->old == NULL ? 0 : change->old->header.revision;
+    bool holds = true;
+    if (command->condition == CONDITION_REVISION) {
+        holds = present != 0 && present == command->condition_revision;
+    }
+    if (command->condition == CONDITION_EXISTS) holds = present != 0;
+    if (command->condition == CONDITION_ABSENT) holds = present == 0;
+    if (!holds) change->result.status = KV_CONDITION_FAILED;
+    return holds;
+}
+
+static void change_append(struct change *change)
+{
+    struct bytes added = change->command->value;
+    struct bytes old = change->old == NULL ? bytes_make(NULL, 0) : buf_bytes(change->old->value);
+    if (old.count + added.count > change->command->value_bytes_max) {
+        change->result.status = KV_TOO_LARGE;
+        return;
+    }
+    change->value = buf_create(old.count + added.count);
+    if (old.count > 0) memcpy(change->value->data, old.data, old.count);
+    if (added.count > 0) memcpy(change->value->data + old.count, added.data, added.count);
+    change->value->count = (uint32_t)(old.count + added.count);
+    change->result.number = (int64_t)change->value->count;
+    change->is_change = true;
+}
+
+static void change_incr(struct change *change)
+{
+    int64_t number = 0;
+    if (change->old != NULL && !parse_integer(buf_bytes(change->old->value), &number)) {
+        change->result.status = KV_NOT_INTEGER;
+        return;
+    }
+    if (__builtin_add_overflow(number, change->command->by, &number)) {
+        change->result.status = KV_OVERFLOW;
+        return;
+    }
+    char text[24];
+    int count = snprintf(text, sizeof text, "%" PRId64, number);
+    change->value = buf_copy(bytes_make(text, (size_t)count));
+    change->result.number = number;
+    change->is_change = true;
+}
+
+static void change_make(struct change *change)
+{
+    change->result.revision = change->old == NULL ? 0 : change->old->header.revision;
+    change->result.version = change->old == NULL ? 0 : change->old->header.version;
+    if (!condition_holds(change)) return;
+    switch (change->command->type) {
+    case COMMAND_PUT:
+        change->value = buf_copy(change->command->value);
+        change->is_change = true;
+        break;
+    case COMMAND_DELETE:
+        change->is_change = change->old != NULL;
+        change->result.status = change->old != NULL ? KV_DELETED : KV_NOT_FOUND;
+        return;
+    case COMMAND_APPEND:
+        change_append(change);
+        break;
+    case COMMAND_INCR:
+        change_incr(change);
+        break;
+    case COMMAND_LIST_APPEND:
+        TL_ASSERT(false); /* the workload has none */
+    }
+    if (change->is_change) change->result.status = change->old == NULL ? KV_CREATED : KV_REPLACED;
+}
+
+/* Writes the change down as the key's new version. */
+static void change_keep(struct model *model, struct change *change, raft_index index,
+                        uint64_t time_us)
+{
+    const struct command *command = change->command;
+    uint64_t revision = ++model->revision;
+    struct model_version version = {.index = index, .value = change->value};
+    version.exists = change->value != NULL;
+    version.header = (struct row_header){
+        .time_us = time_us,
+        .origin = command->origin,
+        .create_revision = change->old == NULL ? revision : change->old->header.create_revision,
+        .revision = revision,
+        .version = change->old == NULL ? 1 : change->old->header.version + 1,
+    };
+    if (version.exists) version.header.value_bytes = change->value->count;
+    change->result.revision = revision;
+    change->result.version = version.exists ? version.header.version : 0;
+    if (version.exists && change->old == NULL) model->rows_count++;
+    if (!version.exists) model->rows_count--;
+    struct model_key *key = key_make(model, command->key);
+    key->versions =
+        grow(key->versions, key->versions_count, &key->versions_capacity, sizeof *key->versions);
+    key->versions[key->versions_count++] = version;
+}
+
+static struct kv_result run_command(struct model *model, const struct command *command,
+                                    raft_index index, uint64_t time_us)
+{
+    const struct model_version *old = model_find(model, command->key, index);
+    struct change change = {.command = command};
+    change.old = old != NULL && old->exists ? old : NULL;
+    change_make(&change);
+    if (change.is_change) change_keep(model, &change, index, time_us);
+    return change.result;
+}
+
+static void add_record(struct model *model, const struct command *command, uint64_t time_us,
+                       const struct kv_result *result)
+{
+    model->records = grow(model->records, model->records_count, &model->records_capacity,
+                          sizeof *model->records);
+    model->records[model->records_count++] = (struct model_record){
+        .key = command->idempotency_key,
+        .fingerprint = command_fingerprint(command),
+        .time_us = time_us,
+        .result = *result,
+    };
+}
+
+/* A record may go once it is old, or one of too many and not young any more. False: no room. */
+static bool make_room(struct model *model, uint64_t time_us, uint64_t records_max)
+{
+    for (uint32_t i = 0; i < RECORD_EVICT_MAX; i++) {
+        size_t count = model->records_count - model->records_first;
+        if (count == 0) break;
+        uint64_t age_us = time_us - model->records[model->records_first].time_us;
+        bool is_old = age_us > RECORD_KEEP_US;
+        bool is_one_too_many = count >= records_max && age_us > RECORD_KEEP_MIN_US;
+        if (!is_old && !is_one_too_many) break;
+        model->records_first++;
+        model->evictions_count++;
+    }
+    return model->records_count - model->records_first < records_max;
+}
+
+static struct kv_result run_keyed(struct model *model, const struct command *command,
+                                  raft_index index, uint64_t time_us)
+{
+    const struct model_record *record = record_find(model, command->idempotency_key);
+    if (record != NULL) {
+        if (!hash_equal(record->fingerprint, command_fingerprint(command))) {
+            return (struct kv_result){.status = KV_KEY_REUSED};
+        }
+        model->replays_count++;
+        struct kv_result result = record->result;
+        result.flags |= KV_RESULT_REPLAYED;
+        return result;
+    }
+    uint64_t records_max = command->records_max == 0 ? RECORDS_MAX_DEFAULT : command->records_max;
+    if (!make_room(model, time_us, records_max)) return (struct kv_result){.status = KV_NO_ROOM};
+    struct kv_result result = run_command(model, command, index, time_us);
+    add_record(model, command, time_us, &result);
+    return result;
+}
+
+static enum tl_err step_command(struct model *model, const struct buf *entry,
+                                struct model_step *step)
+{
+    struct command command;
+    enum tl_err err = command_decode(entry_payload(entry), &command);
+    if (err != TL_OK) return TL_ERR_CORRUPT;
+    raft_index index = entry_index(entry);
+    step->origin = command.origin;
+    step->result = command.has_idempotency_key ? run_keyed(model, &command, index, step->time_us)
+                                               : run_command(model, &command, index, step->time_us);
+    step->result.index = index;
+    step->result.time_us = step->time_us;
+    step->result.group_revision = model->revision;
+    return TL_OK;
+}
+
+enum tl_err model_apply(struct model *model, const struct buf *entry)
+{
+    TL_ASSERT(entry_index(entry) == model->steps_count + 1);
+    struct model_step step = {.type = entry_type_of(entry), .time_us = entry_time_us(entry)};
+    if (step.type == ENTRY_GENESIS) model->revision = 1;
+    if (step.type == ENTRY_COMMAND) {
+        enum tl_err err = step_command(model, entry, &step);
+        if (err != TL_OK) return err;
+    }
+    step.revision = model->revision;
+    step.rows_count = model->rows_count;
+    step.records_count = model->records_count - model->records_first;
+    model->steps =
+        grow(model->steps, model->steps_count, &model->steps_capacity, sizeof *model->steps);
+    model->steps[model->steps_count++] = step;
+    return TL_OK;
+}

@@ -1,0 +1,220 @@
+/* nemesis.c - the faults: crashes, stops, partitions, pauses, clock jumps, resets. Crashes are
+ * aimed: a write under way draws its own, ten times as often as time alone does. */
+
+#include "sim_internal.h"
+
+#define PAUSE_NS_MAX (3 * SIM_S)
+
+enum fault_kind {
+    FAULT_CRASH,
+    FAULT_CRASH_ALL,
+    FAULT_STOP,
+    FAULT_PARTITION,
+    FAULT_PAUSE,
+    FAULT_CLOCK,
+    FAULT_RESET,
+    FAULTS_COUNT,
+};
+
+static void push_fault(struct sim *sim)
+{
+    struct event event = {.kind = EVENT_FAULT, .node = SIM_WORLD};
+    sim_push(sim, sim->now_ns + sim_exponential(&sim->fault_random, sim->swarm.fault_mean_ns),
+             &event);
+}
+
+void nemesis_init(struct sim *sim)
+{
+    push_fault(sim);
+    struct event end = {.kind = EVENT_STORM_END, .node = SIM_WORLD};
+    sim_push(sim, sim->swarm.storm_ns, &end);
+}
+
+void nemesis_on_end(struct sim *sim, struct sim_node *node)
+{
+    uint64_t down = sim_exponential(&sim->fault_random, sim->swarm.down_mean_ns);
+    struct event event = {.kind = EVENT_START, .node = node->number};
+    sim_push(sim, sim->now_ns + SIM_MS + (sim->is_calm ? 0 : down), &event);
+}
+
+void nemesis_maybe_crash_in(struct sim *sim, struct sim_node *node, uint32_t ppm,
+                            uint64_t latency_ns)
+{
+    if (sim->is_calm || !prng_chance(&sim->fault_random, ppm)) return;
+    struct event event = {
+        .kind = EVENT_CRASH, .node = node->number, .incarnation = node->incarnation};
+    sim_push(sim, sim->now_ns + prng_below(&sim->fault_random, latency_ns + 200 * SIM_US), &event);
+}
+
+/* ---- partitions ---- */
+
+static void cut(struct sim *sim, uint32_t number, uint32_t from, uint32_t to)
+{
+    if (from == to || sim->cuts[number][from][to]) return;
+    sim->cuts[number][from][to] = true;
+    sim->blocked[from][to]++;
+}
+
+static void heal(struct sim *sim, uint32_t number)
+{
+    for (uint32_t from = 0; from < SIM_NODES_MAX; from++) {
+        for (uint32_t to = 0; to < SIM_NODES_MAX; to++) {
+            if (!sim->cuts[number][from][to]) continue;
+            sim->cuts[number][from][to] = false;
+            sim->blocked[from][to]--;
+        }
+    }
+}
+
+enum cut_shape { CUT_HALVES, CUT_ISOLATE, CUT_BRIDGE, CUT_ONE_WAY_IN, CUT_ONE_WAY_OUT, CUT_LINK };
+
+/* Whom the shape singles out: half of the time whoever leads the data group. */
+static uint32_t choose_victim(struct sim *sim)
+{
+    uint32_t count = sim->swarm.nodes_count;
+    uint32_t victim = (uint32_t)prng_below(&sim->fault_random, count);
+    if (prng_chance(&sim->fault_random, 500000)) return victim;
+    for (uint32_t i = 0; i < count; i++) {
+        struct node_group_status status;
+        if (!host_is_born(&sim->nodes[i])) continue;
+        node_get_group_status(sim->nodes[i].node, NODE_DATA_GROUP, &status);
+        if (status.raft.role == RAFT_LEADER) victim = i;
+    }
+    return victim;
+}
+
+/* Whether the shape cuts what goes from `from` to `to`. */
+static bool is_in_shape(enum cut_shape shape, uint32_t victim, uint64_t side, uint32_t from,
+                        uint32_t to)
+{
+    bool from_side = (side >> from & 1) != 0;
+    bool to_side = (side >> to & 1) != 0;
+    switch (shape) {
+    case CUT_HALVES:
+        return from_side != to_side;
+    case CUT_ISOLATE:
+        return from == victim || to == victim;
+    case CUT_BRIDGE: /* both halves reach the victim, and not each other */
+        return from_side != to_side && from != victim && to != victim;
+    case CUT_ONE_WAY_IN:
+        return to == victim;
+    case CUT_ONE_WAY_OUT:
+        return from == victim;
+    case CUT_LINK:
+        break;
+    }
+    return (from == victim && to == (victim + 1) % SIM_NODES_MAX) ||
+           (to == victim && from == (victim + 1) % SIM_NODES_MAX);
+}
+
+static void partition(struct sim *sim)
+{
+    uint32_t number = sim->partitions_count % TL_COUNT_OF(sim->cuts);
+    heal(sim, number);
+    sim->partitions_count++;
+    sim->result->counters.partitions++;
+    uint32_t victim = choose_victim(sim);
+    enum cut_shape shape = (enum cut_shape)prng_below(&sim->fault_random, CUT_LINK + 1);
+    uint64_t side = prng_next(&sim->fault_random);
+    sim_trace(sim, "partition %u shape %d around n%u", number, (int)shape, victim);
+    for (uint32_t a = 0; a < sim->swarm.nodes_count; a++) {
+        for (uint32_t b = 0; b < sim->swarm.nodes_count; b++) {
+            if (is_in_shape(shape, victim, side, a, b)) cut(sim, number, a, b);
+        }
+    }
+    struct event event = {.kind = EVENT_HEAL, .node = SIM_WORLD, .a = number};
+    sim_push(sim, sim->now_ns + sim_exponential(&sim->fault_random, sim->swarm.partition_mean_ns),
+             &event);
+}
+
+/* ---- the others ---- */
+
+static void crash_all(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) host_crash(sim, &sim->nodes[i]);
+}
+
+static void pause_node(struct sim *sim, struct sim_node *node)
+{
+    if (node->node == NULL) return;
+    sim->result->counters.pauses++;
+    uint64_t length = sim_exponential(&sim->fault_random, sim->swarm.pause_mean_ns);
+    length = TL_MIN(length, PAUSE_NS_MAX);
+    node->paused_until_ns = TL_MAX(node->paused_until_ns, sim->now_ns + length);
+    sim_trace(sim, "n%u pauses %.3f ms", node->number, (double)length / (double)SIM_MS);
+}
+
+static void jump_clock(struct sim *sim, struct sim_node *node)
+{
+    sim->result->counters.clock_jumps++;
+    node->clock_offset_us += (int64_t)prng_between(&sim->fault_random, 0, 20000000) - 10000000;
+}
+
+static enum fault_kind draw_kind(struct sim *sim)
+{
+    const struct swarm *swarm = &sim->swarm;
+    const uint32_t weights[FAULTS_COUNT] = {
+        swarm->crash_weight, swarm->crash_all_weight, swarm->stop_weight, swarm->partition_weight,
+        swarm->pause_weight, swarm->clock_weight,     swarm->reset_weight};
+    uint32_t sum = 0;
+    for (size_t i = 0; i < FAULTS_COUNT; i++) sum += weights[i];
+    if (sum == 0) return FAULT_RESET;
+    uint32_t at = (uint32_t)prng_below(&sim->fault_random, sum);
+    uint32_t kind = 0;
+    while (at >= weights[kind]) at -= weights[kind++];
+    return (enum fault_kind)kind;
+}
+
+static void inject(struct sim *sim)
+{
+    enum fault_kind kind = draw_kind(sim);
+    struct sim_node *node = &sim->nodes[choose_victim(sim)];
+    uint32_t peer = (uint32_t)prng_below(&sim->fault_random, sim->swarm.nodes_count);
+    switch (kind) {
+    case FAULT_CRASH:
+        host_crash(sim, node);
+        break;
+    case FAULT_CRASH_ALL:
+        crash_all(sim);
+        break;
+    case FAULT_STOP:
+        host_stop(sim, node);
+        break;
+    case FAULT_PARTITION:
+        partition(sim);
+        break;
+    case FAULT_PAUSE:
+        pause_node(sim, node);
+        break;
+    case FAULT_CLOCK:
+        jump_clock(sim, node);
+        break;
+    case FAULT_RESET:
+    case FAULTS_COUNT:
+        if (peer == node->number) break;
+        network_reset_link(sim, node->number, peer,
+                           (enum peer_class)prng_below(&sim->fault_random, PEER_CLASSES_COUNT));
+        break;
+    }
+}
+
+void nemesis_calm(struct sim *sim)
+{
+    for (uint32_t i = 0; i < TL_COUNT_OF(sim->cuts); i++) heal(sim, i);
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        struct event event = {.kind = EVENT_START, .node = i};
+        sim_push(sim, sim->now_ns + SIM_MS, &event);
+    }
+}
+
+void nemesis_on_event(struct sim *sim, const struct event *event)
+{
+    if (event->kind == EVENT_HEAL) {
+        heal(sim, (uint32_t)event->a);
+        return;
+    }
+    TL_ASSERT(event->kind == EVENT_FAULT);
+    if (sim->is_calm) return;
+    inject(sim);
+    push_fault(sim);
+}

@@ -1,0 +1,83 @@
+/* sim.h - the deterministic simulator of a whole cluster: nodes, disks, network, clients, faults
+ * and the judges, in virtual time (docs/correctness.md).
+ *
+ * Role:       Runs one seed: a storm in which only safety is judged, then a healed world in which
+ *             the cluster has to recover. Same seed and options, same trace.
+ * Thread:     one at a time in a process.
+ */
+
+#ifndef TL_SIM_H
+#define TL_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What happened, so that a batch of seeds can be seen to have tested something. */
+#define SIM_COUNTERS(X)  \
+    X(events)            \
+    X(elections_started) \
+    X(leaders)           \
+    X(crashes)           \
+    X(crashes_in_commit) \
+    X(crashes_in_flush)  \
+    X(commits_kept)      \
+    X(commits_lost)      \
+    X(stops)             \
+    X(starts)            \
+    X(pauses)            \
+    X(clock_jumps)       \
+    X(disk_stalls)       \
+    X(freezes)           \
+    X(flushes)           \
+    X(entries_truncated) \
+    X(entries_deleted)   \
+    X(entries_committed) \
+    X(forwards)          \
+    X(read_rounds)       \
+    X(reads_checked)     \
+    X(reads_in_flush)    \
+    X(writes_ok)         \
+    X(frames)            \
+    X(frames_lost)       \
+    X(frames_duplicated) \
+    X(connections_reset) \
+    X(partitions)        \
+    X(dedupe_hits)       \
+    X(records_evicted)   \
+    X(log_reads_peer)    \
+    X(log_reads_apply)   \
+    X(outcomes_refused)  \
+    X(outcomes_replaced) \
+    X(outcomes_unknown)  \
+    X(replayed_at_start) \
+    X(births_with_crash)
+
+struct sim_counters {
+#define SIM_COUNTER_FIELD(name) uint64_t name;
+    SIM_COUNTERS(SIM_COUNTER_FIELD)
+#undef SIM_COUNTER_FIELD
+};
+
+struct sim_options {
+    uint64_t seed;
+    uint32_t mutation;   /* planted bug, docs/correctness.md; 0 none */
+    const char *profile; /* NULL: drawn from the seed; else a name of SIM_PROFILES */
+    bool is_traced;      /* print every event */
+};
+
+struct sim_result {
+    bool is_violated;
+    char violation[768];
+    uint64_t trace_hash;
+    uint64_t end_ns; /* virtual */
+    struct sim_counters counters;
+};
+
+/* Runs one seed. An assertion that fails inside is a violation too; the memory of that run is lost
+ * to the process then. */
+void sim_run(const struct sim_options *options, struct sim_result *out_result);
+
+bool sim_profile_exists(const char *name);
+void sim_counters_add(struct sim_counters *sum, const struct sim_counters *added);
+
+#endif

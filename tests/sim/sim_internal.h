@@ -1,0 +1,339 @@
+/* sim_internal.h - the parts of the simulator and what they share.
+ *
+ * Role:       sim.c runs the clock and the phases; host.c owns the nodes and their disks; network.c
+ *             the connections; nemesis.c the faults; workload.c the clients; oracle.c the judges;
+ *             swarm.c draws a seed's options; liveness.c judges the end.
+ * Thread:     one.
+ */
+
+#ifndef TL_SIM_INTERNAL_H
+#define TL_SIM_INTERNAL_H
+
+#include "event_heap.h"
+#include "mem_disk.h"
+#include "model.h"
+#include "sim.h"
+#include "trilith/node.h"
+#include "trilith/prng.h"
+
+#define SIM_NODES_MAX 5u
+#define SIM_CLIENTS_MAX 8u
+#define SIM_KEYS_MAX 8u
+#define SIM_GROUPS_COUNT 2u
+#define SIM_READ_KEYS_MAX 3u
+#define SIM_WORLD UINT32_MAX /* node of an event that concerns none */
+
+#define SIM_US 1000ull
+#define SIM_MS 1000000ull
+#define SIM_S 1000000000ull
+
+enum event_kind {
+    EVENT_START, /* node */
+    EVENT_TURN,
+    EVENT_TIMER,      /* a: token */
+    EVENT_LOG_COMMIT, /* the writer's commit is durable */
+    EVENT_LOG_DONE,   /* data: the batch */
+    EVENT_FLUSH_COMMIT,
+    EVENT_FLUSH_DONE,
+    EVENT_LOG_READ,
+    EVENT_FRAME, /* data: buf; a: connection generation; b: class */
+    EVENT_BIRTH_ASK,
+    EVENT_BIRTH_REPLY,
+    EVENT_DRAIN_CHECK,
+    EVENT_CRASH,
+    EVENT_CONNECT,   /* a, b: the pair */
+    EVENT_LINK_DOWN, /* peer; a: generation; b: class */
+    EVENT_REFUSED,   /* peer; b: class */
+    EVENT_REQUEST,   /* data: struct request */
+    EVENT_READ_NOW,  /* data: struct request */
+    EVENT_REPLY,     /* data: struct reply */
+    EVENT_CLIENT_NEXT,
+    EVENT_CLIENT_REPEAT,  /* a: attempt */
+    EVENT_CLIENT_GIVE_UP, /* a: attempt */
+    EVENT_FAULT,
+    EVENT_HEAL, /* a: partition number */
+    EVENT_STORM_END,
+    EVENT_LIVENESS_CHECK,
+};
+
+/* What a seed draws. Times in ns unless named otherwise. */
+struct swarm {
+    uint32_t nodes_count;
+    uint32_t clients_count;
+    uint32_t keys_count;
+    uint64_t storm_ns;
+    uint64_t birth_spread_ns;
+    /* node options */
+    uint32_t generation_rows_max;
+    uint64_t generation_age_ns;
+    uint64_t log_retain_bytes;
+    /* network */
+    bool is_datagram; /* raft frames are lost, doubled and reordered one by one */
+    uint64_t delay_min_ns;
+    uint64_t delay_mean_ns;
+    uint32_t loss_ppm;
+    uint32_t duplicate_ppm;
+    uint64_t duplicate_delay_ns;
+    uint32_t reset_ppm; /* connections reset per frame */
+    /* disk */
+    uint64_t commit_min_ns;
+    uint64_t commit_mean_ns;
+    uint64_t flush_mean_ns;
+    uint64_t log_read_mean_ns;
+    uint32_t stall_ppm;
+    uint64_t stall_mean_ns;
+    /* turns: how long inputs gather */
+    uint64_t turn_delay_ns;
+    int32_t clock_ppm_max;
+    /* faults: mean time between them, and the weight of each kind; 0: not in this seed */
+    uint64_t fault_mean_ns;
+    uint32_t crash_weight;
+    uint32_t crash_all_weight;
+    uint32_t stop_weight;
+    uint32_t partition_weight;
+    uint32_t pause_weight;
+    uint32_t clock_weight;
+    uint32_t reset_weight;
+    uint32_t crash_in_commit_ppm; /* per commit */
+    uint32_t crash_in_flush_ppm;
+    uint64_t down_mean_ns;
+    uint64_t partition_mean_ns;
+    uint64_t pause_mean_ns;
+    /* workload */
+    uint64_t think_mean_ns;
+    uint32_t keyed_ppm;
+    uint32_t read_ppm;
+    uint64_t request_timeout_ns;
+    uint32_t records_max;
+    uint32_t future_token_ppm; /* writes whose token moves the log's time ahead by a minute */
+    bool reads_are_inline;     /* in the callback, or on a thread of their own a little later */
+};
+
+struct request;
+struct reply;
+
+struct sim_node_group {
+    raft_index commit; /* highest seen since this start */
+    raft_index applied;
+    raft_index verified; /* its disk equals the ghost log up to here */
+    raft_term term;
+    uint32_t frozen_count;
+};
+
+struct sim_node {
+    uint32_t number;
+    char address[32];
+    char peer_address[32];
+    char data_dir[32];
+    struct mem_disk *disk;
+    raft_id id; /* 0 until its disk has an identity */
+    uint32_t incarnation;
+    struct prng random;
+    int32_t clock_ppm;
+    int64_t clock_offset_us;
+    uint64_t paused_until_ns;
+    bool is_crashing; /* its node is being destroyed: callbacks tell nobody */
+    bool is_draining;
+    bool was_born;
+
+    /* All below: of this incarnation. */
+    struct node *node; /* NULL: down */
+    uint64_t timer_token;
+    bool has_turn_coming;
+    struct node_log_batch *queue; /* given to the writer, not yet taken */
+    struct node_log_batch *taken; /* in the commit under way */
+    struct node_log_batch *done;  /* durable, not yet told */
+    struct node_flush_job *flush;
+    bool flush_is_durable;
+    bool knows[SIM_NODES_MAX]; /* members it was told to connect to */
+    struct view_reader *reader;
+    struct sim_node_group groups[SIM_GROUPS_COUNT];
+    uint64_t replayed_count;
+};
+
+/* Connection of one class of a pair; sides: 0 the lower number, 1 the higher. */
+struct sim_link {
+    uint64_t generation;
+    bool is_up[2];
+    bool is_broken; /* nothing gets through any more; the sides are yet to notice */
+    uint64_t last_arrival_ns[2];
+};
+
+enum attempt_state { ATTEMPT_OPEN, ATTEMPT_OK, ATTEMPT_DEFINITE, ATTEMPT_UNKNOWN };
+
+/* One request to one node. Its number is the `origin` of its command. */
+struct attempt {
+    uint32_t op;
+    enum attempt_state state;
+    bool is_keyed;
+    raft_index first_index; /* where it stands in the committed log; 0: nowhere yet */
+};
+
+struct client {
+    uint32_t number;
+    bool is_busy;
+    bool is_waiting;         /* between two attempts */
+    uint64_t attempt;        /* the one it waits for */
+    uint32_t attempts_count; /* of this operation */
+    struct command command;  /* its key and value stand below */
+    uint8_t key[16];
+    uint8_t value[48];
+    bool is_read;
+    enum node_consistency consistency;
+    uint32_t read_keys_count;
+    uint8_t read_keys[SIM_READ_KEYS_MAX];
+    raft_index floor; /* a linearizable answer is at or above this */
+    uint64_t token_us;
+    uint64_t ops_count;
+    uint64_t ops_answered_count;
+};
+
+/* What an entry of the committed log is. */
+struct ghost_entry {
+    raft_term term;
+    struct hash128 hash;
+    uint64_t time_us;
+    bool has_state; /* the first replica that stopped here said: */
+    struct hash128 rows_digest;
+    struct hash128 records_digest;
+};
+
+struct ghost_log {
+    struct ghost_entry *entries; /* entries[i] is entry i + 1 */
+    size_t count;
+    size_t capacity;
+    uint32_t *leaders; /* per term: number of the node that led it, + 1 */
+    size_t leaders_count;
+    raft_term leader_term_max;
+};
+
+/* An answer to be judged once the ghost log has caught up with whoever gave it. */
+struct judgement {
+    bool is_read;
+    uint64_t attempt;
+    struct kv_result result;
+    /* reads */
+    raft_index applied;
+    raft_index floor;
+    uint64_t token_us;
+    enum node_consistency consistency;
+    uint32_t keys_count;
+    uint8_t keys[SIM_READ_KEYS_MAX];
+    struct row_header headers[SIM_READ_KEYS_MAX];
+    struct buf *values[SIM_READ_KEYS_MAX]; /* NULL: absent */
+};
+
+struct sim {
+    struct sim_options options;
+    struct sim_result *result;
+    struct swarm swarm;
+    struct event_heap heap;
+    uint64_t now_ns;
+    bool is_over;
+    bool is_calm; /* the storm is over */
+    struct prng net_random;
+    struct prng disk_random;
+    struct prng fault_random;
+    struct prng work_random;
+
+    struct sim_node nodes[SIM_NODES_MAX];
+    struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX][PEER_CLASSES_COUNT]; /* [low][high] */
+    uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* partitions that cut from -> to */
+    bool cuts[64][SIM_NODES_MAX][SIM_NODES_MAX];    /* per partition number */
+    uint32_t partitions_count;
+
+    struct client clients[SIM_CLIENTS_MAX];
+    struct attempt *attempts; /* attempts[i] has number i + 1 */
+    size_t attempts_count;
+    size_t attempts_capacity;
+    struct request *requests;             /* at nodes, and not yet answered */
+    uint64_t last_revision[SIM_KEYS_MAX]; /* of acknowledged writes: for conditions */
+    bool takes_no_more;                   /* clients start nothing new */
+    raft_index acked_index;               /* highest index any client has had an answer from */
+
+    struct ghost_log ghosts[SIM_GROUPS_COUNT];
+    struct model model;
+    struct judgement *judgements;
+    size_t judgements_count;
+    size_t judgements_capacity;
+    struct store_id cluster_id; /* zero: none yet */
+
+    uint32_t liveness_stage; /* liveness.c */
+    uint64_t liveness_stage_ns;
+    raft_term settled_term[SIM_GROUPS_COUNT];
+    uint32_t probes_count;
+    uint64_t probes_answered_count; /* client 0's answers before the probe under way */
+};
+
+/* ---- sim.c ---- */
+void sim_push(struct sim *sim, uint64_t time_ns, const struct event *event);
+__attribute__((format(printf, 2, 3))) void sim_fail(struct sim *sim, const char *format, ...);
+__attribute__((format(printf, 2, 3))) void sim_trace(struct sim *sim, const char *format, ...);
+/* Exponential with this mean, capped at ten times of it. */
+uint64_t sim_exponential(struct prng *prng, uint64_t mean_ns);
+
+/* ---- swarm.c ---- */
+void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile);
+
+/* ---- host.c ---- */
+void host_init(struct sim *sim);
+void host_deinit(struct sim *sim);
+void host_start(struct sim *sim, struct sim_node *node);
+void host_crash(struct sim *sim, struct sim_node *node);
+void host_stop(struct sim *sim, struct sim_node *node); /* drains, then ends */
+/* To be called after anything was done to its node: a turn will follow. */
+void host_wake(struct sim *sim, struct sim_node *node);
+void host_on_event(struct sim *sim, struct sim_node *node, const struct event *event);
+/* What the flusher's thread may do while a reader is on its way. */
+void host_run_flush_now(struct sim *sim, struct sim_node *node, bool also_tell);
+struct sim_node *host_find(struct sim *sim, raft_id id); /* NULL: unknown */
+uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns);
+bool host_is_born(const struct sim_node *node);
+
+/* ---- network.c ---- */
+void network_init(struct sim *sim);
+bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_class class,
+                  struct buf *frame);
+void network_ask(struct sim *sim, struct sim_node *from, const char *peer_address,
+                 struct buf *frame);
+bool network_is_whole(const struct sim *sim); /* all links are up */
+void network_on_crash(struct sim *sim, struct sim_node *node);
+void network_reset_link(struct sim *sim, uint32_t a, uint32_t b, enum peer_class class);
+void network_on_event(struct sim *sim, const struct event *event);
+
+/* ---- nemesis.c ---- */
+void nemesis_init(struct sim *sim);
+void nemesis_on_event(struct sim *sim, const struct event *event);
+void nemesis_calm(struct sim *sim);                          /* heals everything */
+void nemesis_on_end(struct sim *sim, struct sim_node *node); /* a process ended: start it again */
+void nemesis_maybe_crash_in(struct sim *sim, struct sim_node *node, uint32_t ppm,
+                            uint64_t latency_ns);
+
+/* ---- workload.c ---- */
+void workload_init(struct sim *sim);
+void workload_on_event(struct sim *sim, const struct event *event);
+void workload_drop_event(const struct event *event); /* frees its data */
+bool workload_is_idle(const struct sim *sim);
+size_t workload_key(uint32_t number, uint8_t out_key[16]);
+/* Sends one write (or linearizable read) of client 0 to this node; the workload is idle. */
+void workload_probe(struct sim *sim, uint32_t node, bool is_read);
+
+/* ---- oracle.c ---- */
+void oracle_init(struct sim *sim);
+void oracle_deinit(struct sim *sim);
+void oracle_on_start(struct sim *sim, struct sim_node *node);
+void oracle_observe(struct sim *sim, struct sim_node *node);
+void oracle_observe_message(struct sim *sim, struct sim_node *from, struct bytes frame);
+/* `judgement` is taken. */
+void oracle_judge(struct sim *sim, const struct judgement *judgement);
+void oracle_on_attempt_done(struct sim *sim, uint64_t attempt, enum attempt_state state);
+
+/* ---- reading.c ---- */
+/* Reads the keys of a judgement through the node's own reader; false: it has no view. */
+bool reading_read(struct sim *sim, struct sim_node *node, struct judgement *judgement);
+
+/* ---- liveness.c ---- */
+void liveness_begin(struct sim *sim);
+void liveness_check(struct sim *sim);
+
+#endif

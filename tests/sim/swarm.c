@@ -1,0 +1,172 @@
+/* swarm.c - what a seed is like: every seed draws its own subset of features and its own
+ * parameters, so that rare combinations are somewhere (swarm testing: Groce et al., ISSTA 2012). */
+
+#include "sim_internal.h"
+
+struct draw {
+    struct prng prng;
+};
+
+static uint64_t pick(struct draw *draw, const uint64_t *values, size_t count)
+{
+    return values[prng_below(&draw->prng, count)];
+}
+
+#define PICK(draw, ...)                           \
+    pick((draw), (const uint64_t[]){__VA_ARGS__}, \
+         sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+/* 0 half of the time: the feature is not in this seed. */
+static uint32_t weight(struct draw *draw, uint32_t weight_max)
+{
+    if (prng_chance(&draw->prng, 500000)) return 0;
+    return (uint32_t)prng_between(&draw->prng, 1, weight_max);
+}
+
+static void draw_size(struct draw *draw, struct swarm *swarm)
+{
+    swarm->nodes_count = (uint32_t)PICK(draw, 1, 2, 3, 3, 3, 3, 3, 4, 5, 5);
+    swarm->clients_count = (uint32_t)prng_between(&draw->prng, 1, SIM_CLIENTS_MAX);
+    swarm->keys_count = (uint32_t)prng_between(&draw->prng, 1, SIM_KEYS_MAX);
+    swarm->storm_ns = PICK(draw, 4, 6, 8, 12) * SIM_S;
+    swarm->birth_spread_ns = PICK(draw, 1, 100, 1000, 2000) * SIM_MS;
+    swarm->generation_rows_max = (uint32_t)PICK(draw, 2, 4, 8, 16, 64);
+    swarm->generation_age_ns = PICK(draw, 20, 100, 500, 5000) * SIM_MS;
+    swarm->log_retain_bytes = PICK(draw, 0, 2048, 16384, 1u << 20);
+}
+
+static void draw_network(struct draw *draw, struct swarm *swarm)
+{
+    swarm->is_datagram = prng_chance(&draw->prng, 500000);
+    swarm->delay_min_ns = PICK(draw, 20, 100, 1000, 5000) * SIM_US;
+    swarm->delay_mean_ns = PICK(draw, 50, 200, 2000, 10000, 30000) * SIM_US;
+    swarm->loss_ppm = (uint32_t)PICK(draw, 0, 1000, 20000, 100000);
+    swarm->duplicate_ppm = (uint32_t)PICK(draw, 0, 10000, 100000, 300000);
+    swarm->duplicate_delay_ns = PICK(draw, 5, 100, 2000) * SIM_MS;
+    swarm->reset_ppm = (uint32_t)PICK(draw, 0, 0, 500, 3000);
+    swarm->turn_delay_ns = PICK(draw, 1, 50, 500) * SIM_US;
+    swarm->clock_ppm_max = (int32_t)PICK(draw, 0, 50, 500);
+}
+
+static void draw_disk(struct draw *draw, struct swarm *swarm)
+{
+    swarm->commit_min_ns = PICK(draw, 20, 100, 500, 3000) * SIM_US;
+    swarm->commit_mean_ns = PICK(draw, 50, 500, 5000, 20000) * SIM_US;
+    swarm->flush_mean_ns = PICK(draw, 500, 5000, 50000, 300000) * SIM_US;
+    swarm->log_read_mean_ns = PICK(draw, 50, 1000, 20000) * SIM_US;
+    swarm->stall_ppm = (uint32_t)PICK(draw, 0, 0, 500, 5000);
+    swarm->stall_mean_ns = PICK(draw, 100, 500, 1500) * SIM_MS;
+}
+
+static void draw_faults(struct draw *draw, struct swarm *swarm)
+{
+    swarm->fault_mean_ns = PICK(draw, 100, 300, 800, 2000) * SIM_MS;
+    swarm->crash_weight = weight(draw, 4);
+    swarm->crash_all_weight = weight(draw, 1);
+    swarm->stop_weight = weight(draw, 2);
+    swarm->partition_weight = weight(draw, 6);
+    swarm->pause_weight = weight(draw, 3);
+    swarm->clock_weight = weight(draw, 1);
+    swarm->reset_weight = weight(draw, 2);
+    swarm->crash_in_commit_ppm = (uint32_t)PICK(draw, 0, 500, 2000, 10000);
+    swarm->crash_in_flush_ppm = (uint32_t)PICK(draw, 0, 5000, 20000, 100000);
+    swarm->down_mean_ns = PICK(draw, 20, 200, 1000) * SIM_MS;
+    swarm->partition_mean_ns = PICK(draw, 100, 500, 2000) * SIM_MS;
+    swarm->pause_mean_ns = PICK(draw, 20, 300, 1000) * SIM_MS;
+}
+
+static void draw_workload(struct draw *draw, struct swarm *swarm)
+{
+    swarm->think_mean_ns = PICK(draw, 1, 10, 50, 200) * SIM_MS;
+    swarm->keyed_ppm = (uint32_t)PICK(draw, 0, 200000, 500000, 1000000);
+    swarm->read_ppm = (uint32_t)PICK(draw, 50000, 300000, 700000);
+    swarm->request_timeout_ns = PICK(draw, 100, 500, 2000) * SIM_MS;
+    swarm->records_max = (uint32_t)PICK(draw, 0, 0, 8, 40);
+    swarm->future_token_ppm = (uint32_t)PICK(draw, 0, 0, 0, 20000);
+    swarm->reads_are_inline = prng_chance(&draw->prng, 400000);
+}
+
+/* ---- profiles: one thing in the foreground ---- */
+
+static void profile_crash(struct swarm *swarm)
+{
+    swarm->crash_weight = 4;
+    swarm->crash_all_weight = 1;
+    swarm->crash_in_commit_ppm = 5000;
+    swarm->crash_in_flush_ppm = 50000;
+    swarm->fault_mean_ns = 400 * SIM_MS;
+    swarm->down_mean_ns = 50 * SIM_MS;
+    swarm->commit_mean_ns = 5 * SIM_MS;
+    swarm->flush_mean_ns = 50 * SIM_MS;
+}
+
+static void profile_reads(struct swarm *swarm)
+{
+    swarm->read_ppm = 700000;
+    swarm->think_mean_ns = 2 * SIM_MS;
+    swarm->generation_rows_max = 2;
+    swarm->flush_mean_ns = 5 * SIM_MS;
+    swarm->pause_weight = 4;
+    swarm->partition_weight = 4;
+    swarm->duplicate_ppm = 200000;
+    swarm->reads_are_inline = false;
+}
+
+static void profile_network(struct swarm *swarm)
+{
+    swarm->partition_weight = 6;
+    swarm->reset_weight = 2;
+    swarm->pause_weight = 2;
+    swarm->crash_weight = 1;
+    swarm->fault_mean_ns = 300 * SIM_MS;
+}
+
+static void profile_calm(struct swarm *swarm)
+{
+    swarm->fault_mean_ns = 3600 * SIM_S;
+    swarm->crash_in_commit_ppm = 0;
+    swarm->crash_in_flush_ppm = 0;
+    swarm->stall_ppm = 0;
+    swarm->reset_ppm = 0;
+    swarm->loss_ppm = 0;
+}
+
+static const struct profile {
+    const char *name;
+    void (*apply)(struct swarm *swarm);
+} profiles[] = {
+    {"crash", profile_crash},
+    {"reads", profile_reads},
+    {"network", profile_network},
+    {"calm", profile_calm},
+};
+
+static const struct profile *find_profile(const char *name)
+{
+    for (size_t i = 0; i < TL_COUNT_OF(profiles); i++) {
+        if (strcmp(profiles[i].name, name) == 0) return &profiles[i];
+    }
+    return NULL;
+}
+
+bool sim_profile_exists(const char *name)
+{
+    return find_profile(name) != NULL;
+}
+
+void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile)
+{
+    struct draw draw;
+    prng_init(&draw.prng, seed ^ 0x737761726d);
+    *swarm = (struct swarm){0};
+    draw_size(&draw, swarm);
+    draw_network(&draw, swarm);
+    draw_disk(&draw, swarm);
+    draw_faults(&draw, swarm);
+    draw_workload(&draw, swarm);
+    if (profile != NULL) {
+        find_profile(profile)->apply(swarm);
+    } else if (prng_chance(&draw.prng, 250000)) {
+        profiles[prng_below(&draw.prng, 3)].apply(swarm); /* calm is for asking only */
+    }
+}

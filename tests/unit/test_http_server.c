@@ -1,0 +1,369 @@
+/* The server as a whole: status pages, metrics, connections, HTTP/2, closing. */
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <unistd.h>
+
+#include "http_client.h"
+
+TestSuite(http_server, .init = server_begin, .fini = server_end);
+
+static json_t *document(const char *target, int status)
+{
+    struct answer *answer = request("GET", target, "", NULL);
+    cr_assert_eq(answer->status, status, "%s: %d", target, answer->status);
+    cr_assert_str_eq(header(answer, "Content-Type"), "application/json");
+    json_t *root = json_loads(body_of(answer), 0, NULL);
+    cr_assert_not_null(root, "%s: %s", target, body_of(answer));
+    return root;
+}
+
+static long long number(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    cr_assert(json_is_integer(value), "%s is no integer", name);
+    return json_integer_value(value);
+}
+
+static const char *string(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
+/* ---- what is looked at ---- */
+
+Test(http_server, admin_status_of_a_leader_has_every_field)
+{
+    json_t *root = document("/admin/status", 200);
+    cr_assert_str_eq(string(root, "self"), FAKE_ADDRESS);
+    cr_assert_str_eq(string(root, "leader"), FAKE_ADDRESS);
+    cr_assert(json_is_true(json_object_get(root, "has_quorum")));
+    static const struct {
+        const char *name;
+        long long value;
+    } expected[] = {
+        {"state", 2},
+        {"partner_nodes_count", 2},
+        {"partner_node_status_server_two.test:8082", 2},
+        {"partner_node_status_server_three.test:8083", 2},
+        {"log_len", 80},
+        {"last_applied", 77},
+        {"commit_idx", 78},
+        {"leader_commit_idx", 78},
+        {"raft_term", 4},
+        {"next_node_idx_count", 2},
+        {"match_idx_count", 2},
+        {"next_node_idx_two.test:8082", 81},
+        {"match_idx_three.test:8083", 78},
+        {"readonly_nodes_count", 0},
+    };
+    for (size_t i = 0; i < TL_COUNT_OF(expected); i++) {
+        cr_assert_eq(number(root, expected[i].name), expected[i].value, "%s", expected[i].name);
+    }
+    (void)number(root, "uptime");
+    (void)number(root, "self_code_version");
+    (void)number(root, "enabled_code_version");
+    cr_assert_not_null(string(root, "version"));
+    json_decref(root);
+}
+
+Test(http_server, admin_status_of_a_lost_follower_names_no_leader)
+{
+    fake.group.raft.role = RAFT_FOLLOWER;
+    fake.group.raft.leader = RAFT_ID_NONE;
+    fake.group.raft.has_quorum = false;
+    fake.status.member_is_connected[1] = false;
+    json_t *root = document("/admin/status", 200);
+    cr_assert(json_is_null(json_object_get(root, "leader")));
+    cr_assert(json_is_false(json_object_get(root, "has_quorum")));
+    cr_assert_eq(number(root, "state"), 0);
+    cr_assert_eq(number(root, "partner_node_status_server_two.test:8082"), 0);
+    cr_assert_null(json_object_get(root, "next_node_idx_count"));
+    json_decref(root);
+    fake.group.raft.role = RAFT_CANDIDATE;
+    root = document("/admin/status", 200);
+    cr_assert_eq(number(root, "state"), 1);
+    json_decref(root);
+}
+
+Test(http_server, status_pages_answer_before_there_is_a_cluster)
+{
+    fake.status.groups_count = 0;
+    fake.status.members_count = 0;
+    fake.status.stage = NODE_STAGE_BIRTH;
+    fake.has_no_group = true;
+    fake.is_ready = false;
+    static const char *const targets[] = {"/admin/status", "/v1/status", "/v1/cluster"};
+    for (size_t i = 0; i < TL_COUNT_OF(targets); i++) {
+        json_decref(document(targets[i], 200));
+    }
+    cr_assert_eq(request("GET", "/metrics", "", NULL)->status, 200);
+}
+
+Test(http_server, status_tells_groups_queues_and_disk)
+{
+    histogram_add(&fake.metrics.log_commit_idle_us, 400);
+    json_t *root = document("/v1/status", 200);
+    const json_t *group = json_array_get(json_object_get(root, "groups"), 1);
+    cr_assert_eq(number(group, "group"), 1);
+    cr_assert_str_eq(string(group, "role"), "leader");
+    cr_assert_eq(number(group, "commit"), 78);
+    cr_assert_eq(number(group, "durable"), 79);
+    cr_assert_eq(strlen(string(group, "rows_digest")), 32);
+    const json_t *commit = json_object_get(json_object_get(root, "disk"), "log_commit");
+    cr_assert_eq(number(commit, "p99_us"), 400);
+    cr_assert_eq(number(json_object_get(root, "queues"), "requests_max"), NODE_REQUESTS_MAX);
+    json_decref(root);
+}
+
+static long long can_lose(void)
+{
+    json_t *root = document("/v1/cluster", 200);
+    long long count = number(root, "can_lose");
+    json_decref(root);
+    return count;
+}
+
+Test(http_server, cluster_tells_what_can_be_lost)
+{
+    cr_assert_eq(can_lose(), 1);
+    fake.group.raft.peers[0].is_recently_active = false;
+    cr_assert_eq(can_lose(), 0, "as leader by what peers acknowledge");
+    fake.group.raft.peers[1].state = RAFT_NEEDS_SNAPSHOT;
+    cr_assert_eq(can_lose(), -1);
+    fake.group.raft.role = RAFT_FOLLOWER;
+    cr_assert_eq(can_lose(), 1, "as follower by connections");
+    fake.status.member_is_connected[2] = false;
+    cr_assert_eq(can_lose(), 0);
+}
+
+Test(http_server, cluster_that_is_joint_can_lose_what_both_halves_can)
+{
+    struct raft_conf *conf = &fake.group.raft.conf;
+    conf->outgoing_count = 2;
+    conf->outgoing[0] = conf->voters[0];
+    conf->outgoing[1] = conf->voters[1];
+    cr_assert_eq(can_lose(), 0);
+}
+
+Test(http_server, cluster_tells_members_and_leaders)
+{
+    fake.status.member_is_connected[2] = false;
+    json_t *root = document("/v1/cluster", 200);
+    const json_t *members = json_object_get(root, "members");
+    cr_assert_eq(json_array_size(members), 3);
+    cr_assert_str_eq(string(json_array_get(members, 1), "address"), "two.test:8082");
+    cr_assert(json_is_true(json_object_get(json_array_get(members, 1), "live")));
+    cr_assert(json_is_false(json_object_get(json_array_get(members, 2), "live")));
+    cr_assert_eq(json_array_size(json_object_get(root, "groups")), 2);
+    const json_t *group = json_array_get(json_object_get(root, "groups"), 0);
+    cr_assert_str_eq(string(group, "leader"), FAKE_ADDRESS);
+    cr_assert_eq(number(group, "term"), 4);
+    json_decref(root);
+}
+
+Test(http_server, readyz_says_why_not)
+{
+    struct answer *answer = request("GET", "/readyz", "", NULL);
+    cr_assert_eq(answer->status, 200);
+    fake.is_ready = false;
+    const char *sentence = "waiting for three.test:8083 to answer";
+    memcpy(fake.status.waits_for, sentence, strlen(sentence) + 1);
+    answer = request("GET", "/readyz", "", NULL);
+    cr_assert_eq(answer->status, 503);
+    cr_assert_not_null(strstr(body_of(answer), sentence));
+    json_t *root = document("/readyz?verbose", 503);
+    cr_assert_str_eq(string(root, "reason"), sentence);
+    json_decref(root);
+    cr_assert_eq(request("GET", "/livez", "", NULL)->status, 200);
+}
+
+Test(http_server, pages_are_for_looking_at)
+{
+    static const char *const targets[] = {
+        "/v1/status", "/v1/cluster", "/admin/status", "/metrics", "/livez", "/readyz", "/"};
+    for (size_t i = 0; i < TL_COUNT_OF(targets); i++) {
+        struct answer *answer = request("POST", targets[i], "", "");
+        cr_assert_eq(answer->status, 405, "%s", targets[i]);
+        cr_assert_str_eq(header(answer, "Allow"), "GET, HEAD");
+        cr_assert_eq(request("HEAD", targets[i], "", NULL)->status, 200, "%s", targets[i]);
+        char target[64];
+        (void)snprintf(target, sizeof target, "%s?x=1", targets[i]);
+        cr_assert_eq(request("GET", target, "", NULL)->status, 400, "%s", target);
+    }
+}
+
+static double sample(const struct answer *answer, const char *name)
+{
+    for (const char *at = body_of(answer); at != NULL; at = strchr(at, '\n')) {
+        at += at[0] == '\n';
+        size_t count = strlen(name);
+        if (strncmp(at, name, count) == 0 && at[count] == ' ') return strtod(at + count, NULL);
+    }
+    return -1;
+}
+
+Test(http_server, metrics_count_what_was_answered)
+{
+    (void)request("PUT", "/v1/kv/k", "", "v");
+    (void)request("PUT", "/v1/kv/k", "", "v");
+    (void)request("GET", "/v1/kv/k", "", NULL);
+    const char *garbage = "\1\2\3\r\n\r\n";
+    int fd = client_connect();
+    client_send(fd, garbage, strlen(garbage));
+    (void)close(fd);
+    struct answer *answer = request("GET", "/metrics", "", NULL);
+    cr_assert_eq(
+        sample(answer, "trilith_http_requests_total{family=\"kv\",method=\"PUT\",status=\"201\"}"),
+        2);
+    cr_assert_eq(
+        sample(answer, "trilith_http_requests_total{family=\"kv\",method=\"GET\",status=\"404\"}"),
+        1);
+    cr_assert_eq(sample(answer, "trilith_http_connections_accepted_total"), 5);
+    cr_assert_gt(sample(answer, "trilith_resident_memory_bytes"), 1e6);
+}
+
+Test(http_server, metrics_of_the_node_are_there)
+{
+    fake.metrics.reads_linearizable_count = 17;
+    for (uint64_t us = 1; us <= 1000; us++) histogram_add(&fake.metrics.log_commit_idle_us, us);
+    struct answer *answer = request("GET", "/metrics", "", NULL);
+    cr_assert_eq(sample(answer, "trilith_reads_total{consistency=\"linearizable\"}"), 17);
+    cr_assert_eq(sample(answer, "trilith_log_commit_seconds_bucket{flush=\"0\",le=\"0.000255\"}"),
+                 255);
+    cr_assert_eq(sample(answer, "trilith_log_commit_seconds_bucket{flush=\"0\",le=\"+Inf\"}"),
+                 1000);
+    cr_assert_eq(sample(answer, "trilith_log_commit_seconds_count{flush=\"0\"}"), 1000);
+    cr_assert_eq(sample(answer, "trilith_log_commit_seconds_count{flush=\"1\"}"), 0);
+    cr_assert_float_eq(
+        sample(answer, "trilith_log_commit_quantile_seconds{flush=\"0\",quantile=\"0.99\"}"), 1e-3,
+        1e-6);
+    cr_assert_eq(sample(answer, "trilith_raft_term{group=\"1\"}"), 4);
+    cr_assert_eq(sample(answer, "trilith_ready"), 1);
+}
+
+/* ---- connections ---- */
+
+Test(http_server, pipelined_requests_are_answered_in_order)
+{
+    const char *three = "PUT /v1/kv/a HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n1"
+                        "GET /livez HTTP/1.1\r\nHost: t\r\n\r\n"
+                        "GET /v1/kv/a HTTP/1.1\r\nHost: t\r\n\r\n";
+    int fd = client_connect();
+    client_send(fd, three, strlen(three));
+    cr_assert_eq(client_receive(fd, true)->status, 201);
+    cr_assert_str_eq(body_of(client_receive(fd, true)), "ok\n");
+    cr_assert_eq(client_receive(fd, true)->status, 404);
+    (void)close(fd);
+}
+
+Test(http_server, client_that_left_gets_its_write_answered_into_nothing)
+{
+    fake.is_held = true;
+    const char *put = "PUT /v1/kv/a HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n1";
+    int fd = client_connect();
+    client_send(fd, put, strlen(put));
+    for (int i = 0; i < 100 && fake.writes == NULL; i++) server_turn();
+    cr_assert_not_null(fake.writes);
+    (void)close(fd);
+    for (int i = 0; i < 10; i++) server_turn();
+    fake.is_held = false;
+    for (int i = 0; i < 10; i++) server_turn();
+    cr_assert_eq(request("GET", "/livez", "", NULL)->status, 200);
+}
+
+/* ---- HTTP/2 in clear text, with prior knowledge ---- */
+
+/* Preface, empty SETTINGS, and a GET of /v1/kv/k as stream 1 (RFC 9113, RFC 7541). */
+static const uint8_t h2_get[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                                "\0\0\0\4\0\0\0\0\0"
+                                "\0\0\x15\1\5\0\0\0\1"
+                                "\x82\x86\x04\x08/v1/kv/k\x41\x07one.two";
+static const uint8_t h2_reset[] = "\0\0\4\3\0\0\0\0\1\0\0\0\x08"; /* CANCEL */
+
+static int h2_begin_get(void)
+{
+    int fd = client_connect();
+    client_send(fd, h2_get, sizeof h2_get - 1);
+    for (int i = 0; i < 100 && fake.reads_count == 0; i++) server_turn();
+    cr_assert_eq(fake.reads_count, 1);
+    return fd;
+}
+
+Test(http_server, http2_is_served)
+{
+    fake_set_row("k", "", bytes_of("over two"), 5);
+    int fd = h2_begin_get();
+    cr_assert(client_finds(fd, "over two"));
+    (void)close(fd);
+}
+
+Test(http_server, request_that_is_reset_is_cancelled_at_the_node)
+{
+    fake.is_held = true;
+    int fd = h2_begin_get();
+    client_send(fd, h2_reset, sizeof h2_reset - 1);
+    for (int i = 0; i < 100 && fake.reads_cancelled_count == 0; i++) server_turn();
+    cr_assert_eq(fake.reads_cancelled_count, 1);
+    cr_assert_null(fake.reads);
+    (void)close(fd);
+}
+
+/* ---- closing ---- */
+
+Test(http_server, close_ends_idle_connections_and_accepts_no_more)
+{
+    int fd = client_connect();
+    const char *get = "GET /livez HTTP/1.1\r\nHost: t\r\n\r\n";
+    client_send(fd, get, strlen(get));
+    cr_assert_eq(client_receive(fd, true)->status, 200);
+    cr_assert(server_close());
+    char byte;
+    cr_assert_eq(read(fd, &byte, 1), 0);
+    (void)close(fd);
+}
+
+static void set_true(void *context)
+{
+    *(bool *)context = true;
+}
+
+Test(http_server, close_answers_what_is_under_way)
+{
+    fake.is_held = true;
+    int fd = client_connect();
+    const char *put = "PUT /v1/kv/a HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n1";
+    client_send(fd, put, strlen(put));
+    for (int i = 0; i < 100 && fake.writes == NULL; i++) server_turn();
+    bool is_closed = false;
+    http_server_close(server, set_true, &is_closed);
+    for (int i = 0; i < 50; i++) server_turn();
+    cr_assert_not(is_closed, "closed over a request");
+    fake.is_held = false;
+    cr_assert_eq(client_receive(fd, true)->status, 201);
+    cr_assert(client_sees_end(fd));
+    for (int i = 0; i < 100 && !is_closed; i++) server_turn();
+    cr_assert(is_closed);
+    server_set_closed();
+    (void)close(fd);
+}
+
+Test(http_server, address_in_use_and_nonsense_are_told)
+{
+    struct http_server_options options = {
+        .listen_host = "127.0.0.1",
+        .listen_port = http_server_port(server),
+        .address = FAKE_ADDRESS,
+        .request_timeout_ns = TEST_TIMEOUT_NS,
+        .value_bytes_max = TEST_VALUE_BYTES_MAX,
+    };
+    struct http_server *second = NULL;
+    struct tl_fault fault;
+    enum tl_err err = http_server_open(&options, server_loop(), fake_pump(), &second, &fault);
+    cr_assert_eq(err, TL_ERR_IN_USE);
+    cr_assert_not_null(strstr(fault.reason, "127.0.0.1"));
+    options.listen_host = "300.300.300.300";
+    err = http_server_open(&options, server_loop(), fake_pump(), &second, &fault);
+    cr_assert_eq(err, TL_ERR_INVALID);
+    cr_assert_null(second);
+}

@@ -1,0 +1,514 @@
+/* transport: who is let in, what arrives, and what the node is told when a peer comes or goes. */
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <unistd.h>
+
+#include "net_world.h"
+
+/* Two pumps; "low" has the smaller store id and connects. */
+static struct pump *low;
+static struct pump *high;
+static uint16_t ports[2];
+static const uint8_t numbers[2] = {1, 2};
+
+static void setup(void)
+{
+    world_init();
+    memset(ports, 0, sizeof ports);
+    low = world_open(1, &ports[0]);
+    high = world_open(2, &ports[1]);
+}
+
+static void teardown(void)
+{
+    if (low != NULL) {
+        world_close(low);
+    }
+    if (high != NULL) {
+        world_close(high);
+    }
+    world_fini();
+}
+
+TestSuite(net_transport, .init = setup, .fini = teardown, .timeout = 30);
+
+static bool are_up(void *context)
+{
+    const struct node *nodes[] = {pump_node(low), pump_node(high)};
+    for (size_t i = 0; i < 2; i++) {
+        for (uint32_t j = 0; j < PEER_CLASSES_COUNT; j++) {
+            if (nodes[i]->up_counts[j] < *(uint32_t *)context) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void join(void)
+{
+    uint32_t once = 1;
+    world_set_peers(low, 9, numbers, ports, 2);
+    world_set_peers(high, 9, numbers, ports, 2);
+    cr_assert(world_run(are_up, &once, 3000), "not connected");
+}
+
+static bool send_to(struct pump *from, uint8_t to, enum peer_class class, struct buf *frame)
+{
+    struct node *node = pump_node(from);
+    struct store_id id = world_id(to);
+    return node->io.send(node->io.context, store_id_raft(&id), class, frame);
+}
+
+struct wanted {
+    struct pump *pump;
+    uint32_t count;
+};
+
+static bool has_frames(void *context)
+{
+    const struct wanted *wanted = context;
+    return pump_node(wanted->pump)->frames_count >= wanted->count;
+}
+
+static bool has_refused(void *context)
+{
+    const struct wanted *wanted = context;
+    return pump_get_metrics(wanted->pump)->connections_refused_count >= wanted->count;
+}
+
+/* The other side has closed: no byte, or a reset. */
+static bool is_closed(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
+}
+
+/* ---- connecting ---- */
+
+Test(net_transport, two_nodes_hold_one_connection_per_class_made_by_the_smaller_id)
+{
+    join();
+    world_run_for(100);
+    for (uint32_t i = 0; i < PEER_CLASSES_COUNT; i++) {
+        cr_assert_eq(pump_node(low)->up_counts[i], 1);
+        cr_assert_eq(pump_node(high)->up_counts[i], 1);
+        cr_assert_eq(pump_node(low)->down_counts[i], 0);
+    }
+    cr_assert_eq(pump_get_metrics(low)->connections_accepted_count, 0);
+    cr_assert_eq(pump_get_metrics(high)->connects_count, 0);
+}
+
+/* One node learns of the cluster before the other: it is refused at first and tries again. */
+Test(net_transport, peers_find_each_other_whoever_starts_first)
+{
+    uint32_t once = 1;
+    world_set_peers(low, 9, numbers, ports, 2);
+    world_run_for(150);
+    cr_assert_eq(pump_node(high)->up_counts[0], 0);
+    world_set_peers(high, 9, numbers, ports, 2);
+    cr_assert(world_run(are_up, &once, 1000), "back-off is capped at 250 ms");
+}
+
+Test(net_transport, host_names_are_resolved)
+{
+    struct node *node = pump_node(low);
+    struct member members[2] = {{.store_id = world_id(1)}, {.store_id = world_id(2)}};
+    (void)snprintf(members[0].peer_address, ADDRESS_BYTES_MAX, "localhost:%u", (unsigned)ports[0]);
+    (void)snprintf(members[1].peer_address, ADDRESS_BYTES_MAX, "localhost:%u", (unsigned)ports[1]);
+    struct store_id cluster_id = world_id(9);
+    uint32_t once = 1;
+    node->io.set_peers(node->io.context, &cluster_id, members, 2);
+    world_set_peers(high, 9, numbers, ports, 2);
+    cr_assert(world_run(are_up, &once, 5000));
+}
+
+Test(net_transport, member_that_is_removed_is_disconnected_and_told)
+{
+    join();
+    world_set_peers(low, 9, numbers, ports, 1); /* itself alone */
+    world_run_for(100);
+    cr_assert_eq(pump_node(low)->down_counts[PEER_CLASS_RAFT], 1);
+    cr_assert_eq(pump_node(high)->down_counts[PEER_CLASS_RAFT], 1);
+    cr_assert_eq(pump_node(low)->up_counts[PEER_CLASS_RAFT], 1, "it does not come back");
+    cr_assert_not(send_to(low, 2, PEER_CLASS_RAFT, world_frame(10, 1)));
+}
+
+Test(net_transport, busy_peer_port_fails_the_open_and_leaves_nothing)
+{
+    char address[32];
+    (void)snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)ports[0]);
+    const struct pump_options options = {.node = {.peer_address = address}};
+    struct pump *pump = NULL;
+    struct tl_fault fault = {.group = 0};
+    cr_assert_eq(pump_open(&options, &world_loop, &pump, &fault), TL_ERR_INVALID);
+    cr_assert_null(pump);
+    cr_assert_neq(strstr(fault.reason, "in use"), NULL, "%s", fault.reason);
+}
+
+/* ---- frames ---- */
+
+Test(net_transport, frames_arrive_whole_in_order_and_once)
+{
+    static const size_t sizes[] = {0, 1, 100, 70000, 131072, 300000, 5, FRAME_PAYLOAD_BYTES_MAX, 7};
+    join();
+    uint64_t hash = 0;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < TL_COUNT_OF(sizes); i++) {
+        struct buf *frame = world_frame(sizes[i], i);
+        hash = hash * 31 + hash_checksum(bytes_make(frame->data + FRAME_HEADER_BYTES, sizes[i]));
+        bytes += sizes[i];
+        cr_assert(send_to(low, 2, PEER_CLASS_RAFT, frame));
+    }
+    struct wanted wanted = {high, TL_COUNT_OF(sizes)};
+    cr_assert(world_run(has_frames, &wanted, 10000));
+    cr_assert_eq(pump_node(high)->frames_bytes, bytes);
+    cr_assert_eq(pump_node(high)->frames_hash, hash);
+    struct store_id from = world_id(1);
+    cr_assert_eq(pump_node(high)->frame_from, store_id_raft(&from));
+    cr_assert_gt(pump_get_metrics(high)->bytes_received_count, bytes);
+}
+
+Test(net_transport, both_directions_and_all_classes_carry_frames)
+{
+    join();
+    for (uint32_t i = 0; i < PEER_CLASSES_COUNT; i++) {
+        for (uint32_t j = 0; j < 500; j++) {
+            cr_assert(send_to(low, 2, (enum peer_class)i, world_frame(200, j)));
+            cr_assert(send_to(high, 1, (enum peer_class)i, world_frame(300, j)));
+        }
+    }
+    struct wanted to_high = {high, 1500};
+    struct wanted to_low = {low, 1500};
+    cr_assert(world_run(has_frames, &to_high, 5000));
+    cr_assert(world_run(has_frames, &to_low, 5000));
+    cr_assert_eq(pump_node(high)->frames_bytes, 1500 * 200);
+    cr_assert_eq(pump_node(low)->frames_bytes, 1500 * 300);
+}
+
+Test(net_transport, send_says_no_when_not_connected)
+{
+    cr_assert_not(send_to(low, 2, PEER_CLASS_FORWARD, world_frame(10, 1)), "unknown peer");
+    world_set_peers(low, 9, numbers, ports, 2);
+    world_run_for(50);
+    cr_assert_not(send_to(low, 2, PEER_CLASS_FORWARD, world_frame(10, 1)), "no hello yet");
+    cr_assert_eq(pump_get_metrics(low)->frames_dropped_count, 2);
+}
+
+/* The loop does not run here, so nothing leaves. */
+Test(net_transport, queue_of_a_connection_is_bounded)
+{
+    join();
+    uint32_t taken_count = 0;
+    while (send_to(low, 2, PEER_CLASS_BULK, world_frame(1024 * 1024, 1))) taken_count++;
+    cr_assert_eq(taken_count, 31, "32 MiB with headers");
+    taken_count = 0;
+    while (send_to(low, 2, PEER_CLASS_FORWARD, world_frame(10, 1))) taken_count++;
+    cr_assert_eq(taken_count, PUMP_QUEUE_FRAMES_MAX);
+    cr_assert_eq(pump_get_metrics(low)->frames_dropped_count, 2);
+    struct wanted wanted = {high, 31 + PUMP_QUEUE_FRAMES_MAX};
+    cr_assert(world_run(has_frames, &wanted, 10000));
+    cr_assert(send_to(low, 2, PEER_CLASS_FORWARD, world_frame(10, 1)), "room again");
+}
+
+Test(net_transport, frame_the_node_refuses_closes_the_connection_and_is_counted)
+{
+    join();
+    pump_node(high)->frame_answer = TL_ERR_INVALID;
+    cr_assert(send_to(low, 2, PEER_CLASS_FORWARD, world_frame(10, 1)));
+    struct wanted wanted = {high, 1};
+    cr_assert(world_run(has_refused, &wanted, 2000));
+    cr_assert_eq(pump_get_metrics(high)->garbage_count, 1);
+    cr_assert_eq(pump_node(high)->down_counts[PEER_CLASS_FORWARD], 1);
+    cr_assert_eq(pump_node(high)->down_counts[PEER_CLASS_RAFT], 0, "the others live on");
+}
+
+Test(net_transport, frame_with_a_wrong_checksum_is_not_handed_on)
+{
+    join();
+    struct buf *frame = world_frame(1000, 1);
+    frame->data[500] ^= 1;
+    cr_assert(send_to(low, 2, PEER_CLASS_RAFT, frame));
+    struct wanted wanted = {high, 1};
+    cr_assert(world_run(has_refused, &wanted, 2000));
+    cr_assert_eq(pump_get_metrics(high)->garbage_count, 1);
+    cr_assert_eq(pump_node(high)->frames_count, 0);
+}
+
+/* ---- strangers ---- */
+
+Test(net_transport, garbage_closes_the_connection_and_is_counted)
+{
+    static const char *const texts[] = {"GET / HTTP/1.0\r\n\r\n", "\x16\x03\x01\x02", "AAAAAAAA",
+                                        "TRL1\x63________________________"};
+    for (uint32_t i = 0; i < TL_COUNT_OF(texts); i++) {
+        int fd = world_connect(ports[0]);
+        world_write(fd, bytes_of(texts[i]));
+        struct wanted wanted = {low, i + 1};
+        cr_assert(world_run(has_refused, &wanted, 500), "at once, not at the hello's deadline");
+        cr_assert(is_closed(fd));
+        cr_assert_eq(pump_get_metrics(low)->garbage_count, i + 1);
+        (void)close(fd);
+    }
+}
+
+Test(net_transport, stranger_cannot_make_the_node_take_a_large_frame)
+{
+    struct buf *frame = world_frame(1024 * 1024, 1);
+    int fd = world_connect(ports[0]);
+    world_write(fd, bytes_make(frame->data, FRAME_HEADER_BYTES));
+    struct wanted wanted = {low, 1};
+    cr_assert(world_run(has_refused, &wanted, 500));
+    cr_assert_eq(pump_get_metrics(low)->garbage_count, 1);
+    (void)close(fd);
+    buf_release(frame);
+}
+
+Test(net_transport, silent_stranger_is_closed_after_a_second)
+{
+    int fd = world_connect(ports[0]);
+    struct wanted wanted = {low, 1};
+    cr_assert_not(world_run(has_refused, &wanted, PUMP_HELLO_TIMEOUT_MS / 2));
+    cr_assert(world_run(has_refused, &wanted, PUMP_HELLO_TIMEOUT_MS));
+    cr_assert(is_closed(fd));
+    cr_assert_eq(pump_get_metrics(low)->garbage_count, 0);
+    (void)close(fd);
+}
+
+Test(net_transport, strangers_are_bounded)
+{
+    int fds[PUMP_STRANGERS_MAX + 10];
+    for (size_t i = 0; i < TL_COUNT_OF(fds); i++) {
+        fds[i] = world_connect(ports[0]);
+        world_run_for(1);
+    }
+    struct wanted wanted = {low, 10};
+    cr_assert(world_run(has_refused, &wanted, 700));
+    cr_assert_eq(pump_get_metrics(low)->connections_refused_count, 10);
+    for (size_t i = 0; i < TL_COUNT_OF(fds); i++) (void)close(fds[i]);
+}
+
+static void say_hello(int fd, uint8_t cluster, uint8_t from, uint8_t to, enum peer_class class)
+{
+    const struct hello hello = {.class = class,
+                                .cluster_id = world_id(cluster),
+                                .from = world_id(from),
+                                .to = world_id(to)};
+    struct buf *frame = hello_encode(&hello);
+    world_write(fd, buf_bytes(frame));
+    buf_release(frame);
+}
+
+Test(net_transport, wrong_hellos_are_refused_and_wrong_clusters_counted)
+{
+    static const struct {
+        uint8_t cluster;
+        uint8_t from;
+        uint8_t to;
+        const char *what;
+    } cases[] = {{8, 1, 2, "other cluster"},
+                 {9, 1, 3, "meant for another store"},
+                 {9, 7, 2, "unknown store"},
+                 {9, 2, 2, "ourselves"},
+                 {9, 3, 2, "a member with a larger id, which we connect to"}};
+    static const uint8_t three[3] = {1, 2, 3};
+    const uint16_t three_ports[3] = {ports[0], ports[1], world_free_port()};
+    world_set_peers(high, 9, three, three_ports, 3);
+    world_run_for(5);
+    for (uint32_t i = 0; i < TL_COUNT_OF(cases); i++) {
+        int fd = world_connect(ports[1]);
+        say_hello(fd, cases[i].cluster, cases[i].from, cases[i].to, PEER_CLASS_RAFT);
+        struct wanted wanted = {high, i + 1};
+        cr_assert(world_run(has_refused, &wanted, 500), "%s", cases[i].what);
+        cr_assert(is_closed(fd));
+        (void)close(fd);
+    }
+    cr_assert_eq(pump_get_metrics(high)->foreign_cluster_count, 1);
+    cr_assert_eq(pump_get_metrics(high)->garbage_count, 0);
+    cr_assert_eq(pump_node(high)->up_counts[PEER_CLASS_RAFT], 0);
+}
+
+/* The peer restarted and its old connection was never closed: half-open for us. */
+Test(net_transport, new_connection_of_a_peer_replaces_its_old_one)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    int old = world_connect(ports[1]);
+    say_hello(old, 9, 1, 2, PEER_CLASS_RAFT);
+    world_run_for(20);
+    cr_assert_eq(pump_node(high)->up_counts[PEER_CLASS_RAFT], 1);
+    int fresh = world_connect(ports[1]);
+    say_hello(fresh, 9, 1, 2, PEER_CLASS_RAFT);
+    world_run_for(20);
+    cr_assert_eq(pump_node(high)->up_counts[PEER_CLASS_RAFT], 2);
+    cr_assert_eq(pump_node(high)->down_counts[PEER_CLASS_RAFT], 1);
+    char hello[4096];
+    cr_assert_gt(recv(old, hello, sizeof hello, MSG_DONTWAIT), 0, "its hello");
+    cr_assert(is_closed(old));
+    cr_assert_gt(recv(fresh, hello, sizeof hello, MSG_DONTWAIT), 0);
+    cr_assert_not(is_closed(fresh));
+    (void)close(old);
+    (void)close(fresh);
+}
+
+/* Bytes that trickle in are a frame all the same. */
+Test(net_transport, hello_may_arrive_byte_by_byte)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    const struct hello hello = {.class = PEER_CLASS_BULK,
+                                .cluster_id = world_id(9),
+                                .from = world_id(1),
+                                .to = world_id(2)};
+    struct buf *frame = hello_encode(&hello);
+    int fd = world_connect(ports[1]);
+    for (uint32_t i = 0; i < frame->count; i++) {
+        world_write(fd, bytes_make(frame->data + i, 1));
+        (void)uv_run(&world_loop, UV_RUN_NOWAIT);
+    }
+    world_run_for(20);
+    cr_assert_eq(pump_node(high)->up_counts[PEER_CLASS_BULK], 1);
+    buf_release(frame);
+    (void)close(fd);
+}
+
+/* ---- peers that go ---- */
+
+static bool is_refusal_told(void *context)
+{
+    const struct node *node = pump_node(*(struct pump **)context);
+    return node->refused_counts[0] + node->refused_counts[1] + node->refused_counts[2] ==
+           PEER_CLASSES_COUNT;
+}
+
+static void check_gone_is_told(struct pump **gone, struct pump *left)
+{
+    join();
+    world_close(TL_TAKE(gone));
+    cr_assert(world_run(is_refusal_told, &left, 1000), "the port is closed: it is gone");
+    for (uint32_t i = 0; i < PEER_CLASSES_COUNT; i++) {
+        cr_assert_eq(pump_node(left)->down_counts[i], 1, "lost, and that at once");
+        cr_assert_eq(pump_node(left)->refused_counts[i], 1);
+    }
+    world_run_for(300);
+    cr_assert(is_refusal_told(&left), "it is told once");
+}
+
+Test(net_transport, connecting_side_learns_that_a_peer_is_gone)
+{
+    check_gone_is_told(&high, low);
+}
+
+Test(net_transport, accepting_side_learns_that_a_peer_is_gone)
+{
+    check_gone_is_told(&low, high);
+}
+
+/* The process lives (its port answers), only a connection was cut. */
+Test(net_transport, lost_connection_is_not_called_gone)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    int fd = world_connect(ports[1]);
+    say_hello(fd, 9, 1, 2, PEER_CLASS_RAFT);
+    world_run_for(20);
+    cr_assert_eq(pump_node(high)->up_counts[PEER_CLASS_RAFT], 1);
+    (void)close(fd);
+    world_run_for(200);
+    cr_assert_eq(pump_node(high)->down_counts[PEER_CLASS_RAFT], 1);
+    cr_assert_eq(pump_node(high)->refused_counts[PEER_CLASS_RAFT], 0);
+}
+
+Test(net_transport, restarted_peer_is_found_again_within_the_back_off)
+{
+    uint32_t once = 1;
+    join();
+    world_close(TL_TAKE(&high));
+    world_run_for(600);
+    uint32_t attempts_count = (uint32_t)pump_get_metrics(low)->connect_failures_count;
+    cr_assert_lt(attempts_count, 12, "attempts while it is away are few, and of one class");
+    memset(pump_node(low)->up_counts, 0, sizeof pump_node(low)->up_counts);
+    high = world_open(2, &ports[1]);
+    world_set_peers(high, 9, numbers, ports, 2);
+    cr_assert(world_run(are_up, &once, PUMP_BACKOFF_MAX_MS + 200));
+}
+
+/* ---- birth ---- */
+
+static struct buf *birth_frame(const char *text)
+{
+    struct buf *frame = buf_create(FRAME_HEADER_BYTES + strlen(text));
+    frame->count = FRAME_HEADER_BYTES;
+    write_bytes(frame, bytes_of(text));
+    frame_seal(frame, FRAME_BIRTH);
+    return frame;
+}
+
+static void ask(uint16_t port, const char *text)
+{
+    struct node *node = pump_node(low);
+    char address[32];
+    (void)snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)port);
+    node->is_inside = true; /* no answer may come before ask() has returned */
+    node->io.ask(node->io.context, address, birth_frame(text));
+    node->is_inside = false;
+    memset(address, 'x', sizeof address); /* borrowed for the call only */
+}
+
+static bool is_birth_answered(void *context)
+{
+    (void)context;
+    const struct node *node = pump_node(low);
+    return node->birth_replies_count + node->birth_refusals_count > 0;
+}
+
+Test(net_transport, birth_question_is_answered_and_the_connection_closed)
+{
+    ask(ports[1], "say");
+    cr_assert(world_run(is_birth_answered, NULL, 1000));
+    cr_assert_str_eq(pump_node(low)->birth_reply, "hearsay");
+    cr_assert_eq(pump_node(high)->births_count, 1);
+    world_run_for(50);
+    cr_assert_eq(pump_node(low)->birth_replies_count, 1);
+    cr_assert_eq(pump_node(low)->birth_refusals_count, 0);
+    cr_assert_eq(pump_get_metrics(high)->connections_refused_count, 0);
+}
+
+Test(net_transport, birth_question_nobody_hears_is_answered_with_nothing)
+{
+    ask(world_free_port(), "say");
+    cr_assert(world_run(is_birth_answered, NULL, 1000));
+    cr_assert_eq(pump_node(low)->birth_refusals_count, 1);
+}
+
+Test(net_transport, birth_question_that_is_garbage_is_refused)
+{
+    ask(ports[1], "no");
+    cr_assert(world_run(is_birth_answered, NULL, 1000));
+    cr_assert_eq(pump_node(low)->birth_refusals_count, 1);
+    cr_assert_eq(pump_get_metrics(high)->garbage_count, 1);
+}
+
+Test(net_transport, birth_question_to_a_mute_address_ends_within_a_second)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t where_bytes = sizeof where;
+    cr_assert_eq(bind(fd, (struct sockaddr *)&where, sizeof where), 0);
+    cr_assert_eq(listen(fd, 1), 0); /* accepts in the kernel, and never reads */
+    cr_assert_eq(getsockname(fd, (struct sockaddr *)&where, &where_bytes), 0);
+    ask(ntohs(where.sin_port), "say");
+    cr_assert_not(world_run(is_birth_answered, NULL, PUMP_ASK_TIMEOUT_MS / 2));
+    cr_assert(world_run(is_birth_answered, NULL, PUMP_ASK_TIMEOUT_MS));
+    cr_assert_eq(pump_node(low)->birth_refusals_count, 1);
+    (void)close(fd);
+}
+
+Test(net_transport, birth_question_to_an_address_that_is_none_is_answered_with_nothing)
+{
+    struct node *node = pump_node(low);
+    node->io.ask(node->io.context, "nonsense", birth_frame("say"));
+    cr_assert(world_run(is_birth_answered, NULL, 1000));
+    cr_assert_eq(node->birth_refusals_count, 1);
+}
