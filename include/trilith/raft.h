@@ -44,7 +44,7 @@ enum raft_mutation {
     RAFT_MUTATION_VOTE_BEFORE_DURABLE = 1, /* vote replies and own vote before their op is done */
     RAFT_MUTATION_COMMIT_OLD_TERM = 3,     /* entries of older terms are committed by counting */
     RAFT_MUTATION_COUNT_MEMORY = 4,     /* the leader counts itself at its in-memory last index */
-    RAFT_MUTATION_COMMIT_UNCAPPED = 8,  /* follower commit beyond what the append has verified */
+    RAFT_MUTATION_COMMIT_UNCAPPED = 8,  /* follower commit beyond what is verified */
     RAFT_MUTATION_READ_UNCONFIRMED = 9, /* a read round is ready without a quorum's echo */
     RAFT_MUTATION_PREVOTE_AS_VOTE = 12, /* a pre-vote's reply counts in the election */
     RAFT_MUTATION_ACK_FROM_SCALAR = 22, /* append acks say what is durable when they leave */
@@ -97,7 +97,9 @@ struct raft_base {
 struct raft_options {
     raft_id self;
     raft_group group;
-    uint64_t seed; /* of the timeout jitter and of tokens; another one at every start */
+    /* Of the timeout jitter and of the first read token. Another one at every start: a token must
+     * not be used again by a later life of this node, to which late answers may still come. */
+    uint64_t seed;
     uint64_t election_timeout_ns;   /* T: timeouts are uniform in [T, 2T); default 300 ms */
     uint64_t heartbeat_interval_ns; /* default 50 ms */
     struct raft_conf conf;          /* the last configuration in the log or base */
@@ -111,6 +113,12 @@ struct raft_options {
      * of the entry before each one it may still replace. */
     struct buf *const *entries;
     uint32_t entries_count;
+
+    /* 0: the constants above. Smaller ones let a simulator reach in a short log what takes a long
+     * one otherwise: messages that carry a part, closed windows, reads of what left memory. */
+    uint32_t append_entries_max;    /* RAFT_MESSAGE_ENTRIES_MAX */
+    uint32_t inflight_messages_max; /* RAFT_INFLIGHT_MESSAGES_MAX */
+    uint64_t cache_bytes_max;       /* RAFT_CACHE_BYTES_MAX */
 
     uint32_t mutation; /* enum raft_mutation */
 };

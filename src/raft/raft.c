@@ -80,6 +80,12 @@ static void add_peers(struct raft *raft, const raft_id *ids, uint32_t ids_count)
     }
 }
 
+static uint64_t or_default(uint64_t value, uint64_t value_default)
+{
+    TL_ASSERT(value <= value_default);
+    return value != 0 ? value : value_default;
+}
+
 static void create_check_options(const struct raft_options *options)
 {
     TL_ASSERT(options->self != RAFT_ID_NONE);
@@ -100,6 +106,10 @@ struct raft *raft_create(const struct raft_options *options)
     raft->group = options->group;
     raft->election_timeout_ns = options->election_timeout_ns;
     raft->heartbeat_interval_ns = options->heartbeat_interval_ns;
+    raft->append_entries_max =
+        (uint32_t)or_default(options->append_entries_max, RAFT_MESSAGE_ENTRIES_MAX);
+    raft->inflight_messages_max =
+        (uint32_t)or_default(options->inflight_messages_max, RAFT_INFLIGHT_MESSAGES_MAX);
     raft->mutation = options->mutation;
     raft->conf = options->conf;
     prng_init(&raft->prng, options->seed);
@@ -110,7 +120,7 @@ struct raft *raft_create(const struct raft_options *options)
     raft->applied = options->applied;
     raft->leader_commit = raft->commit;
     raft_log_init(&raft->log, &options->base, options->entries, options->entries_count,
-                  options->last_index);
+                  options->last_index, or_default(options->cache_bytes_max, RAFT_CACHE_BYTES_MAX));
     TL_ASSERT(raft_log_term(&raft->log, raft->log.last) <= raft->term);
     for (raft_index i = raft->commit + 1; i <= raft->log.last; i++) {
         raft->uncommitted_bytes += raft_log_entry(&raft->log, i)->count;

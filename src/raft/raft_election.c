@@ -1,10 +1,10 @@
 /* raft_election.c - roles, terms, votes and their timers (thesis 3.4, 4.2.3, 9.6).
  *
- *               raft_campaign()            quorum of pre-votes           quorum of votes
- *     FOLLOWER ────────────────► PRECANDIDATE ────────────► CANDIDATE ────────────────► LEADER
- *        ▲  timeout, leader lost    │  timeout: again          │  timeout: back to        │
- *        │                          │                          │  PRECANDIDATE            │
- *        └──────────────────────────┴──────────────────────────┴──────────────────────────┘
+ *               raft_campaign()          quorum of pre-votes        quorum of votes
+ *     FOLLOWER ---------------> PRECANDIDATE -----------> CANDIDATE ---------------> LEADER
+ *        ^  timeout, leader lost   |  timeout: again         |  timeout: back to        |
+ *        |                         |                         |  PRECANDIDATE            |
+ *        +-------------------------+-------------------------+--------------------------+
  *          higher term; leader of this term; refused by a quorum; no quorum heard (leader)
  *
  * A pre-vote changes nothing at either side but the asker's role. CheckQuorum and pre-votes belong

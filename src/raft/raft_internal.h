@@ -16,9 +16,8 @@
 
 #include "trilith/raft.h"
 
-/* Room in the ring that only no-ops and a recovered tail may use: the commit hint on disk lags
- * by up to RAFT_COMMIT_HINT_LAG entries, and what lies behind it must fit into the ring after a
- * restart. */
+/* Room in the ring that only no-ops and a recovered tail may use: the commit hint on disk lags by
+ * up to RAFT_COMMIT_HINT_LAG entries, and what lies behind it must fit after a restart. */
 #define RAFT_LOG_RESERVE_ENTRIES 8192u
 #define RAFT_COMMIT_HINT_LAG 4096u
 
@@ -47,10 +46,11 @@ struct raft_log {
     raft_index last;
     raft_index evictable; /* entries first ... evictable are not needed here any more */
     uint64_t evictable_bytes;
+    uint64_t cache_bytes_max; /* constant */
 };
 
 void raft_log_init(struct raft_log *log, const struct raft_base *base, struct buf *const *entries,
-                   uint32_t entries_count, raft_index last);
+                   uint32_t entries_count, raft_index last, uint64_t cache_bytes_max);
 void raft_log_deinit(struct raft_log *log);
 
 /* NULL when it is not in memory. */
@@ -71,7 +71,7 @@ void raft_log_append(struct raft_log *log, struct buf *entry);
 /* Drops entries >= from. */
 void raft_log_truncate(struct raft_log *log, raft_index from);
 
-/* Entries <= index may go from now on; does not fall. Keeps the newest RAFT_CACHE_BYTES_MAX. */
+/* Entries <= index may go from now on; does not fall. Keeps the newest cache_bytes_max. */
 void raft_log_set_evictable(struct raft_log *log, raft_index index);
 
 /* ---- what is being written (raft_op.c) ---- */
@@ -178,6 +178,8 @@ struct raft {
     raft_group group;
     uint64_t election_timeout_ns;
     uint64_t heartbeat_interval_ns;
+    uint32_t append_entries_max;
+    uint32_t inflight_messages_max;
     uint32_t mutation;
 
     struct raft_conf conf;

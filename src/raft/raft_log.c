@@ -30,7 +30,7 @@ static void raft_log_check(const struct raft_log *log)
 }
 
 void raft_log_init(struct raft_log *log, const struct raft_base *base, struct buf *const *entries,
-                   uint32_t entries_count, raft_index last)
+                   uint32_t entries_count, raft_index last, uint64_t cache_bytes_max)
 {
     TL_ASSERT(entries_count <= RAFT_LOG_RING_ENTRIES);
     TL_ASSERT(last >= base->index);
@@ -41,6 +41,7 @@ void raft_log_init(struct raft_log *log, const struct raft_base *base, struct bu
         .first = last - entries_count + 1,
         .last = last,
         .evictable = last - entries_count,
+        .cache_bytes_max = cache_bytes_max,
     };
     log->ring = calloc(RAFT_LOG_RING_ENTRIES, sizeof *log->ring);
     TL_ASSERT(log->ring != NULL);
@@ -136,6 +137,6 @@ void raft_log_set_evictable(struct raft_log *log, raft_index index)
     for (; log->evictable < index; log->evictable++) {
         log->evictable_bytes += raft_log_entry(log, log->evictable + 1)->count;
     }
-    while (log->evictable_bytes > RAFT_CACHE_BYTES_MAX) evict_first(log);
+    while (log->evictable_bytes > log->cache_bytes_max) evict_first(log);
     raft_log_check(log);
 }

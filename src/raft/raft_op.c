@@ -1,8 +1,8 @@
 /* raft_op.c - append ops in flight, and the messages that wait for them.
  *
- *     decided, not issued ──raft_ops_issue()──► in flight (FIFO) ──raft_ops_done()──► durable
- *              ▲                                    │
- *     raft_send_after(): a message waits behind everything that was decided when it was made
+ *     decided, not issued ---raft_ops_issue()---> in flight (FIFO) ---raft_ops_done()---> durable
+ *
+ * raft_send_after(): a message waits behind everything that was decided when it was made.
  *
  * Completion is bound to the op, never to an index. A follower may append entry 7, be told to
  * replace it, and append another 7, all before the disk has written the first. A completion that

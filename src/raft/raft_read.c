@@ -1,6 +1,6 @@
 /* raft_read.c - linearizable read indexes by quorum rounds (thesis 6.4), batched.
  *
- * raft_read() joins the round that is gathering; at most one more is in flight. Rounds of a node
+ * raft_read() joins the round that is gathering; at most one more is in flight. The rounds of a node
  * are numbered 1, 2, ...; `done` <= `asked` <= `wanted`.
  *
  *     leader    round begun: read index := commit (after an own-term commit), sequence + 1
@@ -10,7 +10,8 @@
  * The echo answers a message sent after every read of the round had arrived, so at some moment in
  * between this node was the leader of the newest term: nothing newer than its commit index could
  * have been acknowledged before. No clock is in the argument. A token is never used for two tries:
- * a late answer to the first would vouch for reads that came after it (etcd #20418).
+ * a late answer to the first would vouch for reads that came after it (etcd #20418). That holds
+ * across restarts, too, so tokens count up from a random number.
  */
 
 #include "raft_internal.h"

@@ -1,10 +1,8 @@
 /* raft_replication.c - the leader's side: appends, acknowledgements, commitment, heartbeats.
  *
- *              ack ≥ match                  needs what is deleted
- *     PROBE ──────────────► REPLICATE ─┐ ┌─────────────────────────► NEEDS_SNAPSHOT
- *       ▲   one at a time   │  a window│ │                                 │
- *       └───────────────────┴──────────┴─┘◄────────────────────────────────┘
- *         reject, connection lost             an ack at or above the base
+ *     PROBE           one append at a time, until all of one was acknowledged
+ *     REPLICATE       a window of appends; back to PROBE by a reject or a lost connection
+ *     NEEDS_SNAPSHOT  what it needs is deleted; back to PROBE by an ack at or above the base
  *
  * A peer in NEEDS_SNAPSHOT is asked at every heartbeat whether it has the base: a crash may have
  * taken the acks of what is on its disk.
@@ -26,15 +24,16 @@ static void inflight_clear(struct raft_peer *peer)
     peer->inflight_bytes = 0;
 }
 
-static bool inflight_is_full(const struct raft_peer *peer)
+static bool inflight_is_full(const struct raft *raft, const struct raft_peer *peer)
 {
-    return peer->inflight_count == RAFT_INFLIGHT_MESSAGES_MAX ||
+    return peer->inflight_count >= raft->inflight_messages_max ||
            peer->inflight_bytes >= RAFT_INFLIGHT_BYTES_MAX;
 }
 
-static void inflight_add(struct raft_peer *peer, raft_index last, uint64_t bytes)
+static void inflight_add(const struct raft *raft, struct raft_peer *peer, raft_index last,
+                         uint64_t bytes)
 {
-    TL_ASSERT(!inflight_is_full(peer));
+    TL_ASSERT(!inflight_is_full(raft, peer));
     uint32_t at = (peer->inflight_first + peer->inflight_count) % RAFT_INFLIGHT_MESSAGES_MAX;
     peer->inflight[at] = (struct raft_inflight){.last = last, .bytes = bytes};
     peer->inflight_count++;
@@ -294,7 +293,7 @@ void raft_step_heartbeat_reply(struct raft *raft, const struct raft_message *rep
         peer->is_paused = false; /* not one that has just left */
     }
     if (peer->state == RAFT_REPLICATE && peer->match < raft->log.last) {
-        while (inflight_is_full(peer)) inflight_remove_first(peer);
+        while (inflight_is_full(raft, peer)) inflight_remove_first(peer);
         if (peer->match == peer->match_at_heartbeat) {
             peer->is_append_due = true;
         }
@@ -310,6 +309,9 @@ void raft_send_heartbeat(struct raft *raft, struct raft_peer *peer)
 {
     struct raft_message message = raft_message_make(raft, RAFT_HEARTBEAT, peer->id);
     message.commit = TL_MIN(raft->commit, peer->match);
+    if (raft->mutation == RAFT_MUTATION_COMMIT_UNCAPPED) {
+        message.commit = raft->commit;
+    }
     message.sequence = raft->reads.sequence;
     peer->sequence_sent = raft->reads.sequence;
     peer->commit_sent = TL_MAX(peer->commit_sent, message.commit);
@@ -342,18 +344,19 @@ static void send_append(struct raft *raft, struct raft_peer *peer, raft_index pr
     if (peer->state == RAFT_PROBE) {
         pause_probe(raft, peer, last);
     } else if (entries_count > 0) {
-        inflight_add(peer, last, bytes);
+        inflight_add(raft, peer, last, bytes);
         peer->next = last + 1;
     }
     raft_send(raft, &message);
 }
 
 /* How many of `entries` go into one message. */
-static uint32_t fitting_count(struct buf *const *entries, uint32_t entries_count)
+static uint32_t fitting_count(const struct raft *raft, struct buf *const *entries,
+                              uint32_t entries_count)
 {
     uint64_t bytes = 0;
     uint32_t count = 0;
-    while (count < TL_MIN(entries_count, RAFT_MESSAGE_ENTRIES_MAX)) {
+    while (count < TL_MIN(entries_count, raft->append_entries_max)) {
         bytes += entries[count]->count;
         if (count > 0 && bytes > RAFT_MESSAGE_BYTES_MAX) {
             break;
@@ -372,7 +375,7 @@ static void send_from_memory(struct raft *raft, struct raft_peer *peer)
     }
     raft_index previous = peer->next - 1;
     send_append(raft, peer, previous, raft_log_term(&raft->log, previous), entries,
-                fitting_count(entries, count));
+                fitting_count(raft, entries, count));
 }
 
 /* What the peer needs next is not in memory: from the log, one read at a time. */
@@ -405,7 +408,8 @@ static bool may_send(const struct raft *raft, const struct raft_peer *peer)
     case RAFT_PROBE:
         return !peer->is_paused;
     case RAFT_REPLICATE:
-        return !inflight_is_full(peer) && (peer->is_append_due || peer->next <= raft->log.last);
+        return !inflight_is_full(raft, peer) &&
+               (peer->is_append_due || peer->next <= raft->log.last);
     case RAFT_NEEDS_SNAPSHOT:
         break;
     }
@@ -477,7 +481,7 @@ void raft_log_read_done(struct raft *raft, raft_id peer_id, struct buf *const *e
     entries += has_previous;
     entries_count -= has_previous;
     send_append(raft, peer, first - 1, previous_term, entries,
-                fitting_count(entries, entries_count));
+                fitting_count(raft, entries, entries_count));
 }
 
 /* ---- time ---- */

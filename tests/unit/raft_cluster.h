@@ -37,6 +37,8 @@ struct cluster_node {
     uint64_t now_ns;
     uint32_t mutation;
     struct raft_conf conf; /* as this node knows it when it starts */
+    uint64_t starts_count;
+    uint64_t token_first; /* of its reads, seen so far; told as 1 */
 
     /* The disk: what a restart finds. */
     struct raft_hard_state hard_state;
@@ -62,6 +64,9 @@ struct cluster {
     uint32_t nodes_count;
     struct cluster_node nodes[CLUSTER_NODES_MAX]; /* ids 1, 2, ... */
     uint64_t seed;
+    uint32_t append_entries_max; /* as in raft_options; 0: default */
+    uint32_t inflight_messages_max;
+    uint64_t cache_bytes_max;
     bool is_cut[CLUSTER_NODES_MAX + 1][CLUSTER_NODES_MAX + 1]; /* [from][to]: dropped when sent */
 
     struct raft_message *messages; /* under way, oldest first */
