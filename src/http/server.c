@@ -2,9 +2,10 @@
  *
  * Closing: h2o tells HTTP/2 connections to go away by itself, but an idle HTTP/1 connection would
  * stay until its timeout. Shutting its reading side down makes h2o see the client's end of file:
- * an idle connection closes at once, a busy one after its answer. What is left after the request
- * timeout (a client that does not read its answer) is shut down both ways. Connections count
- * themselves; the last one, behind the listener, ends the closing.
+ * an idle connection closes at once, a busy one after its answer. What is left when the limit has
+ * passed (a client that does not read its answer) is shut down both ways; a request that still waits
+ * for the node keeps its connection until the node's answer, at its deadline at the latest.
+ * Connections count themselves; the last one, behind the listener, ends the closing.
  */
 
 #include "http_internal.h"
@@ -20,6 +21,7 @@
 
 #define NS_PER_MS 1000000u
 #define CLOSE_GRACE_MS 1000u
+#define CLOSE_LIMIT_MS 3000u /* below what the program gives the front end at SIGTERM */
 #define EXIT_STORAGE_FAILED 4
 
 static void check(const struct http_server *server)
@@ -120,14 +122,13 @@ static void on_connection(uv_stream_t *listener, int status)
 static void configure(struct http_server *server)
 {
     h2o_globalconf_t *config = &server->config;
-    uint64_t timeout_ms = server->options.request_timeout_ns / NS_PER_MS;
     h2o_config_init(config);
     config->server_name = h2o_iovec_init(H2O_STRLIT("trilith"));
     config->max_request_entity_size =
         (size_t)server->options.value_bytes_max * 2 + HTTP_BODY_OVERHEAD_BYTES;
     config->http1.req_timeout = HTTP_IDLE_TIMEOUT_MS;
     config->http2.idle_timeout = HTTP_IDLE_TIMEOUT_MS;
-    config->http2.graceful_shutdown_timeout = timeout_ms + CLOSE_GRACE_MS;
+    config->http2.graceful_shutdown_timeout = CLOSE_LIMIT_MS; /* behind the second GOAWAY */
     h2o_hostconf_t *host =
         h2o_config_register_host(config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     TL_ASSERT(host != NULL);
@@ -292,7 +293,8 @@ void http_server_close(struct http_server *server, void (*on_closed)(void *conte
     h2o_context_request_shutdown(&server->context);
     (void)H2O_HTTP1_CALLBACKS.foreach_request(&server->context, stop_reading, NULL); /* always 0 */
     uint64_t limit_ms = server->options.request_timeout_ns / NS_PER_MS + CLOSE_GRACE_MS;
-    int err = uv_timer_start(&server->close_timer, on_close_timer, limit_ms, CLOSE_GRACE_MS);
+    int err = uv_timer_start(&server->close_timer, on_close_timer, TL_MIN(limit_ms, CLOSE_LIMIT_MS),
+                             CLOSE_GRACE_MS);
     TL_ASSERT(err == 0);
 }
 

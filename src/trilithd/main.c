@@ -274,10 +274,10 @@ static int run(struct program *program)
               (unsigned)program->options.listen.port, program->options.peer_listen.host,
               (unsigned)program->options.peer_listen.port);
     (void)uv_run(&program->loop, UV_RUN_DEFAULT); /* handles left open end with the process */
-    if (program->is_http_closed) {
+    if (program->is_http_closed) { /* else HTTP still has a reader of the node's views */
         http_server_destroy(TL_TAKE(&program->http));
+        pump_destroy(TL_TAKE(&program->pump));
     }
-    pump_destroy(TL_TAKE(&program->pump));
     log_event(LOG_LEVEL_INFO, "stopped", NULL);
     return EXIT_STOPPED;
 }
