@@ -33,10 +33,10 @@ TL_MUST_CHECK enum tl_err http_server_open(const struct http_server_options *opt
 /* The port it listens at. */
 uint16_t http_server_port(const struct http_server *server);
 
-/* Stops accepting; answers what is under way; closes idle connections; then on_closed. Clients that
- * do not read their answer are cut off after 3 s; a request that waits for the node is answered at
- * its deadline. Called once, while the node still turns (before or during pump_stop(), not after its
- * on_stopped). The server no longer reads views from on_closed on. */
+/* Stops accepting; answers what is under way; closes idle connections; then on_closed. Clients
+ * that do not read their answer are cut off after 3 s; a request that waits for the node is
+ * answered at its deadline. Called once, while the node still turns (before or during
+ * pump_stop(), not after its on_stopped). The server no longer reads views from on_closed on. */
 void http_server_close(struct http_server *server, void (*on_closed)(void *context), void *context);
 /* After on_closed, before pump_destroy(), outside uv_run(): h2o turns the loop once to end its
  * handles. They keep uv_run() from returning by itself: use uv_stop(). Accepts NULL.

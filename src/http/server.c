@@ -1,10 +1,10 @@
 /* server.c - libh2o on the caller's loop: listening, accepting, closing.
  *
  * Closing: h2o tells HTTP/2 connections to go away by itself, but an idle HTTP/1 connection would
- * stay until its timeout. Shutting its reading side down makes h2o see the client's end of file:
- * an idle connection closes at once, a busy one after its answer. What is left when the limit has
- * passed (a client that does not read its answer) is shut down both ways; a request that still waits
- * for the node keeps its connection until the node's answer, at its deadline at the latest.
+ * stay until its timeout. Shutting its reading side down makes h2o see the client's end of file: an
+ * idle connection closes at once, a busy one after its answer. What is left when the limit has
+ * passed (a client that does not read its answer) is shut down both ways; a request that still
+ * waits for the node keeps its connection until the node's answer, at its deadline at the latest.
  * Connections count themselves; the last one, behind the listener, ends the closing.
  */
 

@@ -1,7 +1,7 @@
 /* raft_read.c - linearizable read indexes by quorum rounds (thesis 6.4), batched.
  *
- * raft_read() joins the round that is gathering; at most one more is in flight. The rounds of a node
- * are numbered 1, 2, ...; `done` <= `asked` <= `wanted`.
+ * raft_read() joins the round that is gathering; at most one more is in flight. The rounds of a
+ * node are numbered 1, 2, ...; `done` <= `asked` <= `wanted`.
  *
  *     leader    round begun: read index := commit (after an own-term commit), sequence + 1
  *               confirmed:   a quorum has echoed a sequence >= the round's, in this term

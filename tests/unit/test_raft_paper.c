@@ -538,9 +538,10 @@ Test(raft_paper, leader_commits_only_entries_of_its_own_term_by_counting)
     }
 }
 
-/* Figure 8, (a) to (d): node 1 leads again in term 4 and brings entry 2 of term 2 onto a majority,
- * but no entry of term 4; it dies, and node 5 overwrites the entry with its own of term 3. Had node 1
- * committed it by counting, two nodes would now have applied different entries. */
+/* Figure 8, (a) to (d): node 1 leads again in term 4 and brings entry 2 of term 2 onto a
+ * majority, but no entry of term 4; it dies, and node 5 overwrites the entry with its own of
+ * term 3. Had node 1 committed it by counting, two nodes would now have applied different
+ * entries. */
 static void play_figure_8(uint32_t mutation)
 {
     static const raft_term second[] = {1, 2};

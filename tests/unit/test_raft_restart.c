@@ -1,5 +1,5 @@
-/* raft: what a restart in the middle of a conversation must not do. Both were found by the simulator
- * (tests/sim). */
+/* raft: what a restart in the middle of a conversation must not do. Both were found by the
+ * simulator (tests/sim). */
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
