@@ -20,6 +20,7 @@
 
 #include "trilith/http_server.h"
 #include "trilith/log.h"
+#include "trilith/std_streams.h"
 
 #define PROGRAM_MAGIC 0x474f5250u
 /* Together below the ten seconds that docker and systemd wait before they kill. */
@@ -286,6 +287,7 @@ int main(int argc, char **argv)
 {
     static struct program program = {.magic = PROGRAM_MAGIC};
     char message[OPTIONS_MESSAGE_BYTES];
+    if (std_streams_hold() != TL_OK) return EXIT_FAILED;
     if (options_parse(argc, argv, environ, &program.options, message) != TL_OK) {
         (void)fprintf(stderr, "trilithd: %s\nTry `trilithd --help' for more information.\n",
                       message);
