@@ -279,6 +279,7 @@ def foreign_cluster(cluster):
         # The one that connects stays and calls the other's address.
         stays, goes = sorted(other.nodes, key=lambda n: -n.metrics()["trilith_peer_connects_total"])
         assert stays.put("theirs", "x").status == 201
+        assert stays.get("theirs").body == b"x"  # it has applied it, too
         goes.kill()
         goes.dir += "-another"
         goes.start(view=goes.address)  # a cluster of its own where a member of another one was
