@@ -121,6 +121,9 @@ void node_options_init(struct node_options *options)
         .election_timeout_ns = 300000000,
         .heartbeat_interval_ns = 50000000,
         .generation_age_ns = 5000000000,
+        /* What is under way may still have to be written: three generations of 32 MiB, and LMDB's
+         * copies of the pages of one flush. A write that fails for want of space ends the node. */
+        .free_bytes_min = 128ull * 1024 * 1024,
     };
 }
 
