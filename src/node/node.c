@@ -48,10 +48,6 @@ void node_fail(struct node *node, const struct tl_fault *fault)
         tl_fault_set(&unknown, data_dir_path(node->data_dir), UINT32_MAX, 0, "not reported");
         fault = &unknown;
     }
-    node_log(node, LOG_LEVEL_ERROR, "storage_failed",
-             "file=\"%s\" group=%d index=%llu reason=\"%s\"", fault->file,
-             fault->group == UINT32_MAX ? -1 : (int)fault->group, (unsigned long long)fault->index,
-             fault->reason);
     node->io.fail(node->io.context, 4, fault);
 }
 
