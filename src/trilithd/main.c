@@ -27,6 +27,7 @@
 #define HTTP_CLOSE_TIMEOUT_MS 4000u
 #define DRAIN_TIMEOUT_NS 4000000000ull
 #define FILES_MAX ((rlim_t)1 << 20)
+#define FILES_RESERVED ((rlim_t)256) /* for storage and peers: clients must not use these up */
 
 enum exit_code {
     EXIT_STOPPED = 0,
@@ -81,8 +82,17 @@ static void raise_files_limit(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
         limit.rlim_cur < TL_MIN(limit.rlim_max, FILES_MAX)) {
         limit.rlim_cur = TL_MIN(limit.rlim_max, FILES_MAX);
-        (void)setrlimit(RLIMIT_NOFILE, &limit); /* then fewer connections: accept says so */
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* then fewer connections */
     }
+}
+
+static uint32_t connections_max(void)
+{
+    struct rlimit limit;
+    int rc = getrlimit(RLIMIT_NOFILE, &limit);
+    TL_ASSERT(rc == 0);
+    rlim_t files_max = TL_MAX(TL_MIN(limit.rlim_cur, FILES_MAX), 2u);
+    return (uint32_t)(files_max > 2 * FILES_RESERVED ? files_max - FILES_RESERVED : files_max / 2);
 }
 
 /* Keeps the resident memory flat under steady load.
@@ -242,7 +252,8 @@ static enum tl_err open_http(struct program *program, struct tl_fault *out_fault
                                                .address = options->address,
                                                .request_timeout_ns = options->request_timeout_ns,
                                                .value_bytes_max = options->value_bytes_max,
-                                               .idempotency_records = options->idempotency_records};
+                                               .idempotency_records = options->idempotency_records,
+                                               .connections_max = connections_max()};
     return http_server_open(&http_options, &program->loop, program->pump, &program->http,
                             out_fault);
 }
