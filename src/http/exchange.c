@@ -41,13 +41,20 @@ struct exchange *exchange_create(struct http_server *server, h2o_req_t *req)
     return exchange;
 }
 
+const struct failure *exchange_parse_query(struct exchange *exchange, struct query_param *params,
+                                           size_t params_count)
+{
+    if (exchange->query.count == 0) return NULL;
+    uint8_t *scratch = h2o_mem_alloc_pool(&exchange->req->pool, exchange->query.count);
+    if (query_parse(exchange->query, scratch, params, params_count)) return NULL;
+    return failure_of_refusal(REFUSAL_QUERY);
+}
+
 bool exchange_take_query(struct exchange *exchange, struct query_param *params, size_t params_count)
 {
-    if (exchange->query.count == 0) return true;
-    uint8_t *scratch = h2o_mem_alloc_pool(&exchange->req->pool, exchange->query.count);
-    if (query_parse(exchange->query, scratch, params, params_count)) return true;
-    respond_refusal(exchange, REFUSAL_QUERY);
-    return false;
+    const struct failure *failure = exchange_parse_query(exchange, params, params_count);
+    if (failure != NULL) respond_failure(exchange, failure);
+    return failure == NULL;
 }
 
 bool exchange_take_get(struct exchange *exchange, struct query_param *params, size_t params_count)

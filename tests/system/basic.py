@@ -283,8 +283,9 @@ def closed_streams(cluster):
 def foreign_cluster(cluster):
     """A peer of another cluster is refused and counted; nothing of either gets into the other."""
     with Cluster(2) as other:
-        # The one that connects stays and calls the other's address.
-        stays, goes = sorted(other.nodes, key=lambda n: -n.metrics()["trilith_peer_connects_total"])
+        # Of two nodes the one with the smaller store id connects: it stays and calls the other.
+        stays, goes = sorted(other.nodes,
+                             key=lambda n: n.request("GET", "/v1/status").json()["store_id"])
         assert stays.put("theirs", "x").status == 201
         assert stays.get("theirs").body == b"x"  # it has applied it, too
         goes.kill()
