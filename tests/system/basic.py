@@ -176,7 +176,7 @@ def raw(port, data, wait=1.0):
 def garbage(cluster):
     node = cluster.nodes[0]
     before = node.metrics()
-    for data in (b"GET / HTTP/1.0\r\n\r\n", bytes(range(256)) * 40, struct.pack("<IIQ", 0x314c5254, 0xffffffff, 0),
+    for data in (b"GET / HTTP/1.0\r\n\r\n", bytes(range(256)) * 40, struct.pack("<IIQ", 0x314c5254, 0xffffffff, 0) + b"\0" * 64,
                  b"\0" * 4096):
         raw(node.port + 10000, data)
     for data in (b"\0\1\2\3\r\n\r\n", b"PUT /v1/kv/x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
@@ -184,8 +184,9 @@ def garbage(cluster):
                  b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n"):
         raw(node.port, data)
     after = node.metrics()
-    name = next(k for k in after if "garbage" in k)
-    assert after[name] > before[name], (name, before[name], after[name])
+    for name, count in (('trilith_peer_connections_refused_total{reason="garbage"}', 4),
+                        ("trilith_http_bad_requests_total", 3)):
+        assert after[name] - before[name] == count, (name, before[name], after[name])
     assert node.put("after-garbage", "x").status in (200, 201)
 
 
