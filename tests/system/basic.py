@@ -113,7 +113,7 @@ def admin_status(cluster):
     before = {name: fields(name) for name in ("log_len", "last_applied", "commit_idx")}
     assert leader.get("counter").status == 200
     assert leader.put("counted", "1").status == 201
-    wait_for(lambda: fields("last_applied") == [v + 1 for v in before["last_applied"]], 5, "one more")
+    wait_for(lambda: fields("last_applied") == [v + 1 for v in before["last_applied"]], 20, "one more")
     for name, values in before.items():
         assert fields(name) == [v + 1 for v in values], (name, values, fields(name))
     assert sorted(fields("state")) == [0, 0, 2] and len(set(fields("leader"))) == 1
@@ -269,7 +269,7 @@ def closed_streams(cluster):
             return subprocess.run([program("trilith"), "-e", address, *args], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE)
 
-        wait_for(lambda: ask("put", "stone", "granite").returncode == 0, 10, "a node without streams")
+        wait_for(lambda: ask("put", "stone", "granite").returncode == 0, 30, "a node without streams")
         assert [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
         assert ask("get", "stone").stdout == b"granite"
         r = subprocess.run([program("trilith"), "-e", address, "get", "stone"], preexec_fn=close_all)
@@ -292,9 +292,9 @@ def foreign_cluster(cluster):
         goes.kill()
         goes.dir += "-another"
         goes.start(view=goes.address)  # a cluster of its own where a member of another one was
-        wait_for(goes.ready, 10, "the new cluster", goes)
+        wait_for(goes.ready, 30, "the new cluster", goes)
         name = 'trilith_peer_connections_refused_total{reason="foreign_cluster"}'
-        wait_for(lambda: goes.metrics()[name] > 0, 5, "the refusal to be counted")
+        wait_for(lambda: goes.metrics()[name] > 0, 20, "the refusal to be counted")
         assert goes.get("theirs").status == 404 and goes.put("mine", "x").status == 201
         assert stays.request("GET", "/v1/kv/theirs?consistency=local").body == b"x"
         assert stays.status()["has_quorum"] is False
@@ -324,7 +324,7 @@ def restarts(cluster):
     leader = cluster.leader()
     term = cluster.data_group(leader)["term"]
     follower.kill()
-    wait_for(lambda: leader.status()[f"partner_node_status_server_{follower.address}"] == 0, 5, "the loss to show")
+    wait_for(lambda: leader.status()[f"partner_node_status_server_{follower.address}"] == 0, 20, "the loss to show")
     assert leader.put("missed", "1").status == 201
     follower.start()
     cluster.wait_ready()
@@ -346,7 +346,7 @@ def without_quorum(cluster):
     r = survivor.put("lonely", "x", timeout=8)
     assert r.status in (503, 504), r
     assert r.json()["error"]["outcome"] in ("not_executed", "unknown")
-    wait_for(lambda: not survivor.status()["has_quorum"], 3, "has_quorum to be false")
+    wait_for(lambda: not survivor.status()["has_quorum"], 10, "has_quorum to be false")
     r = survivor.put("lonely", "x", timeout=8)
     assert r.status == 503 and r.json()["error"]["outcome"] == "not_executed", r
     assert survivor.get("counter", timeout=8).status == 503
