@@ -200,7 +200,10 @@ struct router_handler {
 
 /* ---- exchange.c: the steps ---- */
 struct exchange *exchange_create(struct http_server *server, h2o_req_t *req);
-/* Fills params (may be none) from the query. False: it has been refused. */
+/* Fills params (may be none) from the query. */
+const struct failure *exchange_parse_query(struct exchange *exchange, struct query_param *params,
+                                           size_t params_count);
+/* As exchange_parse_query(). False: it has been refused. */
 bool exchange_take_query(struct exchange *exchange, struct query_param *params,
                          size_t params_count);
 /* For what is only looked at: GET or HEAD with these parameters. False: it has been refused. */

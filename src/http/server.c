@@ -45,8 +45,7 @@ uint64_t http_now_ns(void)
 
 void http_storage_failed(const struct tl_fault *fault)
 {
-    log_event(LOG_LEVEL_ERROR, "storage_failed", "file=\"%s\" group=%u index=%llu reason=\"%s\"",
-              fault->file, (unsigned)fault->group, (unsigned long long)fault->index, fault->reason);
+    log_fault("storage_failed", fault);
     _Exit(EXIT_STORAGE_FAILED);
 }
 
