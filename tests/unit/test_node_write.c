@@ -138,8 +138,8 @@ static bool another_leads(void *context)
     return cluster_leader(cluster) != CLUSTER_NODES;
 }
 
-/* Three leaders: the first one's tail comes through in the end, after a second, of a newer term, has
- * proposed at the same indexes and reached nobody. Found by the simulator. */
+/* Three leaders: the first one's tail comes through in the end, after a second, of a newer term,
+ * has proposed at the same indexes and reached nobody. Found by the simulator. */
 Test(node_write, an_older_term_at_its_index_means_replaced_too)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
