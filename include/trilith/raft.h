@@ -26,6 +26,7 @@
 #ifndef TL_RAFT_H
 #define TL_RAFT_H
 
+#include "trilith/conf_entry.h"
 #include "trilith/prng.h"
 #include "trilith/raft_message.h"
 
@@ -57,17 +58,7 @@ enum raft_role {
     RAFT_LEADER = 3,
 };
 
-/* A configuration. Joint while outgoing_count > 0 (thesis 4.3): votes, commitment, reads and
- * CheckQuorum then need a majority of both `voters` and `outgoing`. */
-struct raft_conf {
-    uint32_t voters_count;
-    uint32_t outgoing_count;
-    uint32_t learners_count;
-    raft_id voters[RAFT_MEMBERS_MAX];
-    raft_id outgoing[RAFT_MEMBERS_MAX];
-    raft_id learners[RAFT_MEMBERS_MAX];
-};
-
+/* Of struct raft_conf (conf_entry.h). */
 bool raft_conf_is_voter(const struct raft_conf *conf, raft_id id);  /* in either half */
 bool raft_conf_is_member(const struct raft_conf *conf, raft_id id); /* voter or learner */
 
