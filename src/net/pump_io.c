@@ -124,13 +124,13 @@ static void io_set_timer(void *context, uint64_t deadline_ns)
 static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 {
     (void)context;
+    const char *event = exit_code == 4 ? "storage_failed" : "refused";
     if (fault->group == UINT32_MAX) {
-        log_event(LOG_LEVEL_ERROR, "storage_failed", "file=\"%s\" reason=\"%s\"", fault->file,
-                  fault->reason);
+        log_event(LOG_LEVEL_ERROR, event, "file=\"%s\" reason=\"%s\"", fault->file, fault->reason);
     } else {
-        log_event(LOG_LEVEL_ERROR, "storage_failed",
-                  "file=\"%s\" group=%lu index=%llu reason=\"%s\"", fault->file,
-                  (unsigned long)fault->group, (unsigned long long)fault->index, fault->reason);
+        log_event(LOG_LEVEL_ERROR, event, "file=\"%s\" group=%lu index=%llu reason=\"%s\"",
+                  fault->file, (unsigned long)fault->group, (unsigned long long)fault->index,
+                  fault->reason);
     }
     _exit(exit_code);
 }

@@ -10,6 +10,7 @@
 
 #include "trilith/conf_entry.h"
 #include "trilith/frame.h"
+#include "trilith/placement.h"
 #include "trilith/raft_message.h"
 
 uint64_t fuzz_wire_accepted_count;
@@ -148,6 +149,16 @@ static void try_genesis(struct bytes source)
     }
 }
 
+static void try_placement(struct bytes source)
+{
+    static struct placement placement;
+    if (placement_decode(source, &placement) == TL_OK) {
+        struct buf *buf = placement_encode(&placement);
+        expect_same(source, buf_bytes(buf));
+        buf_release(buf);
+    }
+}
+
 static void try_conf(struct bytes source)
 {
     struct raft_conf conf;
@@ -245,6 +256,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_record(source);
     try_group_state(source);
     try_genesis(source);
+    try_placement(source);
     try_conf(source);
     try_frame_payloads(source);
     try_frame(source);
