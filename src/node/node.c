@@ -246,7 +246,6 @@ static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
         if (err != TL_OK) return err;
     }
     node->groups_count = groups_count;
-    node->lost_since_ns = node->now_ns;
     return TL_OK;
 }
 
@@ -504,7 +503,9 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
 {
     node_enter(node);
     struct node_peer *peer = node_find_peer(node, id);
-    if (peer != NULL) peer->is_up[class] = true;
+    if (peer == NULL) return;
+    peer->is_up[class] = true;
+    node_member_wake(node);
 }
 
 void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, bool is_refused)
@@ -513,6 +514,7 @@ void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, boo
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL || node->is_failed) return;
     peer->is_up[class] = false;
+    node_member_wake(node);
     if (class == PEER_CLASS_FORWARD) node_writes_link_lost(node, id);
     if (class != PEER_CLASS_RAFT || !is_refused) return;
     for (uint32_t i = 0; i < node->groups_count; i++) {

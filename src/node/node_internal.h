@@ -196,7 +196,7 @@ struct node {
     bool has_new_peers;                       /* io.set_peers() is due */
     uint64_t member_check_ns;                 /* nothing has to be looked at before */
     uint64_t ask_members_ns;                  /* when others are asked, or told, again */
-    uint64_t lost_since_ns;                   /* without a leader of group 0, if it has none */
+    uint64_t lost_since_ns;                   /* group 0 has no leader here since; 0: it has */
     uint64_t leads_since_ns;                  /* group 0, if it does */
     bool is_placement_writing;
     struct node_write placement_write; /* of a change that this node makes by itself */

@@ -76,7 +76,6 @@ void node_member_begin(struct node *node, const struct genesis *genesis)
     TL_ASSERT(node->placement == NULL);
     node->placement = placement_new();
     placement_from_genesis(node->placement, genesis);
-    node->lost_since_ns = node->now_ns;
     refresh_peers(node);
 }
 
@@ -460,7 +459,6 @@ static void tell_unconnected(struct node *node)
 
 static void lead_cluster(struct node *node, struct knowledge *knowledge)
 {
-    raft_get_status(node->groups[0]->raft, &knowledge->group);
     tell_unconnected(node);
     if (node->is_placement_writing || node->is_draining) return;
     struct placement *next = next_placement(node, knowledge);
@@ -469,9 +467,21 @@ static void lead_cluster(struct node *node, struct knowledge *knowledge)
 
 /* ---- a member without a leader ---- */
 
+static bool is_connected(struct node *node, raft_id id)
+{
+    const struct node_peer *peer = node_find_peer(node, id);
+    return peer != NULL && peer->is_up[PEER_CLASS_RAFT];
+}
+
+static bool is_lost(const struct knowledge *knowledge)
+{
+    return knowledge->group.leader == RAFT_ID_NONE || !knowledge->group.has_quorum;
+}
+
 /* It may have been removed, or everyone else may have moved: asks whom it knows. */
 static void ask_members(struct node *node)
 {
+    if (node->lost_since_ns == 0) node->lost_since_ns = TL_MAX(node->now_ns, 1u);
     uint64_t due_ns = TL_MAX(node->lost_since_ns + MEMBER_ASK_INTERVAL_NS, node->ask_members_ns);
     if (node->now_ns < due_ns) {
         check_again(node, due_ns - node->now_ns);
@@ -489,7 +499,6 @@ static void ask_members(struct node *node)
 
 void node_member_leader_changed(struct node *node)
 {
-    node->lost_since_ns = node->now_ns;
     node->leads_since_ns = node->now_ns;
     node_member_wake(node);
 }
@@ -507,10 +516,14 @@ void node_member_step(struct node *node)
     for (raft_group id = 0; id < node->groups_count && !node->is_failed; id++) {
         follow(node->groups[id], knowledge);
     }
-    if (!node->is_failed && raft_role_of(node->groups[0]->raft) == RAFT_LEADER) {
+    raft_get_status(node->groups[0]->raft, &knowledge->group);
+    if (!is_lost(knowledge)) node->lost_since_ns = 0;
+    if (!node->is_failed && knowledge->group.role == RAFT_LEADER) {
         lead_cluster(node, knowledge);
-    } else if (!node->is_failed && raft_leader(node->groups[0]->raft) == RAFT_ID_NONE) {
+    } else if (!node->is_failed && is_lost(knowledge)) {
         ask_members(node);
+    } else if (!is_connected(node, knowledge->group.leader)) {
+        check_again(node, MEMBER_PENDING_NS); /* for ever, if this node is no voter any more */
     }
     free(knowledge);
 }

@@ -234,6 +234,24 @@ static bool is_wanted_learner(const struct placement_outlook *outlook,
     return is_learner(outlook->conf, id) || may_learn(outlook, id);
 }
 
+/* Adds those that vote now to the newcomers of the target: those that stay, or everyone while those
+ * alone would be less than a majority of what is wanted. */
+static void keep_voters(const struct placement *placement, const struct placement_outlook *outlook,
+                        struct raft_conf *target)
+{
+    const struct raft_conf *conf = outlook->conf;
+    uint32_t staying_count = 0;
+    for (uint32_t i = 0; i < conf->voters_count; i++) {
+        staying_count += stays_voter(placement, outlook, conf->voters[i]);
+    }
+    bool is_enough = target->voters_count + staying_count > count_voters(placement) / 2;
+    for (uint32_t i = 0; i < conf->voters_count; i++) {
+        if (is_enough && !stays_voter(placement, outlook, conf->voters[i])) continue;
+        target->voters[target->voters_count++] = conf->voters[i];
+    }
+    TL_ASSERT(target->voters_count > 0);
+}
+
 static bool has_same_ids(const raft_id *a, uint32_t a_count, const raft_id *b, uint32_t b_count)
 {
     if (a_count != b_count) return false;
@@ -250,10 +268,6 @@ bool placement_follow(const struct placement *placement, const struct placement_
     TL_ASSERT(outlook->group < outlook->groups_count);
     TL_ASSERT(conf->outgoing_count == 0);
     struct raft_conf target = {.epoch = placement->epoch};
-    for (uint32_t i = 0; i < conf->voters_count; i++) {
-        if (!stays_voter(placement, outlook, conf->voters[i])) continue;
-        target.voters[target.voters_count++] = conf->voters[i];
-    }
     for (uint32_t i = 0; i < placement->members_count; i++) {
         const struct placement_member *member = &placement->members[i];
         raft_id id = id_of(member);
@@ -264,7 +278,8 @@ bool placement_follow(const struct placement *placement, const struct placement_
             target.learners[target.learners_count++] = id;
         }
     }
-    if (target.voters_count == 0) return false;
+    if (conf->voters_count + target.voters_count > RAFT_MEMBERS_MAX) return false;
+    keep_voters(placement, outlook, &target);
     if (has_same_ids(conf->voters, conf->voters_count, target.voters, target.voters_count) &&
         has_same_ids(conf->learners, conf->learners_count, target.learners,
                      target.learners_count)) {
