@@ -69,8 +69,8 @@ struct placement_outlook {
  *
  * Order: learner in group 0; learner, then voter in the data groups; voter in group 0. Leaving: the
  * data groups, then group 0. A seat whose holder leaves and whose newcomer is not ready yet keeps
- * its holder, so that both are exchanged by one joint change; and nobody leaves while those that are
- * left would be less than a majority of the voters wanted. */
+ * its holder, so that both are exchanged by one joint change; and nobody leaves while those that
+ * are left would be less than a majority of the voters wanted. */
 bool placement_follow(const struct placement *placement, const struct placement_outlook *outlook,
                       struct raft_conf *out_target);
 

@@ -27,8 +27,8 @@ static struct raft_conf conf_of(struct site *site, raft_group group)
     return status.raft.is_conf_committed ? status.raft.conf : (struct raft_conf){.voters_count = 0};
 }
 
-/* Whether exactly these sites vote in both groups, nobody learns, nothing is joint and the placement
- * holds no others, as the first of them sees it. */
+/* Whether exactly these sites vote in both groups, nobody learns, nothing is joint, and the
+ * placement holds no others, as each of them sees it. */
 struct wish {
     struct cluster *cluster;
     uint32_t places[CLUSTER_SITES];
