@@ -153,10 +153,10 @@ struct raft_log_read {
     size_t bytes_max;    /* at least entry `first` is read even if larger */
 };
 
-/* A peer that needs what is deleted here: a snapshot at or above `index`. Given out once; again
- * when the peer asks for it after raft_snapshot_failed(). Until it is installed there the host
- * keeps the log from the snapshot on, and gives up when the peer's state is no longer
- * RAFT_NEEDS_SNAPSHOT. */
+/* A peer that needs what is deleted here: a snapshot at or above `index`. Given out once, and
+ * not again until the host has said what came of it: raft_snapshot_sent() or
+ * raft_snapshot_failed(). Until it is installed there the host keeps the log from the snapshot
+ * on, and gives up when the peer's state is no longer RAFT_NEEDS_SNAPSHOT. */
 struct raft_snapshot_wanted {
     raft_id peer;
     raft_index index;
@@ -283,9 +283,10 @@ void raft_applied(struct raft *raft, raft_index index);
 /* The log store has deleted entries: `base` is the newest deleted one, below `applied`. */
 void raft_compacted(struct raft *raft, const struct raft_base *base);
 
-/* A snapshot at `index` is installed at the peer: appends go on behind it. The peer's own next
- * acknowledgement says the same. Ignored when the peer does not need one any more, is gone, or
- * this node does not lead. */
+/* A snapshot at `index` is installed at the peer: appends go on behind it, or if the log has been
+ * deleted further meanwhile, another one is asked for. Mostly the peer's own acknowledgement has
+ * said so before. Ignored when the peer does not need one any more, is gone, or this node does not
+ * lead. */
 void raft_snapshot_sent(struct raft *raft, raft_id peer, raft_index index);
 
 /* The snapshot did not get there: asked for again. Ignored as above. */
