@@ -26,6 +26,7 @@
 #ifndef TL_RAFT_H
 #define TL_RAFT_H
 
+#include "trilith/conf_entry.h"
 #include "trilith/prng.h"
 #include "trilith/raft_message.h"
 
@@ -37,6 +38,7 @@
 #define RAFT_OP_ENTRIES_MAX 4096u
 #define RAFT_INFLIGHT_BYTES_MAX (8u * 1024u * 1024u) /* appends unacknowledged by one peer */
 #define RAFT_INFLIGHT_MESSAGES_MAX 256u
+#define RAFT_PEERS_MAX (2u * RAFT_MEMBERS_MAX) /* members of a configuration and of the last one */
 
 /* Bugs that the test suite plants and must find; 0 in production (docs/correctness.md). */
 enum raft_mutation {
@@ -44,9 +46,13 @@ enum raft_mutation {
     RAFT_MUTATION_VOTE_BEFORE_DURABLE = 1, /* vote replies and own vote before their op is done */
     RAFT_MUTATION_COMMIT_OLD_TERM = 3,     /* entries of older terms are committed by counting */
     RAFT_MUTATION_COUNT_MEMORY = 4,     /* the leader counts itself at its in-memory last index */
+    RAFT_MUTATION_JOINT_ONE_HALF = 5,   /* a majority of the new voters is a joint quorum */
     RAFT_MUTATION_COMMIT_UNCAPPED = 8,  /* follower commit beyond what is verified */
     RAFT_MUTATION_READ_UNCONFIRMED = 9, /* a read round is ready without a quorum's echo */
     RAFT_MUTATION_PREVOTE_AS_VOTE = 12, /* a pre-vote's reply counts in the election */
+    RAFT_MUTATION_KEEP_CONFLICTING_SUFFIX = 13, /* of the log, behind an installed snapshot */
+    RAFT_MUTATION_CONF_NOT_ROLLED_BACK = 15,    /* a truncated configuration stays in force */
+    RAFT_MUTATION_NO_CHECK_QUORUM = 21,         /* a leader leads on without a quorum */
     RAFT_MUTATION_ACK_FROM_SCALAR = 22, /* append acks say what is durable when they leave */
 };
 
@@ -57,17 +63,7 @@ enum raft_role {
     RAFT_LEADER = 3,
 };
 
-/* A configuration. Joint while outgoing_count > 0 (thesis 4.3): votes, commitment, reads and
- * CheckQuorum then need a majority of both `voters` and `outgoing`. */
-struct raft_conf {
-    uint32_t voters_count;
-    uint32_t outgoing_count;
-    uint32_t learners_count;
-    raft_id voters[RAFT_MEMBERS_MAX];
-    raft_id outgoing[RAFT_MEMBERS_MAX];
-    raft_id learners[RAFT_MEMBERS_MAX];
-};
-
+/* Of struct raft_conf (conf_entry.h). */
 bool raft_conf_is_voter(const struct raft_conf *conf, raft_id id);  /* in either half */
 bool raft_conf_is_member(const struct raft_conf *conf, raft_id id); /* voter or learner */
 
@@ -102,7 +98,9 @@ struct raft_options {
     uint64_t seed;
     uint64_t election_timeout_ns;   /* T: timeouts are uniform in [T, 2T); default 300 ms */
     uint64_t heartbeat_interval_ns; /* default 50 ms */
-    struct raft_conf conf;          /* the last configuration in the log or base */
+    /* The newest configuration at or below max(hard_state.commit, applied); those above are read
+     * from `entries`. All 0 when there is none: a node that waits to be added. */
+    struct raft_conf conf;
 
     struct raft_hard_state hard_state; /* as recovered */
     struct raft_base base;             /* as recovered */
@@ -123,6 +121,17 @@ struct raft_options {
     uint32_t mutation; /* enum raft_mutation */
 };
 
+/* The switch to a snapshot (raft_snapshot_install()): an op with no entries, no truncation and no
+ * hard state, behind which nothing of the group is issued until it is done. From taking it until
+ * raft_append_done() the host does not call raft_applied() for the group. It stops apply and flush,
+ * discards what is not flushed, and in one transaction of the log env names the new table, writes
+ * base and configuration, and keeps the log's entries above the base or empties it. */
+struct raft_install {
+    struct raft_base base;
+    struct raft_conf conf; /* in force at base.index */
+    bool keeps_suffix;     /* the log has the entry (base.index, base.term): those above it stay */
+};
+
 /* One atomic write to the log. Owned by the core until raft_append_done(sequence). */
 struct raft_append_op {
     uint64_t sequence;        /* rises by one */
@@ -130,7 +139,8 @@ struct raft_append_op {
     uint32_t entries_count;   /* may be 0 */
     struct buf **entries;     /* sealed, contiguous */
     bool has_hard_state;
-    struct raft_hard_state hard_state; /* valid if has_hard_state */
+    struct raft_hard_state hard_state;  /* valid if has_hard_state */
+    const struct raft_install *install; /* not NULL: this op is the switch to a snapshot */
 };
 
 /* Entries a lagging peer needs that are no longer in memory. The host reads the entries
@@ -143,6 +153,15 @@ struct raft_log_read {
     size_t bytes_max;    /* at least entry `first` is read even if larger */
 };
 
+/* A peer that needs what is deleted here: a snapshot at or above `index`. Given out once, and
+ * not again until the host has said what came of it: raft_snapshot_sent() or
+ * raft_snapshot_failed(). Until it is installed there the host keeps the log from the snapshot
+ * on, and gives up when the peer's state is no longer RAFT_NEEDS_SNAPSHOT. */
+struct raft_snapshot_wanted {
+    raft_id peer;
+    raft_index index;
+};
+
 #define RAFT_OUTPUT_MESSAGES_MAX 1024u
 
 /* What the host has to do. Overwritten by the next raft_output(). */
@@ -153,7 +172,10 @@ struct raft_output {
     const struct raft_append_op *op; /* NULL: nothing to write */
 
     uint32_t log_reads_count;
-    struct raft_log_read log_reads[RAFT_MEMBERS_MAX];
+    struct raft_log_read log_reads[RAFT_PEERS_MAX];
+
+    uint32_t snapshots_count;
+    struct raft_snapshot_wanted snapshots[RAFT_PEERS_MAX];
 
     raft_index commit;
     raft_index applicable; /* min(commit, last durable index): apply up to here */
@@ -195,11 +217,51 @@ void raft_message(struct raft *raft, struct raft_message *message);
  * out_index   where it stands if it commits, out_term with which term.
  *
  * TL_OK takes `entry`; on an error it stays the caller's.
- * TL_ERR_NOT_LEADER  nothing was proposed.
+ * TL_ERR_NOT_LEADER  nothing was proposed: this node does not lead, or is handing over.
  * TL_ERR_FULL        the uncommitted tail is at its limit; nothing was proposed.
  */
 TL_MUST_CHECK enum tl_err raft_propose(struct raft *raft, struct buf *entry, uint64_t time_us,
                                        raft_index *out_index, raft_term *out_term);
+
+/* Asks for the voters, learners and epoch of `target`, whose outgoing half is empty. When voters
+ * change they do so by a joint configuration (thesis 4.3), which this or any later leader leaves by
+ * itself; otherwise by one entry. A configuration is in force as soon as it is appended, and no
+ * longer when it is truncated. What is wanted after any outcome is derived again by the caller,
+ * from status.conf.
+ *
+ * out_index, out_term   of the first entry.
+ *
+ * TL_ERR_NOT_LEADER  as in raft_propose().
+ * TL_ERR_BUSY        the active configuration is joint or not committed, or nothing of this term
+ *                    is: try again (Ongaro, raft-dev 2015-07-10: without an own-term commit two
+ *                    leaders can each change voters, and their quorums do not meet).
+ * TL_ERR_STALE       the epoch is older than the active configuration's.
+ * TL_ERR_INVALID     not right, joint, the same as now, together with the present one more than
+ *                    RAFT_MEMBERS_MAX members, or a new voter that is no learner now.
+ * TL_ERR_NO_QUORUM   a majority of the voters asked for is not heard from, or a new one has not
+ *                    caught up: try again.
+ * TL_ERR_FULL        as in raft_propose(). */
+TL_MUST_CHECK enum tl_err raft_propose_conf(struct raft *raft, const struct raft_conf *target,
+                                            uint64_t time_us, raft_index *out_index,
+                                            raft_term *out_term);
+
+/* Hands leadership over to `target`, or with RAFT_ID_NONE to the best voter there is. Until that is
+ * done or an election timeout has passed (status.transfer_target), proposals are refused; reads go
+ * on. Another target replaces the one under way; the same one changes nothing.
+ *
+ * TL_ERR_NOT_LEADER  this node does not lead.
+ * TL_ERR_INVALID     this node itself, no member, a learner, or a voter that is being removed.
+ * TL_ERR_NO_QUORUM   no target was named, and no voter is heard from. */
+TL_MUST_CHECK enum tl_err raft_transfer(struct raft *raft, raft_id target);
+
+/* When the oldest log commit of this node that has not ended began, by the clock of raft_advance();
+ * 0: none is under way. Told when it changes, before raft_advance(). A node whose commit is older
+ * than 500 ms does not campaign; a leader hands over, and steps down when that has not worked after
+ * a second, if an up-to-date voter has told a healthy disk: not more than once in ten seconds. */
+void raft_set_disk_began(struct raft *raft, uint64_t began_ns);
+
+/* What a frame of the peer says: the age of its oldest log commit that has not ended; 0: none. */
+void raft_set_peer_disk_age(struct raft *raft, raft_id peer, uint64_t age_ns);
 
 /* Asks for a linearizable read index (thesis 6.4) and returns the round it belongs to: wait for
  * output.reads_ready_round >= it. Works on every role; rounds survive changes of leader (they are
@@ -210,7 +272,8 @@ uint64_t raft_read(struct raft *raft);
 void raft_append_done(struct raft *raft, uint64_t sequence);
 
 /* Answers a raft_log_read. entries[0] is entry first - 1 unless that is the base. References are
- * taken (the array is not). entries_count 0: compacted meanwhile. */
+ * taken (the array is not). entries_count 0: compacted meanwhile. The peer may be a member no more.
+ */
 void raft_log_read_done(struct raft *raft, raft_id peer, struct buf *const *entries,
                         uint32_t entries_count);
 
@@ -219,6 +282,29 @@ void raft_applied(struct raft *raft, raft_index index);
 
 /* The log store has deleted entries: `base` is the newest deleted one, below `applied`. */
 void raft_compacted(struct raft *raft, const struct raft_base *base);
+
+/* A snapshot at `index` is installed at the peer: appends go on behind it, or if the log has been
+ * deleted further meanwhile, another one is asked for. Mostly the peer's own acknowledgement has
+ * said so before. Ignored when the peer does not need one any more, is gone, or this node does not
+ * lead. */
+void raft_snapshot_sent(struct raft *raft, raft_id peer, raft_index index);
+
+/* The snapshot did not get there: asked for again. Ignored as above. */
+void raft_snapshot_failed(struct raft *raft, raft_id peer);
+
+/* Whether a snapshot at `index` would be installed now: asked before its transfer is accepted. */
+bool raft_snapshot_is_wanted(const struct raft *raft, raft_index index);
+
+/* Installs a snapshot that is complete and durable beside the table in use: an op with `install`
+ * comes out of this or a later raft_output(), behind the ops in flight. Until that op is done this
+ * node does not campaign and takes no entries; from then on its applied index is base->index.
+ *
+ * TL_OK           the op will come.
+ * TL_ERR_STALE    at or below the commit index, or this node leads: the snapshot is of no use.
+ * TL_ERR_BUSY     one is being installed.
+ * TL_ERR_CORRUPT  the log has other bytes at the same index and term: somebody's are damaged. */
+TL_MUST_CHECK enum tl_err raft_snapshot_install(struct raft *raft, const struct raft_base *base,
+                                                const struct raft_conf *conf);
 
 /* The record asked for by output.verify_index is good on disk. */
 void raft_verified(struct raft *raft);
@@ -251,6 +337,7 @@ struct raft_peer_status {
     raft_index next;
     enum raft_progress_state state;
     bool is_recently_active; /* heard from within an election timeout */
+    bool is_caught_up;       /* and no more than an election timeout behind: may become a voter */
 };
 
 struct raft_status {
@@ -268,9 +355,13 @@ struct raft_status {
     raft_index leader_commit; /* as last told by the leader; own commit as leader */
     uint64_t last_time_us;    /* of the last entry */
     uint64_t uncommitted_bytes;
-    struct raft_conf conf;
-    uint32_t peers_count; /* leader only, else 0 */
-    struct raft_peer_status peers[RAFT_MEMBERS_MAX];
+    struct raft_conf conf; /* the newest in the log */
+    raft_index conf_index; /* of its entry; 0: older than what the core was given */
+    bool is_conf_committed;
+    bool is_installing;      /* a snapshot */
+    raft_id transfer_target; /* leader: RAFT_ID_NONE when none is under way */
+    uint32_t peers_count;    /* leader only, else 0 */
+    struct raft_peer_status peers[RAFT_PEERS_MAX];
     /* Since create. */
     uint64_t elections_started_count;
     uint64_t elections_won_count;
@@ -278,6 +369,9 @@ struct raft_status {
     uint64_t messages_dropped_count;
     uint64_t read_rounds_count; /* of this leader: quorum rounds begun */
     uint64_t chain_mismatches_count;
+    uint64_t transfers_count;   /* begun, whoever asked for them */
+    uint64_t disk_stalls_count; /* of these, because the disk hung */
+    uint64_t installs_count;
 };
 
 void raft_get_status(const struct raft *raft, struct raft_status *out_status);

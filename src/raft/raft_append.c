@@ -105,8 +105,7 @@ static bool take_entries(struct raft *raft, const struct raft_message *append,
             break; /* the leader comes back with the rest */
         }
         if (verdict == APPEND) {
-            raft->uncommitted_bytes += entry->count;
-            raft_log_append(&raft->log, buf_acquire(entry));
+            raft_append_entry(raft, buf_acquire(entry));
         }
     }
     *out_taken_count = i;
@@ -119,7 +118,8 @@ static bool is_well_formed(const struct raft_message *append)
     raft_term term = append->log_term;
     for (uint32_t i = 0; i < append->entries_count; i++) {
         const struct buf *entry = append->entries[i];
-        if (entry_index(entry) != append->index + 1 + i || entry_term(entry) < term) {
+        if (entry_index(entry) != append->index + 1 + i || entry_term(entry) < term ||
+            !raft_is_entry_right(entry)) {
             return false;
         }
         term = entry_term(entry);
@@ -134,6 +134,9 @@ void raft_step_append(struct raft *raft, const struct raft_message *append)
         return;
     }
     raft->leader_commit = TL_MAX(raft->leader_commit, append->commit);
+    if (raft->install.state != RAFT_INSTALL_NONE) {
+        return; /* what is to become of the log is decided: the leader comes back */
+    }
 
     const struct raft_log *log = &raft->log;
     bool is_known = append->index <= log->last && raft_log_has(log, append->index);

@@ -8,7 +8,9 @@
 
 #include <stdlib.h>
 
+#include "trilith/conf_entry.h"
 #include "trilith/frame.h"
+#include "trilith/placement.h"
 #include "trilith/raft_message.h"
 
 uint64_t fuzz_wire_accepted_count;
@@ -147,6 +149,28 @@ static void try_genesis(struct bytes source)
     }
 }
 
+static void try_placement(struct bytes source)
+{
+    static struct placement placement;
+    if (placement_decode(source, &placement) == TL_OK) {
+        struct buf *buf = placement_encode(&placement);
+        expect_same(source, buf_bytes(buf));
+        buf_release(buf);
+    }
+}
+
+static void try_conf(struct bytes source)
+{
+    struct raft_conf conf;
+    if (conf_payload_decode(source, &conf) != TL_OK) {
+        return;
+    }
+    TL_ASSERT(raft_conf_is_right(&conf));
+    if (source.data[1] != 0) { /* no genesis */
+        expect_payload(source, conf_entry_create(&conf));
+    }
+}
+
 static void try_frame_payloads(struct bytes source)
 {
     struct hello hello;
@@ -232,6 +256,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_record(source);
     try_group_state(source);
     try_genesis(source);
+    try_placement(source);
+    try_conf(source);
     try_frame_payloads(source);
     try_frame(source);
     try_with_checksums(source);

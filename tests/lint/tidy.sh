@@ -16,12 +16,13 @@ errors=$(
             for (i = 1; i <= n; i++) rank[order[i]] = i
             split("address assert error buf codec hash histogram log prng std_streams", b, " ")
             for (i in b) layer[b[i]] = "base"
-            split("entry raft_message command row genesis frame", w, " ")
+            split("entry conf_entry raft_message command row genesis frame placement", w, " ")
             for (i in w) layer[w[i]] = "wire"
             layer["raft"] = "raft"
             split("log_store table generation view kv_table data_dir", s, " ")
             for (i in s) layer[s[i]] = "store"
-            layer["kv_state"] = "kv"; layer["node"] = "node"; layer["pump"] = "net"
+            layer["kv_state"] = "kv"; layer["pump"] = "net"
+            layer["node"] = "node"; layer["placement_change"] = "node"
             layer["http_server"] = "http"
             confined["lmdb.h"] = "store"
             confined["uv.h"] = "net http trilithd bench"
