@@ -161,6 +161,10 @@ static void try_frame_payloads(struct bytes source)
     if (forward_reply_decode(source, &reply) == TL_OK && reply.err == TL_OK) {
         expect_frame_payload(source, forward_reply_encode(&reply));
     }
+    struct snapshot_ack ack;
+    if (snapshot_ack_decode(source, &ack) == TL_OK) {
+        expect_frame_payload(source, snapshot_ack_encode(&ack));
+    }
     struct reader reader = reader_make(source);
     struct raft_batch_head head;
     if (raft_batch_head_decode(&reader, &head) == TL_OK) {

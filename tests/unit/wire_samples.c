@@ -259,6 +259,15 @@ struct buf *sample_forward_reply(void)
     return forward_reply_encode(&reply);
 }
 
+struct buf *sample_snapshot_ack(void)
+{
+    const struct snapshot_ack ack = {.group = 1,
+                                     .answer = SNAPSHOT_ANSWER_NEXT,
+                                     .next = 700,
+                                     .id = {.low = 0x0102030405060708, .high = 0x1112131415161718}};
+    return snapshot_ack_encode(&ack);
+}
+
 /* ---- FORMAT.md ---- */
 
 /* Reads hex digits up to '#' or the line's end; false at the fence that ends the block. */
