@@ -26,6 +26,7 @@
 #ifndef TL_RAFT_H
 #define TL_RAFT_H
 
+#include "trilith/conf_entry.h"
 #include "trilith/prng.h"
 #include "trilith/raft_message.h"
 
@@ -37,6 +38,7 @@
 #define RAFT_OP_ENTRIES_MAX 4096u
 #define RAFT_INFLIGHT_BYTES_MAX (8u * 1024u * 1024u) /* appends unacknowledged by one peer */
 #define RAFT_INFLIGHT_MESSAGES_MAX 256u
+#define RAFT_PEERS_MAX (2u * RAFT_MEMBERS_MAX) /* members of a configuration and of the last one */
 
 /* Bugs that the test suite plants and must find; 0 in production (docs/correctness.md). */
 enum raft_mutation {
@@ -44,10 +46,13 @@ enum raft_mutation {
     RAFT_MUTATION_VOTE_BEFORE_DURABLE = 1, /* vote replies and own vote before their op is done */
     RAFT_MUTATION_COMMIT_OLD_TERM = 3,     /* entries of older terms are committed by counting */
     RAFT_MUTATION_COUNT_MEMORY = 4,     /* the leader counts itself at its in-memory last index */
+    RAFT_MUTATION_JOINT_ONE_HALF = 5,   /* a majority of the new voters is a joint quorum */
     RAFT_MUTATION_COMMIT_UNCAPPED = 8,  /* follower commit beyond what is verified */
     RAFT_MUTATION_READ_UNCONFIRMED = 9, /* a read round is ready without a quorum's echo */
     RAFT_MUTATION_PREVOTE_AS_VOTE = 12, /* a pre-vote's reply counts in the election */
-    RAFT_MUTATION_ACK_FROM_SCALAR = 22, /* append acks say what is durable when they leave */
+    RAFT_MUTATION_CONF_NOT_ROLLED_BACK = 15, /* a truncated configuration stays in force */
+    RAFT_MUTATION_NO_CHECK_QUORUM = 21,      /* a leader leads on without a quorum */
+    RAFT_MUTATION_ACK_FROM_SCALAR = 22,      /* append acks say what is durable when they leave */
 };
 
 enum raft_role {
@@ -57,17 +62,7 @@ enum raft_role {
     RAFT_LEADER = 3,
 };
 
-/* A configuration. Joint while outgoing_count > 0 (thesis 4.3): votes, commitment, reads and
- * CheckQuorum then need a majority of both `voters` and `outgoing`. */
-struct raft_conf {
-    uint32_t voters_count;
-    uint32_t outgoing_count;
-    uint32_t learners_count;
-    raft_id voters[RAFT_MEMBERS_MAX];
-    raft_id outgoing[RAFT_MEMBERS_MAX];
-    raft_id learners[RAFT_MEMBERS_MAX];
-};
-
+/* Of struct raft_conf (conf_entry.h). */
 bool raft_conf_is_voter(const struct raft_conf *conf, raft_id id);  /* in either half */
 bool raft_conf_is_member(const struct raft_conf *conf, raft_id id); /* voter or learner */
 
@@ -102,7 +97,9 @@ struct raft_options {
     uint64_t seed;
     uint64_t election_timeout_ns;   /* T: timeouts are uniform in [T, 2T); default 300 ms */
     uint64_t heartbeat_interval_ns; /* default 50 ms */
-    struct raft_conf conf;          /* the last configuration in the log or base */
+    /* The newest configuration at or below max(hard_state.commit, applied); those above are read
+     * from `entries`. All 0 when there is none: a node that waits to be added. */
+    struct raft_conf conf;
 
     struct raft_hard_state hard_state; /* as recovered */
     struct raft_base base;             /* as recovered */
@@ -153,7 +150,7 @@ struct raft_output {
     const struct raft_append_op *op; /* NULL: nothing to write */
 
     uint32_t log_reads_count;
-    struct raft_log_read log_reads[RAFT_MEMBERS_MAX];
+    struct raft_log_read log_reads[RAFT_PEERS_MAX];
 
     raft_index commit;
     raft_index applicable; /* min(commit, last durable index): apply up to here */
@@ -201,6 +198,28 @@ void raft_message(struct raft *raft, struct raft_message *message);
 TL_MUST_CHECK enum tl_err raft_propose(struct raft *raft, struct buf *entry, uint64_t time_us,
                                        raft_index *out_index, raft_term *out_term);
 
+/* Asks for the voters, learners and epoch of `target`, whose outgoing half is empty. When voters
+ * change they do so by a joint configuration (thesis 4.3), which this or any later leader leaves by
+ * itself; otherwise by one entry. A configuration is in force as soon as it is appended, and no
+ * longer when it is truncated. What is wanted after any outcome is derived again by the caller,
+ * from status.conf.
+ *
+ * out_index, out_term   of the first entry.
+ *
+ * TL_ERR_NOT_LEADER  as in raft_propose().
+ * TL_ERR_BUSY        the active configuration is joint or not committed, or nothing of this term
+ *                    is: try again (Ongaro, raft-dev 2015-07-10: without an own-term commit two
+ *                    leaders can each change voters, and their quorums do not meet).
+ * TL_ERR_STALE       the epoch is older than the active configuration's.
+ * TL_ERR_INVALID     not right, joint, the same as now, together with the present one more than
+ *                    RAFT_MEMBERS_MAX members, or a new voter that is no learner now.
+ * TL_ERR_NO_QUORUM   a majority of the voters asked for is not heard from, or a new one has not
+ *                    caught up: try again.
+ * TL_ERR_FULL        as in raft_propose(). */
+TL_MUST_CHECK enum tl_err raft_propose_conf(struct raft *raft, const struct raft_conf *target,
+                                            uint64_t time_us, raft_index *out_index,
+                                            raft_term *out_term);
+
 /* Asks for a linearizable read index (thesis 6.4) and returns the round it belongs to: wait for
  * output.reads_ready_round >= it. Works on every role; rounds survive changes of leader (they are
  * asked again with a new token) and have no deadline of their own: that is the host's. */
@@ -210,7 +229,8 @@ uint64_t raft_read(struct raft *raft);
 void raft_append_done(struct raft *raft, uint64_t sequence);
 
 /* Answers a raft_log_read. entries[0] is entry first - 1 unless that is the base. References are
- * taken (the array is not). entries_count 0: compacted meanwhile. */
+ * taken (the array is not). entries_count 0: compacted meanwhile. The peer may be a member no more.
+ */
 void raft_log_read_done(struct raft *raft, raft_id peer, struct buf *const *entries,
                         uint32_t entries_count);
 
@@ -251,6 +271,7 @@ struct raft_peer_status {
     raft_index next;
     enum raft_progress_state state;
     bool is_recently_active; /* heard from within an election timeout */
+    bool is_caught_up;       /* and no more than an election timeout behind: may become a voter */
 };
 
 struct raft_status {
@@ -268,9 +289,11 @@ struct raft_status {
     raft_index leader_commit; /* as last told by the leader; own commit as leader */
     uint64_t last_time_us;    /* of the last entry */
     uint64_t uncommitted_bytes;
-    struct raft_conf conf;
+    struct raft_conf conf; /* the newest in the log */
+    raft_index conf_index; /* of its entry; 0: older than what the core was given */
+    bool is_conf_committed;
     uint32_t peers_count; /* leader only, else 0 */
-    struct raft_peer_status peers[RAFT_MEMBERS_MAX];
+    struct raft_peer_status peers[RAFT_PEERS_MAX];
     /* Since create. */
     uint64_t elections_started_count;
     uint64_t elections_won_count;

@@ -51,14 +51,16 @@ struct raft_message {
     raft_id from;
     raft_id to;
     raft_term term;
-    raft_index index; /* VOTE, PREVOTE: last index · APPEND: previous index · APPEND_REPLY: match,
-                       * or on a reject the previous index it answers · READ_REPLY: read index */
-    raft_term log_term; /* VOTE, PREVOTE: last term · APPEND: term at `index` */
+    raft_index index; /* VOTE, PREVOTE, TIMEOUT_NOW: last index · APPEND: previous index ·
+                       * APPEND_REPLY: match, or on a reject the previous index it answers ·
+                       * READ_REPLY: read index */
+    raft_term log_term; /* VOTE, PREVOTE, TIMEOUT_NOW: last term · APPEND: term at `index` */
     raft_index commit;  /* APPEND: the leader's, the receiver caps it at what the append verifies ·
                          * HEARTBEAT, READ_REPLY: capped at the receiver's match */
     uint64_t sequence;  /* APPEND, HEARTBEAT: the leader's read sequence; replies echo it */
     uint64_t context;   /* READ: the asker's round; READ_REPLY echoes it */
     bool granted;       /* vote replies */
+    bool is_forced;     /* VOTE: the leader itself asked for it; answered although it is heard */
     enum raft_reject reject;
     raft_index hint_index; /* reject: the asker's best guess of the last matching index */
     raft_term hint_term;   /* reject: the term there, 0 when not known */

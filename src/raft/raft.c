@@ -10,6 +10,10 @@
  *   L1  a leader appends only: its last index does not fall while it leads a term
  *   L2  nothing at or below the commit index is truncated
  *   L3  the entry at min(commit, durable) and everything above it are in memory (or it is the base)
+ *   M1  the active configuration is the newest in the log; the committed one is the newest at or
+ *       below the commit index (raft_check_membership)
+ *   M2  a leader appends a configuration only when the one before is committed, and an entry of its
+ *       own term; every member of the active configuration is a peer
  *   P1  match < next, match <= last, and match does not fall within a term
  *   D1  what the disk will hold after the ops in flight is a prefix of the log, or is being
  *       truncated to one (raft_ops_check)
@@ -55,6 +59,7 @@ static void raft_check(struct raft *raft)
     TL_ASSERT(raft_log_has(&raft->log, TL_MIN(raft->commit, raft->ops.durable))); /* L3 */
     TL_ASSERT(raft->log.base.index <= raft->applied);
     if (raft->commit == raft->log.last) TL_ASSERT(raft->uncommitted_bytes == 0);
+    raft_check_membership(raft);
     if (raft->role != RAFT_LEADER) {
         return;
     }
@@ -66,19 +71,6 @@ static void raft_check(struct raft *raft)
 }
 
 /* ---- life cycle ---- */
-
-static void add_peers(struct raft *raft, const raft_id *ids, uint32_t ids_count)
-{
-    TL_ASSERT(ids_count <= RAFT_MEMBERS_MAX);
-    for (uint32_t i = 0; i < ids_count; i++) {
-        TL_ASSERT(ids[i] != RAFT_ID_NONE);
-        if (ids[i] == raft->self || raft_peer_find(raft, ids[i]) != NULL) {
-            continue;
-        }
-        TL_ASSERT(raft->peers_count < RAFT_MEMBERS_MAX);
-        raft->peers[raft->peers_count++] = (struct raft_peer){.id = ids[i], .next = 1};
-    }
-}
 
 static uint64_t or_default(uint64_t value, uint64_t value_default)
 {
@@ -111,7 +103,6 @@ struct raft *raft_create(const struct raft_options *options)
     raft->inflight_messages_max =
         (uint32_t)or_default(options->inflight_messages_max, RAFT_INFLIGHT_MESSAGES_MAX);
     raft->mutation = options->mutation;
-    raft->conf = options->conf;
     prng_init(&raft->prng, options->seed);
     raft_reads_init(raft, options->seed);
     raft->term = options->hard_state.term;
@@ -126,9 +117,7 @@ struct raft *raft_create(const struct raft_options *options)
         raft->uncommitted_bytes += raft_log_entry(&raft->log, i)->count;
     }
     raft_ops_init(raft, options);
-    add_peers(raft, raft->conf.voters, raft->conf.voters_count);
-    add_peers(raft, raft->conf.outgoing, raft->conf.outgoing_count);
-    add_peers(raft, raft->conf.learners, raft->conf.learners_count);
+    raft_membership_init(raft, &options->conf);
     raft->messages = calloc(RAFT_OUTPUT_MESSAGES_MAX, sizeof *raft->messages);
     TL_ASSERT(raft->messages != NULL);
     raft_update_evictable(raft);
@@ -201,7 +190,9 @@ void raft_commit_to(struct raft *raft, raft_index index)
         TL_ASSERT(raft->uncommitted_bytes >= bytes);
         raft->uncommitted_bytes -= bytes;
     }
+    raft_index commit_before = raft->commit;
     raft->commit = index;
+    raft_membership_on_commit(raft, commit_before);
     raft_update_evictable(raft);
 }
 
@@ -214,6 +205,7 @@ void raft_truncate(struct raft *raft, raft_index from)
     }
     raft_ops_on_truncate(raft, from);
     raft_log_truncate(&raft->log, from);
+    raft_membership_on_truncate(raft, from);
 }
 
 /* ---- inputs ---- */
@@ -341,32 +333,32 @@ void raft_message(struct raft *raft, struct raft_message *message)
     raft_check(raft);
 }
 
+enum tl_err raft_may_propose(const struct raft *raft, uint32_t bytes)
+{
+    if (raft->role != RAFT_LEADER) {
+        return TL_ERR_NOT_LEADER;
+    }
+    bool is_full = raft->log.last - raft->commit >= RAFT_UNCOMMITTED_ENTRIES_MAX ||
+                   raft->uncommitted_bytes + bytes > RAFT_UNCOMMITTED_BYTES_MAX ||
+                   raft_log_room(&raft->log) == 0;
+    return is_full ? TL_ERR_FULL : TL_OK;
+}
+
 enum tl_err raft_propose(struct raft *raft, struct buf *entry, uint64_t time_us,
                          raft_index *out_index, raft_term *out_term)
 {
     raft_check(raft);
-    if (raft->role != RAFT_LEADER) {
-        return TL_ERR_NOT_LEADER;
+    TL_ASSERT(entry_type_of(entry) != ENTRY_GENESIS);
+    TL_ASSERT(entry_type_of(entry) != ENTRY_CONF); /* raft_propose_conf() */
+    enum tl_err err = raft_may_propose(raft, entry->count);
+    if (err != TL_OK) {
+        return err;
     }
-    if (raft->log.last - raft->commit >= RAFT_UNCOMMITTED_ENTRIES_MAX ||
-        raft->uncommitted_bytes + entry->count > RAFT_UNCOMMITTED_BYTES_MAX ||
-        raft_log_room(&raft->log) == 0) {
-        return TL_ERR_FULL;
-    }
-    struct entry_header header = {
-        .group = raft->group,
-        .index = raft->log.last + 1,
-        .term = raft->term,
-        .time_us = TL_MAX(time_us, raft_log_last_time_us(&raft->log) + 1),
-    };
-    entry_seal(entry, raft_log_hash(&raft->log, raft->log.last), &header);
-    raft->uncommitted_bytes += entry->count;
-    raft_log_append(&raft->log, entry);
+    *out_index = raft_append_own(raft, entry, time_us);
     if (raft->mutation == RAFT_MUTATION_COUNT_MEMORY) {
         raft_maybe_commit(raft);
     }
-    *out_index = header.index;
-    *out_term = header.term;
+    *out_term = raft->term;
     raft_check(raft);
     return TL_OK;
 }
@@ -463,6 +455,7 @@ const struct raft_output *raft_output(struct raft *raft)
     raft_check(raft);
     struct raft_output *output = &raft->output;
     output->log_reads_count = 0;
+    raft_membership_step(raft);
     raft_reads_begin(raft);
     raft_replicate(raft);
     raft_reads_ask(raft);
@@ -507,6 +500,7 @@ static void status_peers(const struct raft *raft, struct raft_status *out_status
             .next = peer->next,
             .state = peer->state,
             .is_recently_active = raft->now_ns - peer->heard_ns < raft->election_timeout_ns,
+            .is_caught_up = raft_peer_is_caught_up(raft, peer),
         };
     }
 }
@@ -529,6 +523,8 @@ void raft_get_status(const struct raft *raft, struct raft_status *out_status)
         .last_time_us = raft_log_last_time_us(&raft->log),
         .uncommitted_bytes = raft->uncommitted_bytes,
         .conf = raft->conf,
+        .conf_index = raft->conf_index,
+        .is_conf_committed = raft->conf_index <= raft->commit,
         .elections_started_count = raft->elections_started_count,
         .elections_won_count = raft->elections_won_count,
         .leader_changes_count = raft->leader_changes_count,

@@ -105,8 +105,7 @@ static bool take_entries(struct raft *raft, const struct raft_message *append,
             break; /* the leader comes back with the rest */
         }
         if (verdict == APPEND) {
-            raft->uncommitted_bytes += entry->count;
-            raft_log_append(&raft->log, buf_acquire(entry));
+            raft_append_entry(raft, buf_acquire(entry));
         }
     }
     *out_taken_count = i;
@@ -119,7 +118,8 @@ static bool is_well_formed(const struct raft_message *append)
     raft_term term = append->log_term;
     for (uint32_t i = 0; i < append->entries_count; i++) {
         const struct buf *entry = append->entries[i];
-        if (entry_index(entry) != append->index + 1 + i || entry_term(entry) < term) {
+        if (entry_index(entry) != append->index + 1 + i || entry_term(entry) < term ||
+            !raft_is_entry_right(entry)) {
             return false;
         }
         term = entry_term(entry);

@@ -16,7 +16,7 @@
 
 /* ---- who is there ---- */
 
-static bool is_active(const void *context, raft_id id)
+bool raft_is_active(const void *context, raft_id id)
 {
     const struct raft *raft = context;
     for (uint32_t i = 0; i < raft->peers_count; i++) {
@@ -31,7 +31,7 @@ static bool is_active(const void *context, raft_id id)
 bool raft_has_active_quorum(const struct raft *raft)
 {
     TL_ASSERT(raft->role == RAFT_LEADER);
-    return raft_conf_has_quorum(&raft->conf, is_active, raft);
+    return raft_has_quorum(raft, raft_is_active);
 }
 
 bool raft_has_live_leader(const struct raft *raft)
@@ -186,13 +186,13 @@ static void become_leader(struct raft *raft)
 void raft_count_votes(struct raft *raft)
 {
     TL_ASSERT(raft->role == RAFT_PRECANDIDATE || raft->role == RAFT_CANDIDATE);
-    if (raft_conf_has_quorum(&raft->conf, has_granted, raft)) {
+    if (raft_has_quorum(raft, has_granted)) {
         if (raft->role == RAFT_PRECANDIDATE) {
             become_candidate(raft);
         } else {
             become_leader(raft);
         }
-    } else if (!raft_conf_has_quorum(&raft->conf, can_still_grant, raft)) {
+    } else if (!raft_has_quorum(raft, can_still_grant)) {
         raft_become_follower(raft, raft->term, RAFT_ID_NONE);
     }
 }

@@ -8,6 +8,7 @@
  * raft_append.c       the follower's side of replication
  * raft_replication.c  the leader's side, commitment, heartbeats
  * raft_read.c         read rounds
+ * raft_membership.c   the configuration at each position of the log, changes of it
  * Thread: pure.
  */
 
@@ -25,7 +26,7 @@
 #define RAFT_OP_POINTERS_MAX 32768u  /* entries of all ops in flight */
 
 /* Messages that one step can add at most beside those an op releases. */
-#define RAFT_STEP_MESSAGES_MAX (2u * RAFT_MEMBERS_MAX)
+#define RAFT_STEP_MESSAGES_MAX (2u * RAFT_PEERS_MAX)
 
 #define RAFT_COMMIT_NOTIFY_NS 2000000ull /* a lone commit is told this long after it happened */
 #define RAFT_READ_WIDEN_NS 5000000ull    /* a round that is not confirmed by then asks everyone */
@@ -132,6 +133,9 @@ struct raft_peer {
     bool is_chain_broken;  /* it answered CHAIN_MISMATCH */
     raft_index match_at_heartbeat;
     uint64_t heard_ns;
+    raft_index round_index; /* this round of catching up ends when this is matched */
+    uint64_t round_ns;      /* when it began */
+    uint64_t round_took_ns; /* how long the last one took */
     raft_index commit_sent; /* highest commit it can have taken from us */
 
     uint64_t sequence_sent;
@@ -182,7 +186,10 @@ struct raft {
     uint32_t inflight_messages_max;
     uint32_t mutation;
 
-    struct raft_conf conf;
+    struct raft_conf conf;           /* the newest in the log: in force since it was appended */
+    raft_index conf_index;           /* where it stands; 0: where the log began */
+    struct raft_conf conf_committed; /* the newest at or below the commit index */
+    raft_index conf_committed_index;
     struct prng prng;
     uint64_t now_ns;
     bool is_started; /* advanced at least once */
@@ -206,8 +213,10 @@ struct raft {
     bool has_own_vote;   /* the (pre-)vote for itself counts */
     bool is_chain_broken;
 
-    uint32_t peers_count; /* members but this node */
-    struct raft_peer peers[RAFT_MEMBERS_MAX];
+    /* Members of both configurations but this node: who is being removed hears of it. */
+    uint32_t peers_count;
+    struct raft_peer peers[RAFT_PEERS_MAX];
+    bool has_departing;        /* one of them is not in `conf` */
     uint64_t heartbeat_ns;     /* leader: next one */
     uint64_t commit_notify_ns; /* leader: 0 none */
 
@@ -250,8 +259,27 @@ struct raft_message raft_message_make(const struct raft *raft, enum raft_message
                                       raft_id to);
 void raft_send(struct raft *raft, const struct raft_message *message);
 void raft_commit_to(struct raft *raft, raft_index index);
+/* Whether an own entry of so many bytes may be appended now. */
+enum tl_err raft_may_propose(const struct raft *raft, uint32_t bytes);
 void raft_update_evictable(struct raft *raft);
 void raft_truncate(struct raft *raft, raft_index from);
+
+/* raft_membership.c */
+void raft_membership_init(struct raft *raft, const struct raft_conf *conf);
+/* Whether the active configuration's quorum (both halves') holds. */
+bool raft_has_quorum(const struct raft *raft, bool (*holds)(const void *, raft_id));
+raft_index raft_quorum_index(const struct raft *raft, raft_index (*match)(const void *, raft_id));
+/* Appends to the log; a configuration is in force from here on. `entry` is taken. */
+void raft_append_entry(struct raft *raft, struct buf *entry);
+/* As the leader: seals and appends. */
+raft_index raft_append_own(struct raft *raft, struct buf *entry, uint64_t time_us);
+void raft_membership_on_truncate(struct raft *raft, raft_index from);
+void raft_membership_on_commit(struct raft *raft, raft_index commit_before);
+/* End of a turn: leaves a joint configuration, forgets who has left, steps down when removed. */
+void raft_membership_step(struct raft *raft);
+/* Whether the entry may stand in a log: a configuration must decode. */
+bool raft_is_entry_right(const struct buf *entry);
+void raft_check_membership(const struct raft *raft);
 
 /* raft_op.c */
 void raft_ops_init(struct raft *raft, const struct raft_options *options);
@@ -267,6 +295,8 @@ void raft_ops_done(struct raft *raft, uint64_t sequence);
 
 /* raft_election.c */
 bool raft_has_live_leader(const struct raft *raft);
+/* `context` is a struct raft *: whether the member was heard within an election timeout. */
+bool raft_is_active(const void *context, raft_id id);
 bool raft_has_active_quorum(const struct raft *raft);
 void raft_reset_election_timer(struct raft *raft);
 void raft_become_follower(struct raft *raft, raft_term term, raft_id leader);
@@ -284,8 +314,10 @@ void raft_step_heartbeat(struct raft *raft, const struct raft_message *message);
 
 /* raft_replication.c */
 void raft_start_leading(struct raft *raft);
+void raft_peer_begin(const struct raft *raft, struct raft_peer *peer); /* as a leader's */
 void raft_step_append_reply(struct raft *raft, const struct raft_message *message);
 void raft_step_heartbeat_reply(struct raft *raft, const struct raft_message *message);
+bool raft_peer_is_caught_up(const struct raft *raft, const struct raft_peer *peer);
 void raft_peer_to_probe(struct raft_peer *peer, raft_index next);
 void raft_maybe_commit(struct raft *raft);
 void raft_send_heartbeat(struct raft *raft, struct raft_peer *peer);

@@ -124,7 +124,7 @@ void raft_reads_confirm(struct raft *raft)
     if (!raft->reads.is_round) {
         return;
     }
-    bool is_confirmed = raft_conf_has_quorum(&raft->conf, has_echoed, raft);
+    bool is_confirmed = raft_has_quorum(raft, has_echoed);
     if (raft->mutation == RAFT_MUTATION_READ_UNCONFIRMED) {
         is_confirmed = true;
     }
@@ -249,7 +249,7 @@ void raft_reads_ask(struct raft *raft)
     if (!raft->reads.is_round) {
         return;
     }
-    while (!raft_conf_has_quorum(&raft->conf, was_asked, raft)) {
+    while (!raft_has_quorum(raft, was_asked)) {
         struct raft_peer *peer = next_to_ask(raft);
         if (peer == NULL) {
             return;

@@ -87,37 +87,45 @@ static void peer_to_replicate(struct raft_peer *peer)
     inflight_clear(peer);
 }
 
+void raft_peer_begin(const struct raft *raft, struct raft_peer *peer)
+{
+    peer->match = 0;
+    peer->match_at_heartbeat = 0;
+    peer->is_chain_broken = false;
+    peer->heard_ns = raft->now_ns; /* a new leader has an election timeout to hear a quorum */
+    peer->round_index = raft->log.last;
+    peer->round_ns = raft->now_ns;
+    peer->round_took_ns = UINT64_MAX;
+    peer->commit_sent = 0;
+    peer->sequence_sent = 0;
+    peer->sequence_acked = 0;
+    peer->read_gathering = 0;
+    peer->read_asking = 0;
+    raft_peer_to_probe(peer, raft->log.last + 1);
+}
+
+/* A learner that needs an election timeout for what was appended while it caught up the last time
+ * would, as a voter, hold up commitment for so long (thesis 4.2.1). */
+bool raft_peer_is_caught_up(const struct raft *raft, const struct raft_peer *peer)
+{
+    uint64_t timeout_ns = raft->election_timeout_ns;
+    bool is_round_short =
+        peer->round_took_ns < timeout_ns && raft->now_ns - peer->round_ns < timeout_ns;
+    return raft->role == RAFT_LEADER && peer->state == RAFT_REPLICATE &&
+           raft->now_ns - peer->heard_ns < timeout_ns &&
+           (peer->match >= raft->commit || is_round_short);
+}
+
 void raft_start_leading(struct raft *raft)
 {
     raft->leader_commit = raft->commit;
-    for (uint32_t i = 0; i < raft->peers_count; i++) {
-        struct raft_peer *peer = &raft->peers[i];
-        peer->match = 0;
-        peer->match_at_heartbeat = 0;
-        peer->is_chain_broken = false;
-        peer->heard_ns = raft->now_ns; /* a new leader has an election timeout to hear a quorum */
-        peer->commit_sent = 0;
-        peer->sequence_sent = 0;
-        peer->sequence_acked = 0;
-        peer->read_gathering = 0;
-        peer->read_asking = 0;
-        raft_peer_to_probe(peer, raft->log.last + 1);
-    }
+    for (uint32_t i = 0; i < raft->peers_count; i++) raft_peer_begin(raft, &raft->peers[i]);
     raft->heartbeat_ns = raft->now_ns + raft->heartbeat_interval_ns;
     raft->commit_notify_ns = 0;
 
     /* Nothing of an older term commits by counting, and no read can be answered, before an entry of
      * this term has committed (thesis 3.6.2, 6.4). */
-    struct buf *entry = entry_create(ENTRY_NOOP, 0);
-    struct entry_header header = {
-        .group = raft->group,
-        .index = raft->log.last + 1,
-        .term = raft->term,
-        .time_us = raft_log_last_time_us(&raft->log) + 1,
-    };
-    entry_seal(entry, raft_log_hash(&raft->log, raft->log.last), &header);
-    raft->uncommitted_bytes += entry->count;
-    raft_log_append(&raft->log, entry);
+    (void)raft_append_own(raft, entry_create(ENTRY_NOOP, 0), 0);
 }
 
 static raft_index match_of(const void *context, raft_id id)
@@ -147,7 +155,7 @@ static void schedule_commit_notify(struct raft *raft)
 void raft_maybe_commit(struct raft *raft)
 {
     TL_ASSERT(raft->role == RAFT_LEADER);
-    raft_index index = raft_conf_quorum_index(&raft->conf, match_of, raft);
+    raft_index index = raft_quorum_index(raft, match_of);
     TL_ASSERT(index <= raft->log.last);
     if (index <= raft->commit) {
         return;
@@ -221,7 +229,7 @@ static void step_chain_mismatch(struct raft *raft, struct raft_peer *peer,
     peer->is_chain_broken = true;
     raft_peer_to_probe(peer, TL_MAX(peer->match + 1, TL_MIN(reply->index + 1, raft->log.last + 1)));
     pause_probe(raft, peer, RAFT_NUMBER_MAX); /* until the next heartbeat */
-    if (raft_conf_has_quorum(&raft->conf, is_chain_broken_at, raft)) {
+    if (raft_has_quorum(raft, is_chain_broken_at)) {
         raft->is_chain_broken = true;
         raft_become_follower(raft, raft->term, RAFT_ID_NONE);
         return;
@@ -242,6 +250,11 @@ static void step_ack(struct raft *raft, struct raft_peer *peer, raft_index match
         peer->match = match;
         peer->next = TL_MAX(peer->next, match + 1);
         peer->is_chain_broken = false;
+        if (match >= peer->round_index) {
+            peer->round_took_ns = raft->now_ns - peer->round_ns;
+            peer->round_index = raft->log.last;
+            peer->round_ns = raft->now_ns;
+        }
         raft_maybe_commit(raft);
     }
     if (peer->state == RAFT_PROBE && peer->is_paused && match >= peer->probe_last) {
@@ -455,9 +468,10 @@ void raft_log_read_done(struct raft *raft, raft_id peer_id, struct buf *const *e
                         uint32_t entries_count)
 {
     struct raft_peer *peer = raft_peer_find(raft, peer_id);
-    TL_ASSERT(peer != NULL);
+    if (peer == NULL || peer->log_read_first == 0) {
+        return; /* removed meanwhile, and perhaps added again */
+    }
     raft_index first = peer->log_read_first;
-    TL_ASSERT(first != 0);
     peer->log_read_first = 0;
     bool is_wanted = raft->role == RAFT_LEADER && peer->state != RAFT_NEEDS_SNAPSHOT &&
                      peer->next == first && may_send(raft, peer);
@@ -472,7 +486,9 @@ void raft_log_read_done(struct raft *raft, raft_id peer_id, struct buf *const *e
     }
     bool has_previous = entry_index(entries[0]) == first - 1;
     TL_ASSERT(entries_count > has_previous);
-    if (!has_previous) TL_ASSERT(entry_index(entries[0]) == first);
+    if (!has_previous && entry_index(entries[0]) != first) {
+        return; /* asked for before the peer was removed and added again */
+    }
     if (!has_previous && !raft_log_has(&raft->log, first - 1)) {
         return; /* the base it stood on has gone meanwhile */
     }
@@ -513,7 +529,7 @@ static void notify_commit(struct raft *raft)
 void raft_advance_leader(struct raft *raft)
 {
     TL_ASSERT(raft->role == RAFT_LEADER);
-    if (!raft_has_active_quorum(raft)) {
+    if (!raft_has_active_quorum(raft) && raft->mutation != RAFT_MUTATION_NO_CHECK_QUORUM) {
         /* And no heartbeat more: they would keep those who hear them from electing another leader
          * (openraft #2080). */
         raft_become_follower(raft, raft->term, RAFT_ID_NONE);

@@ -6,6 +6,7 @@
 
 #define HEAD_BYTES RAFT_MESSAGE_HEAD_BYTES
 #define FLAG_GRANTED 1u
+#define FLAG_FORCED 2u
 
 /* The largest entry must be able to travel alone. */
 _Static_assert(HEAD_BYTES + ENTRY_HEADER_BYTES + ENTRY_PAYLOAD_BYTES_MAX <=
@@ -39,7 +40,8 @@ void raft_message_encode(const struct raft_message *message, struct buf *buf)
     TL_ASSERT(HEAD_BYTES + bytes <= RAFT_MESSAGE_ENCODED_BYTES_MAX);
 
     write_u8(buf, (uint8_t)message->type);
-    write_u8(buf, message->granted ? FLAG_GRANTED : 0);
+    write_u8(buf, (uint8_t)((message->granted ? FLAG_GRANTED : 0u) |
+                            (message->is_forced ? FLAG_FORCED : 0u)));
     write_u8(buf, (uint8_t)message->reject);
     write_u8(buf, 0);
     write_u32(buf, message->group);
@@ -82,7 +84,7 @@ static enum tl_err decode_head(struct reader *reader, struct raft_message *out_m
     message.hint_term = read_u64(reader);
     message.entries_count = read_u32(reader);
     uint32_t entries_bytes_claimed = read_u32(reader);
-    if (reader->failed || zero != 0 || (flags & ~FLAG_GRANTED) != 0) {
+    if (reader->failed || zero != 0 || (flags & ~(FLAG_GRANTED | FLAG_FORCED)) != 0) {
         return TL_ERR_INVALID;
     }
     if (type < RAFT_PREVOTE || type > RAFT_TIMEOUT_NOW || reject > RAFT_REJECT_CHAIN_MISMATCH) {
@@ -92,6 +94,7 @@ static enum tl_err decode_head(struct reader *reader, struct raft_message *out_m
         return TL_ERR_INVALID;
     }
     message.granted = (flags & FLAG_GRANTED) != 0;
+    message.is_forced = (flags & FLAG_FORCED) != 0;
     message.reject = (enum raft_reject)reject;
     *out_message = message;
     *out_entries_bytes = entries_bytes_claimed;

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "trilith/conf_entry.h"
 #include "trilith/frame.h"
 #include "trilith/raft_message.h"
 #include "trilith/snapshot_chunk.h"
@@ -148,6 +149,18 @@ static void try_genesis(struct bytes source)
     }
 }
 
+static void try_conf(struct bytes source)
+{
+    struct raft_conf conf;
+    if (conf_payload_decode(source, &conf) != TL_OK) {
+        return;
+    }
+    TL_ASSERT(raft_conf_is_right(&conf));
+    if (source.data[1] != 0) { /* no genesis */
+        expect_payload(source, conf_entry_create(&conf));
+    }
+}
+
 static void try_frame_payloads(struct bytes source)
 {
     struct hello hello;
@@ -272,6 +285,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_record(source);
     try_group_state(source);
     try_genesis(source);
+    try_conf(source);
     try_frame_payloads(source);
     try_frame(source);
     try_snapshot_chunk(source);

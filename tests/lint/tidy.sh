@@ -16,7 +16,7 @@ errors=$(
             for (i = 1; i <= n; i++) rank[order[i]] = i
             split("address assert error buf codec crash_point hash histogram log prng", b, " ")
             for (i in b) layer[b[i]] = "base"
-            split("entry raft_message command row genesis frame snapshot_chunk", w, " ")
+            split("entry conf_entry raft_message command row genesis frame snapshot_chunk", w, " ")
             for (i in w) layer[w[i]] = "wire"
             layer["raft"] = "raft"
             split("log_store table generation view kv_table data_dir snapshot", s, " ")

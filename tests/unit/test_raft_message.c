@@ -47,6 +47,7 @@ Test(raft_message, all_fields_are_read_back)
         .sequence = 8,
         .context = 9,
         .granted = true,
+        .is_forced = true,
         .reject = RAFT_REJECT_MISMATCH,
         .hint_index = 10,
         .hint_term = 11,
@@ -66,6 +67,7 @@ Test(raft_message, all_fields_are_read_back)
     cr_assert_eq(received.sequence, sent.sequence);
     cr_assert_eq(received.context, sent.context);
     cr_assert_eq(received.granted, sent.granted);
+    cr_assert_eq(received.is_forced, sent.is_forced);
     cr_assert_eq(received.reject, sent.reject);
     cr_assert_eq(received.hint_index, sent.hint_index);
     cr_assert_eq(received.hint_term, sent.hint_term);
@@ -126,7 +128,7 @@ Test(raft_message, values_that_mean_nothing_are_refused)
 {
     assert_refused_with(0, 0);
     assert_refused_with(0, RAFT_TIMEOUT_NOW + 1);
-    assert_refused_with(1, 2);
+    assert_refused_with(1, 4);
     assert_refused_with(2, RAFT_REJECT_CHAIN_MISMATCH + 1);
     assert_refused_with(3, 1);
     assert_refused_with(8, 0);  /* from nobody */

@@ -91,6 +91,16 @@ const struct group_state sample_group_state_value = {
         }                                                  \
     }
 
+const struct raft_conf sample_conf_value = {
+    .voters_count = 2,
+    .outgoing_count = 2,
+    .learners_count = 1,
+    .voters = {1, 3},
+    .outgoing = {1, 2},
+    .learners = {2},
+    .epoch = 5,
+};
+
 const struct genesis sample_genesis_value = {
     .cluster_id = CLUSTER_ID,
     .time_us = TIME_US,
@@ -200,6 +210,11 @@ struct buf *sample_group_state(void)
 struct buf *sample_genesis(void)
 {
     return payload_of(genesis_encode(&sample_genesis_value));
+}
+
+struct buf *sample_conf(void)
+{
+    return payload_of(conf_entry_create(&sample_conf_value));
 }
 
 struct buf *sample_birth_note(void)

@@ -7,6 +7,7 @@
 #ifndef TL_WIRE_SAMPLES_H
 #define TL_WIRE_SAMPLES_H
 
+#include "trilith/conf_entry.h"
 #include "trilith/frame.h"
 #include "trilith/raft_message.h"
 #include "trilith/snapshot_chunk.h"
@@ -21,6 +22,7 @@ struct buf *sample_record(void);
 struct buf *sample_queue_item(void);
 struct buf *sample_group_state(void);
 struct buf *sample_genesis(void); /* payload only */
+struct buf *sample_conf(void);    /* payload only */
 struct buf *sample_birth_note(void);
 struct buf *sample_hello(void); /* a frame, as the next ones */
 struct buf *sample_raft_batch(void);
@@ -39,6 +41,7 @@ extern const struct record sample_record_value;
 extern const struct queue_item sample_queue_item_value;
 extern const struct group_state sample_group_state_value;
 extern const struct genesis sample_genesis_value;
+extern const struct raft_conf sample_conf_value; /* joint */
 
 /* Fails the test unless `actual` is the block "example: <name>" of FORMAT.md. */
 void assert_is_format_example(const char *name, struct bytes actual);
