@@ -1,4 +1,4 @@
-/* snapshot_chunk.c - chunks of a snapshot: src/wire/FORMAT.md 8. */
+/* snapshot_chunk.c - chunks of a snapshot: src/wire/FORMAT.md 9. */
 
 #include "trilith/snapshot_chunk.h"
 

@@ -281,6 +281,8 @@ struct buf *sample_snapshot_ack(void)
                                      .next = 700,
                                      .id = {.low = 0x0102030405060708, .high = 0x1112131415161718}};
     return snapshot_ack_encode(&ack);
+}
+
 static struct snapshot_info snapshot_info_value(void)
 {
     struct snapshot_info info = {
