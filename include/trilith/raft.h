@@ -50,9 +50,10 @@ enum raft_mutation {
     RAFT_MUTATION_COMMIT_UNCAPPED = 8,  /* follower commit beyond what is verified */
     RAFT_MUTATION_READ_UNCONFIRMED = 9, /* a read round is ready without a quorum's echo */
     RAFT_MUTATION_PREVOTE_AS_VOTE = 12, /* a pre-vote's reply counts in the election */
-    RAFT_MUTATION_CONF_NOT_ROLLED_BACK = 15, /* a truncated configuration stays in force */
-    RAFT_MUTATION_NO_CHECK_QUORUM = 21,      /* a leader leads on without a quorum */
-    RAFT_MUTATION_ACK_FROM_SCALAR = 22,      /* append acks say what is durable when they leave */
+    RAFT_MUTATION_KEEP_CONFLICTING_SUFFIX = 13, /* of the log, behind an installed snapshot */
+    RAFT_MUTATION_CONF_NOT_ROLLED_BACK = 15,    /* a truncated configuration stays in force */
+    RAFT_MUTATION_NO_CHECK_QUORUM = 21,         /* a leader leads on without a quorum */
+    RAFT_MUTATION_ACK_FROM_SCALAR = 22, /* append acks say what is durable when they leave */
 };
 
 enum raft_role {
@@ -120,6 +121,17 @@ struct raft_options {
     uint32_t mutation; /* enum raft_mutation */
 };
 
+/* The switch to a snapshot (raft_snapshot_install()): an op with no entries, no truncation and no
+ * hard state, behind which nothing of the group is issued until it is done. From taking it until
+ * raft_append_done() the host does not call raft_applied() for the group. It stops apply and flush,
+ * discards what is not flushed, and in one transaction of the log env names the new table, writes
+ * base and configuration, and keeps the log's entries above the base or empties it. */
+struct raft_install {
+    struct raft_base base;
+    struct raft_conf conf; /* in force at base.index */
+    bool keeps_suffix;     /* the log has the entry (base.index, base.term): those above it stay */
+};
+
 /* One atomic write to the log. Owned by the core until raft_append_done(sequence). */
 struct raft_append_op {
     uint64_t sequence;        /* rises by one */
@@ -127,7 +139,8 @@ struct raft_append_op {
     uint32_t entries_count;   /* may be 0 */
     struct buf **entries;     /* sealed, contiguous */
     bool has_hard_state;
-    struct raft_hard_state hard_state; /* valid if has_hard_state */
+    struct raft_hard_state hard_state;  /* valid if has_hard_state */
+    const struct raft_install *install; /* not NULL: this op is the switch to a snapshot */
 };
 
 /* Entries a lagging peer needs that are no longer in memory. The host reads the entries
@@ -138,6 +151,15 @@ struct raft_log_read {
     raft_index first;
     raft_index last_max; /* inclusive */
     size_t bytes_max;    /* at least entry `first` is read even if larger */
+};
+
+/* A peer that needs what is deleted here: a snapshot at or above `index`. Given out once; again
+ * when the peer asks for it after raft_snapshot_failed(). Until it is installed there the host
+ * keeps the log from the snapshot on, and gives up when the peer's state is no longer
+ * RAFT_NEEDS_SNAPSHOT. */
+struct raft_snapshot_wanted {
+    raft_id peer;
+    raft_index index;
 };
 
 #define RAFT_OUTPUT_MESSAGES_MAX 1024u
@@ -151,6 +173,9 @@ struct raft_output {
 
     uint32_t log_reads_count;
     struct raft_log_read log_reads[RAFT_PEERS_MAX];
+
+    uint32_t snapshots_count;
+    struct raft_snapshot_wanted snapshots[RAFT_PEERS_MAX];
 
     raft_index commit;
     raft_index applicable; /* min(commit, last durable index): apply up to here */
@@ -192,7 +217,7 @@ void raft_message(struct raft *raft, struct raft_message *message);
  * out_index   where it stands if it commits, out_term with which term.
  *
  * TL_OK takes `entry`; on an error it stays the caller's.
- * TL_ERR_NOT_LEADER  nothing was proposed.
+ * TL_ERR_NOT_LEADER  nothing was proposed: this node does not lead, or is handing over.
  * TL_ERR_FULL        the uncommitted tail is at its limit; nothing was proposed.
  */
 TL_MUST_CHECK enum tl_err raft_propose(struct raft *raft, struct buf *entry, uint64_t time_us,
@@ -220,6 +245,24 @@ TL_MUST_CHECK enum tl_err raft_propose_conf(struct raft *raft, const struct raft
                                             uint64_t time_us, raft_index *out_index,
                                             raft_term *out_term);
 
+/* Hands leadership over to `target`, or with RAFT_ID_NONE to the best voter there is. Until that is
+ * done or an election timeout has passed (status.transfer_target), proposals are refused; reads go
+ * on. Another target replaces the one under way; the same one changes nothing.
+ *
+ * TL_ERR_NOT_LEADER  this node does not lead.
+ * TL_ERR_INVALID     this node itself, no member, a learner, or a voter that is being removed.
+ * TL_ERR_NO_QUORUM   no target was named, and no voter is heard from. */
+TL_MUST_CHECK enum tl_err raft_transfer(struct raft *raft, raft_id target);
+
+/* When the oldest log commit of this node that has not ended began, by the clock of raft_advance();
+ * 0: none is under way. Told when it changes, before raft_advance(). A node whose commit is older
+ * than 500 ms does not campaign; a leader hands over, and steps down when that has not worked after
+ * a second, if an up-to-date voter has told a healthy disk: not more than once in ten seconds. */
+void raft_set_disk_began(struct raft *raft, uint64_t began_ns);
+
+/* What a frame of the peer says: the age of its oldest log commit that has not ended; 0: none. */
+void raft_set_peer_disk_age(struct raft *raft, raft_id peer, uint64_t age_ns);
+
 /* Asks for a linearizable read index (thesis 6.4) and returns the round it belongs to: wait for
  * output.reads_ready_round >= it. Works on every role; rounds survive changes of leader (they are
  * asked again with a new token) and have no deadline of their own: that is the host's. */
@@ -239,6 +282,28 @@ void raft_applied(struct raft *raft, raft_index index);
 
 /* The log store has deleted entries: `base` is the newest deleted one, below `applied`. */
 void raft_compacted(struct raft *raft, const struct raft_base *base);
+
+/* A snapshot at `index` is installed at the peer: appends go on behind it. The peer's own next
+ * acknowledgement says the same. Ignored when the peer does not need one any more, is gone, or
+ * this node does not lead. */
+void raft_snapshot_sent(struct raft *raft, raft_id peer, raft_index index);
+
+/* The snapshot did not get there: asked for again. Ignored as above. */
+void raft_snapshot_failed(struct raft *raft, raft_id peer);
+
+/* Whether a snapshot at `index` would be installed now: asked before its transfer is accepted. */
+bool raft_snapshot_is_wanted(const struct raft *raft, raft_index index);
+
+/* Installs a snapshot that is complete and durable beside the table in use: an op with `install`
+ * comes out of this or a later raft_output(), behind the ops in flight. Until that op is done this
+ * node does not campaign and takes no entries; from then on its applied index is base->index.
+ *
+ * TL_OK           the op will come.
+ * TL_ERR_STALE    at or below the commit index, or this node leads: the snapshot is of no use.
+ * TL_ERR_BUSY     one is being installed.
+ * TL_ERR_CORRUPT  the log has other bytes at the same index and term: somebody's are damaged. */
+TL_MUST_CHECK enum tl_err raft_snapshot_install(struct raft *raft, const struct raft_base *base,
+                                                const struct raft_conf *conf);
 
 /* The record asked for by output.verify_index is good on disk. */
 void raft_verified(struct raft *raft);
@@ -292,7 +357,9 @@ struct raft_status {
     struct raft_conf conf; /* the newest in the log */
     raft_index conf_index; /* of its entry; 0: older than what the core was given */
     bool is_conf_committed;
-    uint32_t peers_count; /* leader only, else 0 */
+    bool is_installing;      /* a snapshot */
+    raft_id transfer_target; /* leader: RAFT_ID_NONE when none is under way */
+    uint32_t peers_count;    /* leader only, else 0 */
     struct raft_peer_status peers[RAFT_PEERS_MAX];
     /* Since create. */
     uint64_t elections_started_count;
@@ -301,6 +368,9 @@ struct raft_status {
     uint64_t messages_dropped_count;
     uint64_t read_rounds_count; /* of this leader: quorum rounds begun */
     uint64_t chain_mismatches_count;
+    uint64_t transfers_count;   /* begun, whoever asked for them */
+    uint64_t disk_stalls_count; /* of these, because the disk hung */
+    uint64_t installs_count;
 };
 
 void raft_get_status(const struct raft *raft, struct raft_status *out_status);

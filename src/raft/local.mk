@@ -1,7 +1,8 @@
 noinst_LIBRARIES += libraft.a
 libraft_a_SOURCES = src/raft/raft.c src/raft/raft_append.c src/raft/raft_conf.c \
     src/raft/raft_election.c src/raft/raft_log.c src/raft/raft_membership.c src/raft/raft_op.c \
-    src/raft/raft_read.c src/raft/raft_replication.c src/raft/raft_internal.h include/trilith/raft.h
+    src/raft/raft_read.c src/raft/raft_replication.c src/raft/raft_snapshot.c \
+    src/raft/raft_transfer.c src/raft/raft_internal.h include/trilith/raft.h
 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_raft

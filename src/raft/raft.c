@@ -219,6 +219,9 @@ void raft_advance(struct raft *raft, uint64_t now_ns)
         raft_reset_election_timer(raft);
     }
     if (raft->role == RAFT_LEADER) {
+        raft_transfer_advance(raft);
+    }
+    if (raft->role == RAFT_LEADER) {
         raft_advance_leader(raft);
     } else if (raft->now_ns >= raft->election_deadline_ns && raft->ops.count == 0 &&
                raft_can_campaign(raft)) {
@@ -237,7 +240,8 @@ static bool is_vote_request(enum raft_message_type type)
 
 static bool is_of_leader(enum raft_message_type type)
 {
-    return type == RAFT_APPEND || type == RAFT_HEARTBEAT || type == RAFT_READ_REPLY;
+    return type == RAFT_APPEND || type == RAFT_HEARTBEAT || type == RAFT_READ_REPLY ||
+           type == RAFT_TIMEOUT_NOW;
 }
 
 static bool is_for_us(struct raft *raft, const struct raft_message *message)
@@ -311,6 +315,9 @@ static void step_by_type(struct raft *raft, struct raft_message *message)
     case RAFT_READ_REPLY:
         raft_step_read_reply(raft, message);
         break;
+    case RAFT_TIMEOUT_NOW:
+        raft_step_timeout_now(raft, message);
+        break;
     default:
         raft->messages_dropped_count++;
     }
@@ -335,7 +342,7 @@ void raft_message(struct raft *raft, struct raft_message *message)
 
 enum tl_err raft_may_propose(const struct raft *raft, uint32_t bytes)
 {
-    if (raft->role != RAFT_LEADER) {
+    if (raft->role != RAFT_LEADER || raft->transfer.target != RAFT_ID_NONE) {
         return TL_ERR_NOT_LEADER;
     }
     bool is_full = raft->log.last - raft->commit >= RAFT_UNCOMMITTED_ENTRIES_MAX ||
@@ -441,6 +448,7 @@ static uint64_t deadline_of(const struct raft *raft)
     if (raft->role == RAFT_LEADER) {
         deadline_ns = TL_MIN(deadline_ns, raft->heartbeat_ns);
         deadline_ns = TL_MIN(deadline_ns, raft_quorum_deadline_ns(raft));
+        deadline_ns = TL_MIN(deadline_ns, raft_transfer_deadline_ns(raft));
         if (raft->commit_notify_ns != 0) {
             deadline_ns = TL_MIN(deadline_ns, raft->commit_notify_ns);
         }
@@ -455,9 +463,12 @@ const struct raft_output *raft_output(struct raft *raft)
     raft_check(raft);
     struct raft_output *output = &raft->output;
     output->log_reads_count = 0;
+    output->snapshots_count = 0;
     raft_membership_step(raft);
     raft_reads_begin(raft);
     raft_replicate(raft);
+    raft_ask_snapshots(raft);
+    raft_transfer_step(raft);
     raft_reads_ask(raft);
     output->op = raft_ops_issue(raft);
 
@@ -525,12 +536,17 @@ void raft_get_status(const struct raft *raft, struct raft_status *out_status)
         .conf = raft->conf,
         .conf_index = raft->conf_index,
         .is_conf_committed = raft->conf_index <= raft->commit,
+        .is_installing = raft->install.state != RAFT_INSTALL_NONE,
+        .transfer_target = raft->transfer.target,
         .elections_started_count = raft->elections_started_count,
         .elections_won_count = raft->elections_won_count,
         .leader_changes_count = raft->leader_changes_count,
         .messages_dropped_count = raft->messages_dropped_count,
         .read_rounds_count = raft->read_rounds_count,
         .chain_mismatches_count = raft->chain_mismatches_count,
+        .transfers_count = raft->transfers_count,
+        .disk_stalls_count = raft->disk_stalls_count,
+        .installs_count = raft->installs_count,
     };
     if (raft->role == RAFT_LEADER) {
         status_peers(raft, out_status);

@@ -134,6 +134,9 @@ void raft_step_append(struct raft *raft, const struct raft_message *append)
         return;
     }
     raft->leader_commit = TL_MAX(raft->leader_commit, append->commit);
+    if (raft->install.state != RAFT_INSTALL_NONE) {
+        return; /* what is to become of the log is decided: the leader comes back */
+    }
 
     const struct raft_log *log = &raft->log;
     bool is_known = append->index <= log->last && raft_log_has(log, append->index);

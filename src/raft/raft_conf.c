@@ -1,6 +1,6 @@
 /* raft_conf.c - membership and quorums, of simple and joint configurations (thesis 4.3). */
 
-#include "trilith/raft.h"
+#include "raft_internal.h"
 
 static bool contains(const raft_id *ids, uint32_t ids_count, raft_id id)
 {
@@ -11,6 +11,11 @@ static bool contains(const raft_id *ids, uint32_t ids_count, raft_id id)
         }
     }
     return false;
+}
+
+bool raft_conf_is_incoming(const struct raft_conf *conf, raft_id id)
+{
+    return contains(conf->voters, conf->voters_count, id);
 }
 
 bool raft_conf_is_voter(const struct raft_conf *conf, raft_id id)

@@ -7,6 +7,8 @@
  *        +-------------------------+-------------------------+--------------------------+
  *          higher term; leader of this term; refused by a quorum; no quorum heard (leader)
  *
+ * The leader's TIMEOUT_NOW makes a follower a candidate at once.
+ *
  * A pre-vote changes nothing at either side but the asker's role. CheckQuorum and pre-votes belong
  * together: with only one of them a partly cut network can keep a cluster without a leader
  * (Cloudflare, 2020-11-02).
@@ -81,6 +83,7 @@ void raft_become_follower(struct raft *raft, raft_term term, raft_id leader)
     set_term(raft, term);
     if (raft->role != RAFT_FOLLOWER) {
         raft->role = RAFT_FOLLOWER;
+        raft->transfer.target = RAFT_ID_NONE;
         raft_reads_drop(raft);
         raft_reset_election_timer(raft);
     }
@@ -108,7 +111,8 @@ bool raft_hear_leader(struct raft *raft, raft_id leader)
 bool raft_can_campaign(const struct raft *raft)
 {
     /* A leader needs a slot for its no-op. */
-    return raft->role != RAFT_LEADER && !raft->is_chain_broken &&
+    return raft->role != RAFT_LEADER && !raft->is_chain_broken && !raft_is_disk_stalled(raft) &&
+           raft->install.state == RAFT_INSTALL_NONE &&
            raft_conf_is_voter(&raft->conf, raft->self) &&
            raft->log.last - raft->log.evictable + 1 < RAFT_LOG_RING_ENTRIES;
 }
@@ -154,9 +158,9 @@ static struct raft_message vote_request(const struct raft *raft, enum raft_messa
     return message;
 }
 
-static void become_candidate(struct raft *raft)
+static void become_candidate(struct raft *raft, bool is_forced)
 {
-    TL_ASSERT(raft->role == RAFT_PRECANDIDATE);
+    TL_ASSERT(raft->role != RAFT_LEADER);
     set_term(raft, raft->term + 1);
     raft->vote = raft->self;
     raft->elections_started_count++;
@@ -165,6 +169,7 @@ static void become_candidate(struct raft *raft)
         raft_id to = raft->peers[i].id;
         if (raft_conf_is_voter(&raft->conf, to)) {
             struct raft_message message = vote_request(raft, RAFT_VOTE, to, raft->term);
+            message.is_forced = is_forced;
             raft_send_after(raft, &message);
         }
     }
@@ -178,6 +183,7 @@ static void become_leader(struct raft *raft)
 {
     TL_ASSERT(raft->role == RAFT_CANDIDATE);
     raft->role = RAFT_LEADER;
+    raft->conf_handed_over_index = 0;
     raft->elections_won_count++;
     set_leader(raft, raft->self);
     raft_start_leading(raft);
@@ -188,7 +194,7 @@ void raft_count_votes(struct raft *raft)
     TL_ASSERT(raft->role == RAFT_PRECANDIDATE || raft->role == RAFT_CANDIDATE);
     if (raft_has_quorum(raft, has_granted)) {
         if (raft->role == RAFT_PRECANDIDATE) {
-            become_candidate(raft);
+            become_candidate(raft, false);
         } else {
             become_leader(raft);
         }
@@ -210,6 +216,18 @@ void raft_campaign(struct raft *raft)
         }
     }
     raft_count_votes(raft);
+}
+
+/* The leader wants this node to lead: there is nobody whom a pre-vote would have to protect. */
+void raft_step_timeout_now(struct raft *raft, const struct raft_message *message)
+{
+    bool is_obeyed = raft->role == RAFT_FOLLOWER && raft->leader == message->from &&
+                     raft->log.last >= message->index && raft_can_campaign(raft);
+    if (is_obeyed) {
+        become_candidate(raft, true);
+    } else {
+        raft->messages_dropped_count++;
+    }
 }
 
 /* ---- voting ---- */
@@ -239,7 +257,7 @@ static void step_prevote(struct raft *raft, const struct raft_message *request)
 static void step_vote(struct raft *raft, const struct raft_message *request)
 {
     if (request->term > raft->term) {
-        if (raft_has_live_leader(raft)) {
+        if (raft_has_live_leader(raft) && !request->is_forced) {
             return; /* thesis 4.2.3: removed or cut off nodes do not disrupt */
         }
         raft_become_follower(raft, request->term, RAFT_ID_NONE);

@@ -8,6 +8,8 @@
  * raft_append.c       the follower's side of replication
  * raft_replication.c  the leader's side, commitment, heartbeats
  * raft_read.c         read rounds
+ * raft_snapshot.c     peers that need one, and installing one
+ * raft_transfer.c     leadership handed over, for the disk's sake as well
  * raft_membership.c   the configuration at each position of the log, changes of it
  * Thread: pure.
  */
@@ -28,10 +30,15 @@
 /* Messages that one step can add at most beside those an op releases. */
 #define RAFT_STEP_MESSAGES_MAX (2u * RAFT_PEERS_MAX)
 
-#define RAFT_COMMIT_NOTIFY_NS 2000000ull /* a lone commit is told this long after it happened */
-#define RAFT_READ_WIDEN_NS 5000000ull    /* a round that is not confirmed by then asks everyone */
-#define RAFT_READ_RETRY_NS 100000000ull  /* a follower asks its leader again */
-#define RAFT_READ_TRIES_MAX 16u          /* answers may take this many tries' time */
+#define RAFT_COMMIT_NOTIFY_NS 2000000ull  /* a lone commit is told this long after it happened */
+#define RAFT_READ_WIDEN_NS 5000000ull     /* a round that is not confirmed by then asks everyone */
+#define RAFT_READ_RETRY_NS 100000000ull   /* a follower asks its leader again */
+#define RAFT_READ_TRIES_MAX 16u           /* answers may take this many tries' time */
+#define RAFT_DISK_STALLED_NS 500000000ull /* an own commit that old: hand over, do not campaign */
+#define RAFT_DISK_SILENT_NS 1000000000ull /* that old, and it did not work: fall silent */
+#define RAFT_DISK_HEALTHY_NS 100000000ull /* a peer's commit, younger than that */
+#define RAFT_DISK_REPORT_NS 200000000ull  /* and told no longer ago */
+#define RAFT_DISK_ACT_NS 10000000000ull   /* once in */
 #define RAFT_LOST_JITTER_MIN_NS 5000000ull
 #define RAFT_LOST_JITTER_MAX_NS 50000000ull
 
@@ -72,6 +79,10 @@ void raft_log_append(struct raft_log *log, struct buf *entry);
 /* Drops entries >= from. */
 void raft_log_truncate(struct raft_log *log, raft_index from);
 
+/* The log begins behind `base`, which is above everything that was evictable: entries above it are
+ * kept or all dropped. */
+void raft_log_install(struct raft_log *log, const struct raft_base *base, bool keeps_suffix);
+
 /* Entries <= index may go from now on; does not fall. Keeps the newest cache_bytes_max. */
 void raft_log_set_evictable(struct raft_log *log, raft_index index);
 
@@ -109,6 +120,14 @@ struct raft_ops {
     raft_index durable_scalar; /* RAFT_MUTATION_ACK_FROM_SCALAR: ignores truncations */
 };
 
+/* ---- snapshots (raft_snapshot.c) ---- */
+
+enum raft_install_state {
+    RAFT_INSTALL_NONE = 0,
+    RAFT_INSTALL_WANTED, /* waits until everything decided before is issued */
+    RAFT_INSTALL_ISSUED,
+};
+
 /* ---- peers ---- */
 
 enum raft_tally { RAFT_TALLY_NONE = 0, RAFT_TALLY_GRANTED, RAFT_TALLY_REFUSED };
@@ -126,11 +145,13 @@ struct raft_peer {
     enum raft_progress_state state;
     raft_index match;
     raft_index next;
-    bool is_paused;        /* PROBE: the probe is on its way */
-    uint64_t probe_ns;     /* PROBE: when it was sent */
-    raft_index probe_last; /* PROBE: its last entry */
-    bool is_append_due;    /* an append goes out even if it is empty */
-    bool is_chain_broken;  /* it answered CHAIN_MISMATCH */
+    bool is_paused;         /* PROBE: the probe is on its way */
+    uint64_t probe_ns;      /* PROBE: when it was sent */
+    raft_index probe_last;  /* PROBE: its last entry */
+    bool is_snapshot_due;   /* NEEDS_SNAPSHOT: it has said that it lacks the base */
+    bool is_snapshot_asked; /* NEEDS_SNAPSHOT: the host has been asked */
+    bool is_append_due;     /* an append goes out even if it is empty */
+    bool is_chain_broken;   /* it answered CHAIN_MISMATCH */
     raft_index match_at_heartbeat;
     uint64_t heard_ns;
     raft_index round_index; /* this round of catching up ends when this is matched */
@@ -142,6 +163,9 @@ struct raft_peer {
     uint64_t sequence_acked;
     uint64_t read_gathering; /* context of its read that waits for the next round; 0: none */
     uint64_t read_asking;    /* of the one in the round in flight */
+
+    uint64_t disk_age_ns;   /* of its oldest unfinished log commit, as told at disk_heard_ns */
+    uint64_t disk_heard_ns; /* 0: never. Both survive a change of role */
 
     raft_index log_read_first; /* a raft_log_read is out; 0: none. Survives a change of role */
 
@@ -190,6 +214,7 @@ struct raft {
     raft_index conf_index;           /* where it stands; 0: where the log began */
     struct raft_conf conf_committed; /* the newest at or below the commit index */
     raft_index conf_committed_index;
+    raft_index conf_handed_over_index; /* joint one in which this leader has tried to hand over */
     struct prng prng;
     uint64_t now_ns;
     bool is_started; /* advanced at least once */
@@ -220,6 +245,20 @@ struct raft {
     uint64_t heartbeat_ns;     /* leader: next one */
     uint64_t commit_notify_ns; /* leader: 0 none */
 
+    /* Leader. */
+    struct {
+        raft_id target; /* RAFT_ID_NONE: none is under way */
+        uint64_t deadline_ns;
+        uint64_t next_ns; /* TIMEOUT_NOW is not sent before */
+    } transfer;
+    uint64_t disk_began_ns; /* own oldest unfinished log commit; 0: none */
+    uint64_t disk_acted_ns; /* when leadership was last handed over because of it; 0: never */
+
+    struct {
+        enum raft_install_state state;
+        struct raft_install install;
+    } install;
+
     struct raft_reads reads;
 
     /* A check of an own record that was asked for; index 0: none. */
@@ -241,6 +280,9 @@ struct raft {
     uint64_t messages_dropped_count;
     uint64_t read_rounds_count;
     uint64_t chain_mismatches_count;
+    uint64_t transfers_count;
+    uint64_t disk_stalls_count;
+    uint64_t installs_count;
 
     /* As of the last raft_check(): what must not go back. */
     struct {
@@ -264,6 +306,9 @@ enum tl_err raft_may_propose(const struct raft *raft, uint32_t bytes);
 void raft_update_evictable(struct raft *raft);
 void raft_truncate(struct raft *raft, raft_index from);
 
+/* raft_conf.c */
+bool raft_conf_is_incoming(const struct raft_conf *conf, raft_id id); /* voter, not only outgoing */
+
 /* raft_membership.c */
 void raft_membership_init(struct raft *raft, const struct raft_conf *conf);
 /* Whether the active configuration's quorum (both halves') holds. */
@@ -273,6 +318,8 @@ raft_index raft_quorum_index(const struct raft *raft, raft_index (*match)(const 
 void raft_append_entry(struct raft *raft, struct buf *entry);
 /* As the leader: seals and appends. */
 raft_index raft_append_own(struct raft *raft, struct buf *entry, uint64_t time_us);
+/* The log begins behind a snapshot with this configuration. */
+void raft_membership_on_install(struct raft *raft, const struct raft_conf *conf);
 void raft_membership_on_truncate(struct raft *raft, raft_index from);
 void raft_membership_on_commit(struct raft *raft, raft_index commit_before);
 /* End of a turn: leaves a joint configuration, forgets who has left, steps down when removed. */
@@ -281,11 +328,23 @@ void raft_membership_step(struct raft *raft);
 bool raft_is_entry_right(const struct buf *entry);
 void raft_check_membership(const struct raft *raft);
 
+/* raft_snapshot.c */
+void raft_install_done(struct raft *raft);  /* its op is durable */
+void raft_ask_snapshots(struct raft *raft); /* of this turn, into the output */
+
+/* raft_transfer.c */
+bool raft_is_disk_stalled(const struct raft *raft);
+void raft_transfer_advance(struct raft *raft);
+void raft_transfer_step(struct raft *raft); /* end of a turn */
+uint64_t raft_transfer_deadline_ns(const struct raft *raft);
+
 /* raft_op.c */
 void raft_ops_init(struct raft *raft, const struct raft_options *options);
 void raft_ops_deinit(struct raft *raft);
 bool raft_ops_is_dirty(const struct raft *raft);
 void raft_ops_on_truncate(struct raft *raft, raft_index from);
+/* The disk is as the log in memory. */
+void raft_ops_on_install(struct raft *raft);
 /* Sends `message` once everything decided so far is durable. */
 void raft_send_after(struct raft *raft, const struct raft_message *message);
 /* The next op, or NULL: nothing to write, or too much in flight. */
@@ -307,6 +366,7 @@ void raft_campaign(struct raft *raft);
 void raft_count_votes(struct raft *raft);
 void raft_step_vote_request(struct raft *raft, const struct raft_message *message);
 void raft_step_vote_reply(struct raft *raft, const struct raft_message *message);
+void raft_step_timeout_now(struct raft *raft, const struct raft_message *message);
 
 /* raft_append.c */
 void raft_step_append(struct raft *raft, const struct raft_message *message);

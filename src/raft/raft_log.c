@@ -131,6 +131,21 @@ void raft_log_truncate(struct raft_log *log, raft_index from)
     raft_log_check(log);
 }
 
+void raft_log_install(struct raft_log *log, const struct raft_base *base, bool keeps_suffix)
+{
+    raft_log_check(log);
+    TL_ASSERT(base->index > log->base.index);
+    log->base = *base;
+    if (!keeps_suffix) {
+        for (raft_index i = log->first; i <= log->last; i++) buf_release(TL_TAKE(slot(log, i)));
+        log->first = base->index + 1;
+        log->last = base->index;
+        log->evictable = base->index;
+        log->evictable_bytes = 0;
+    }
+    raft_log_check(log);
+}
+
 void raft_log_set_evictable(struct raft_log *log, raft_index index)
 {
     TL_ASSERT(index <= log->last);

@@ -174,6 +174,18 @@ raft_index raft_append_own(struct raft *raft, struct buf *entry, uint64_t time_u
     return header.index;
 }
 
+void raft_membership_on_install(struct raft *raft, const struct raft_conf *conf)
+{
+    raft->conf_committed = *conf;
+    raft->conf_committed_index = 0;
+    const struct buf *entry = find_conf(raft, raft->log.base.index + 1, raft->commit);
+    if (entry != NULL) {
+        raft->conf_committed = conf_of(entry);
+        raft->conf_committed_index = entry_index(entry);
+    }
+    find_active(raft);
+}
+
 void raft_membership_on_truncate(struct raft *raft, raft_index from)
 {
     if (raft->conf_index >= from && raft->mutation != RAFT_MUTATION_CONF_NOT_ROLLED_BACK) {
@@ -310,6 +322,18 @@ static void leave_group(struct raft *raft)
     raft_become_follower(raft, raft->term, RAFT_ID_NONE);
 }
 
+/* A leader that is to be removed lets one that stays lead out of the joint configuration; once, for
+ * an election timeout, and if nobody takes it leads out itself. */
+static bool hand_over_first(struct raft *raft)
+{
+    if (raft->conf_handed_over_index != raft->conf_index &&
+        !raft_conf_is_incoming(&raft->conf, raft->self)) {
+        raft->conf_handed_over_index = raft->conf_index;
+        (void)!raft_transfer(raft, RAFT_ID_NONE); /* nobody is there: then not */
+    }
+    return raft->transfer.target != RAFT_ID_NONE;
+}
+
 static void lead_change(struct raft *raft)
 {
     bool is_own_term = raft_log_term(&raft->log, raft->commit) == raft->term;
@@ -317,7 +341,7 @@ static void lead_change(struct raft *raft)
         return;
     }
     if (raft->conf.outgoing_count > 0) {
-        if (raft_log_room(&raft->log) > 0) {
+        if (raft_log_room(&raft->log) > 0 && !hand_over_first(raft)) {
             leave_joint(raft);
         }
     } else if (!raft_conf_is_voter(&raft->conf, raft->self)) {

@@ -103,6 +103,15 @@ void raft_ops_on_truncate(struct raft *raft, raft_index from)
     }
 }
 
+void raft_ops_on_install(struct raft *raft)
+{
+    struct raft_ops *ops = &raft->ops;
+    TL_ASSERT(ops->truncate_from == 0);
+    ops->issued_last = raft->log.last;
+    ops->durable = raft->log.last;
+    ops->durable_scalar = raft->log.last;
+}
+
 /* The newest acknowledgement or vote says all that an older one waiting for the same op does. */
 static bool replaces(const struct raft_message *newer, const struct raft_message *older)
 {
@@ -173,6 +182,12 @@ static struct buf **take_pointers(struct raft_ops *ops, uint32_t count, uint32_t
     return &ops->pointers[(end + skipped) % RAFT_OP_POINTERS_MAX];
 }
 
+/* Behind everything that was decided before it, and alone. */
+static bool is_install_due(const struct raft *raft)
+{
+    return raft->install.state == RAFT_INSTALL_WANTED && !raft_ops_is_dirty(raft);
+}
+
 static uint32_t next_entries_count(const struct raft *raft)
 {
     raft_index waiting = raft->log.last - raft->ops.issued_last;
@@ -182,7 +197,9 @@ static uint32_t next_entries_count(const struct raft *raft)
 bool raft_ops_can_issue(const struct raft *raft)
 {
     /* Twice: in the worst case as much is skipped at the ring's end as is taken. */
-    return raft_ops_is_dirty(raft) && raft->ops.count < RAFT_OPS_IN_FLIGHT_MAX &&
+    return raft->install.state != RAFT_INSTALL_ISSUED &&
+           (raft_ops_is_dirty(raft) || is_install_due(raft)) &&
+           raft->ops.count < RAFT_OPS_IN_FLIGHT_MAX &&
            raft->ops.pointers_used + 2 * RAFT_OP_ENTRIES_MAX <= RAFT_OP_POINTERS_MAX;
 }
 
@@ -202,6 +219,7 @@ const struct raft_append_op *raft_ops_issue(struct raft *raft)
     if (!raft_ops_can_issue(raft)) {
         return NULL;
     }
+    bool is_install = is_install_due(raft);
     uint32_t entries_count = next_entries_count(raft);
     uint32_t taken = 0;
     struct buf **entries = take_pointers(ops, entries_count, &taken);
@@ -225,6 +243,12 @@ const struct raft_append_op *raft_ops_issue(struct raft *raft)
     };
     ops->issued_last = last;
     ops->truncate_from = 0;
+    if (is_install) {
+        TL_ASSERT(entries_count == 0);
+        op->op.has_hard_state = false; /* only the commit hint could be due */
+        op->op.install = &raft->install.install;
+        raft->install.state = RAFT_INSTALL_ISSUED;
+    }
     if (op->op.has_hard_state) {
         op->op.hard_state = (struct raft_hard_state){
             .term = raft->term, .vote = raft->vote, .commit = TL_MIN(raft->commit, last)};
@@ -270,6 +294,10 @@ void raft_ops_done(struct raft *raft, uint64_t sequence)
     if (op->op.has_hard_state) {
         ops->durable_term = op->op.hard_state.term;
         ops->durable_vote = op->op.hard_state.vote;
+    }
+    if (op->op.install != NULL) {
+        TL_ASSERT(ops->count == 1);
+        raft_install_done(raft);
     }
     for (uint32_t i = 0; i < op->after_count; i++) {
         release_message(raft, after_at(ops, 0));

@@ -4,8 +4,8 @@
  *     REPLICATE       a window of appends; back to PROBE by a reject or a lost connection
  *     NEEDS_SNAPSHOT  what it needs is deleted; back to PROBE by an ack at or above the base
  *
- * A peer in NEEDS_SNAPSHOT is asked at every heartbeat whether it has the base: a crash may have
- * taken the acks of what is on its disk.
+ * A peer in NEEDS_SNAPSHOT is asked, at every heartbeat, whether it has the base: a crash may have
+ * taken the acks of what is on its disk. Only when it says that it has not, a snapshot is sent.
  *
  * Appends leave in the turn in which their entries are decided, in parallel with the leader's own
  * write (thesis 10.2.1): raft_replicate() sends each peer all it may have, once per output.
@@ -200,6 +200,11 @@ static void step_mismatch(struct raft *raft, struct raft_peer *peer,
                           const struct raft_message *reply)
 {
     /* Late: it answers an append that was overtaken by what has been acknowledged since. */
+    if (peer->state == RAFT_NEEDS_SNAPSHOT) {
+        /* The base moves on with every write: what counts is not which one the answer is to. */
+        peer->is_snapshot_due = reply->hint_index < raft->log.base.index;
+        return;
+    }
     bool is_late = peer->state == RAFT_REPLICATE ? reply->index <= peer->match
                                                  : reply->index + 1 != peer->next;
     if (is_late) {
@@ -396,7 +401,9 @@ static void read_or_give_up(struct raft *raft, struct raft_peer *peer)
 {
     if (peer->next <= raft->log.base.index) {
         peer->state = RAFT_NEEDS_SNAPSHOT;
-        peer->is_append_due = false;
+        peer->is_snapshot_due = false;
+        peer->is_snapshot_asked = false;
+        peer->is_append_due = true; /* it is asked whether it has the base */
         inflight_clear(peer);
         return;
     }
@@ -457,6 +464,9 @@ void raft_replicate(struct raft *raft)
                 (peer->next > raft->log.last || raft_log_entry(&raft->log, peer->next) != NULL);
             if (!is_in_memory) {
                 read_or_give_up(raft, peer);
+                if (peer->state == RAFT_NEEDS_SNAPSHOT) {
+                    continue;
+                }
                 break;
             }
             send_from_memory(raft, peer);

@@ -50,6 +50,15 @@ struct cluster *cluster_create(uint32_t voters_count, uint32_t learners_count)
     return cluster;
 }
 
+void cluster_add_spares(struct cluster *cluster, uint32_t count)
+{
+    TL_ASSERT(cluster->nodes_count + count <= CLUSTER_NODES_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        cluster->nodes[cluster->nodes_count].id = cluster->nodes_count + 1;
+        cluster->nodes_count++;
+    }
+}
+
 /* ---- disk ---- */
 
 static void disk_truncate(struct cluster_node *node, raft_index from)
@@ -76,6 +85,23 @@ static struct buf *disk_entry(const struct cluster_node *node, raft_index index)
     TL_ASSERT(index > node->base.index);
     TL_ASSERT(index <= node->base.index + node->entries_count);
     return node->entries[index - node->base.index - 1];
+}
+
+static struct raft_conf decode_conf(const struct buf *entry)
+{
+    struct raft_conf conf;
+    TL_ASSERT(conf_payload_decode(entry_payload(entry), &conf) == TL_OK);
+    return conf;
+}
+
+static struct raft_conf disk_conf_at(const struct cluster_node *node, raft_index index)
+{
+    for (raft_index i = index; i > node->base.index; i--) {
+        if (entry_type_of(disk_entry(node, i)) == ENTRY_CONF) {
+            return decode_conf(disk_entry(node, i));
+        }
+    }
+    return node->conf;
 }
 
 static void op_clear(struct cluster_op *op)
@@ -116,7 +142,7 @@ void cluster_start(struct cluster *cluster, raft_id id)
         .seed = (cluster->seed * 1000 + id) * 1000 + node->starts_count++,
         .election_timeout_ns = CLUSTER_T_NS,
         .heartbeat_interval_ns = CLUSTER_BEAT_NS,
-        .conf = node->conf,
+        .conf = disk_conf_at(node, known),
         .hard_state = node->hard_state,
         .base = node->base,
         .applied = node->applied,
@@ -176,6 +202,11 @@ static void tell_entries(struct cluster *cluster, struct buf *const *entries, ui
         if (entry_type_of(entries[i]) == ENTRY_COMMAND) {
             struct bytes text = entry_payload(entries[i]);
             tell(cluster, "'%.*s'", (int)text.count, (const char *)text.data);
+        } else if (entry_type_of(entries[i]) == ENTRY_CONF) {
+            char text[256];
+            struct raft_conf conf = decode_conf(entries[i]);
+            cluster_conf_text(&conf, text, sizeof text);
+            tell(cluster, "'%s'", text);
         }
     }
 }
@@ -197,6 +228,8 @@ static void tell_message(struct cluster *cluster, const struct raft_message *m)
     switch (m->type) {
     case RAFT_PREVOTE:
     case RAFT_VOTE:
+    case RAFT_TIMEOUT_NOW:
+        if (m->is_forced) tell(cluster, " forced");
         tell(cluster, " last %" PRIu64 "/%" PRIu64, m->index, m->log_term);
         break;
     case RAFT_PREVOTE_REPLY:
@@ -268,7 +301,9 @@ static void take_op(struct cluster *cluster, struct cluster_node *node,
         .entries = calloc(op->entries_count + 1, sizeof *held->entries),
         .has_hard_state = op->has_hard_state,
         .hard_state = op->hard_state,
+        .is_install = op->install != NULL,
     };
+    if (held->is_install) held->install = *op->install;
     for (uint32_t i = 0; i < op->entries_count; i++) {
         held->entries[i] = buf_acquire(op->entries[i]);
     }
@@ -280,6 +315,11 @@ static void take_op(struct cluster *cluster, struct cluster_node *node,
     if (op->truncate_from != 0) tell(cluster, " truncate %" PRIu64, op->truncate_from);
     if (op->entries_count > 0) tell(cluster, " append");
     tell_entries(cluster, op->entries, op->entries_count);
+    if (held->is_install) {
+        const struct raft_base *base = &held->install.base;
+        tell(cluster, " install %" PRIu64 "/%" PRIu64 " %s", base->index, base->term,
+             held->install.keeps_suffix ? "keep" : "empty");
+    }
     tell(cluster, "\n");
 }
 
@@ -301,9 +341,19 @@ static void check_applied(struct cluster *cluster, raft_index index, struct hash
     }
 }
 
+static bool is_installing(const struct cluster_node *node)
+{
+    for (uint32_t i = 0; i < node->ops_count; i++) {
+        if (node->ops[i].is_install) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void apply(struct cluster *cluster, struct cluster_node *node, raft_index to)
 {
-    if (to <= node->applied) {
+    if (to <= node->applied || is_installing(node)) {
         return;
     }
     tell(cluster, "  %" PRIu64 " applies %" PRIu64 "..%" PRIu64 "\n", node->id, node->applied + 1,
@@ -360,6 +410,42 @@ void cluster_answer_log_read(struct cluster *cluster, raft_id id)
     raft_log_read_done(node->raft, read.peer, &node->entries[begin - node->base.index - 1], count);
 }
 
+static void take_snapshots(struct cluster *cluster, struct cluster_node *node,
+                           const struct raft_output *output)
+{
+    for (uint32_t i = 0; i < output->snapshots_count; i++) {
+        raft_id peer = output->snapshots[i].peer;
+        tell(cluster, "  %" PRIu64 " wants a snapshot >= %" PRIu64 " sent to %" PRIu64 "\n",
+             node->id, output->snapshots[i].index, peer);
+        if (cluster->sends_snapshots) {
+            TL_ASSERT(cluster->snapshots_count < TL_COUNT_OF(cluster->snapshots));
+            cluster->snapshots[cluster->snapshots_count++] = cluster_cut(cluster, node->id, peer);
+        }
+    }
+}
+
+static bool is_same_conf(const struct raft_conf *a, const struct raft_conf *b)
+{
+    char a_text[256];
+    char b_text[256];
+    cluster_conf_text(a, a_text, sizeof a_text);
+    cluster_conf_text(b, b_text, sizeof b_text);
+    return strcmp(a_text, b_text) == 0;
+}
+
+/* With nothing in flight the disk has what the core has, which must be in force. */
+static void check_conf(struct cluster *cluster, struct cluster_node *node)
+{
+    if (node->ops_count > 0) {
+        return;
+    }
+    struct raft_conf conf = disk_conf_at(node, node->base.index + node->entries_count);
+    struct raft_status status = cluster_status(cluster, node->id);
+    if (!is_same_conf(&conf, &status.conf)) {
+        cluster->violation = "the configuration in force is not the newest in the log";
+    }
+}
+
 void cluster_turn(struct cluster *cluster, raft_id id)
 {
     struct cluster_node *node = cluster_at(cluster, id);
@@ -378,7 +464,8 @@ void cluster_turn(struct cluster *cluster, raft_id id)
             tell(cluster, "  %" PRIu64 " reads %" PRIu64 ".. for %" PRIu64 "\n", id,
                  output->log_reads[i].first, output->log_reads[i].peer);
         }
-        struct raft_log_read reads[RAFT_MEMBERS_MAX];
+        take_snapshots(cluster, node, output);
+        struct raft_log_read reads[RAFT_PEERS_MAX];
         uint32_t reads_count = output->log_reads_count;
         memcpy(reads, output->log_reads, sizeof reads);
         apply(cluster, node, node->output.applicable);
@@ -395,6 +482,7 @@ void cluster_turn(struct cluster *cluster, raft_id id)
             is_again = true;
         }
     }
+    check_conf(cluster, node);
 }
 
 /* ---- moving things on ---- */
@@ -490,6 +578,56 @@ uint32_t cluster_drop(struct cluster *cluster, raft_id from, raft_id to)
     return dropped_count;
 }
 
+static bool is_same_voters(const raft_id *a, uint32_t a_count, const raft_id *b, uint32_t b_count)
+{
+    return a_count == b_count && memcmp(a, b, a_count * sizeof *a) == 0;
+}
+
+/* Quorums of a configuration and of the one before must meet: voters change by way of a joint one.
+ */
+static void check_succession(struct cluster *cluster, const struct cluster_node *node,
+                             const struct buf *entry)
+{
+    if (entry_type_of(entry) != ENTRY_CONF) {
+        return;
+    }
+    struct raft_conf old = disk_conf_at(node, entry_index(entry) - 1);
+    struct raft_conf new = decode_conf(entry);
+    bool is_first = old.voters_count == 0;
+    bool is_joined = old.outgoing_count == 0 && new.outgoing_count > 0 &&
+                     is_same_voters(new.outgoing, new.outgoing_count, old.voters, old.voters_count);
+    bool is_left = new.outgoing_count == 0 &&
+                   is_same_voters(new.voters, new.voters_count, old.voters, old.voters_count);
+    if (!is_first && !is_joined && !is_left) {
+        cluster->violation = "two configurations follow each other whose quorums need not meet";
+    }
+}
+
+/* The switch to a snapshot: table, base and log at once. */
+static void disk_install(struct cluster *cluster, struct cluster_node *node,
+                         const struct raft_install *install)
+{
+    const struct raft_base *base = &install->base;
+    raft_index kept_from = base->index + 1;
+    raft_index last = node->base.index + node->entries_count;
+    TL_ASSERT(base->index > node->applied);
+    if (!install->keeps_suffix || kept_from > last) {
+        disk_truncate(node, node->base.index + 1);
+    } else {
+        if (!entry_hash_is_right(buf_bytes(disk_entry(node, kept_from)), base->hash)) {
+            cluster->violation = "the log behind a snapshot does not continue it";
+        }
+        uint32_t count = (uint32_t)(base->index - node->base.index);
+        for (uint32_t i = 0; i < count; i++) buf_release(node->entries[i]);
+        node->entries_count -= count;
+        memmove(node->entries, node->entries + count, node->entries_count * sizeof *node->entries);
+    }
+    node->base = *base;
+    node->conf = install->conf;
+    node->applied = base->index;
+    check_applied(cluster, base->index, base->hash);
+}
+
 uint32_t cluster_write(struct cluster *cluster, raft_id id, uint32_t count_max)
 {
     struct cluster_node *node = cluster_at(cluster, id);
@@ -500,9 +638,11 @@ uint32_t cluster_write(struct cluster *cluster, raft_id id, uint32_t count_max)
         memmove(&node->ops[0], &node->ops[1], node->ops_count * sizeof op);
         if (op.truncate_from != 0) disk_truncate(node, op.truncate_from);
         for (uint32_t i = 0; i < op.entries_count; i++) {
+            check_succession(cluster, node, op.entries[i]);
             disk_append(node, buf_acquire(op.entries[i]));
         }
         if (op.has_hard_state) node->hard_state = op.hard_state;
+        if (op.is_install) disk_install(cluster, node, &op.install);
         op_clear(&op);
         raft_append_done(node->raft, op.sequence);
         cluster_turn(cluster, id);
@@ -521,6 +661,7 @@ void cluster_settle(struct cluster *cluster)
             }
         }
         moved += cluster_deliver(cluster, 0, 0, UINT32_MAX);
+        for (; cluster->snapshots_count > 0; moved++) cluster_deliver_snapshot(cluster, false);
     }
 }
 
@@ -584,6 +725,102 @@ enum tl_err cluster_propose_bytes(struct cluster *cluster, raft_id id, size_t by
     return propose(cluster, id, entry);
 }
 
+enum tl_err cluster_propose_conf(struct cluster *cluster, raft_id id,
+                                 const struct raft_conf *target)
+{
+    raft_index index = 0;
+    raft_term term = 0;
+    enum tl_err err = raft_propose_conf(cluster_at(cluster, id)->raft, target, 0, &index, &term);
+    cluster_turn(cluster, id);
+    return err;
+}
+
+enum tl_err cluster_transfer(struct cluster *cluster, raft_id id, raft_id target)
+{
+    enum tl_err err = raft_transfer(cluster_at(cluster, id)->raft, target);
+    cluster_turn(cluster, id);
+    return err;
+}
+
+struct cluster_snapshot cluster_cut(struct cluster *cluster, raft_id from, raft_id to)
+{
+    struct cluster_node *node = cluster_at(cluster, from);
+    struct cluster_snapshot snapshot = {.from = from, .to = to, .base = node->base};
+    snapshot.conf = disk_conf_at(node, node->applied);
+    if (node->applied > node->base.index) {
+        const struct buf *entry = disk_entry(node, node->applied);
+        snapshot.base = (struct raft_base){.index = entry_index(entry),
+                                           .term = entry_term(entry),
+                                           .hash = entry_hash(entry),
+                                           .time_us = entry_time_us(entry)};
+    }
+    return snapshot;
+}
+
+static enum tl_err install(struct cluster *cluster, const struct cluster_snapshot *snapshot)
+{
+    struct cluster_node *node = cluster_at(cluster, snapshot->to);
+    if (node->raft == NULL) {
+        return TL_ERR_CANCELED;
+    }
+    enum tl_err err = raft_snapshot_install(node->raft, &snapshot->base, &snapshot->conf);
+    cluster_turn(cluster, snapshot->to);
+    return err;
+}
+
+enum tl_err cluster_install(struct cluster *cluster, raft_id from, raft_id to)
+{
+    struct cluster_snapshot snapshot = cluster_cut(cluster, from, to);
+    return install(cluster, &snapshot);
+}
+
+void cluster_deliver_snapshot(struct cluster *cluster, bool is_lost)
+{
+    TL_ASSERT(cluster->snapshots_count > 0);
+    struct cluster_snapshot snapshot = cluster->snapshots[0];
+    cluster->snapshots_count--;
+    memmove(&cluster->snapshots[0], &cluster->snapshots[1],
+            cluster->snapshots_count * sizeof snapshot);
+    enum tl_err err = is_lost ? TL_ERR_CANCELED : install(cluster, &snapshot);
+    struct raft *sender = cluster_at(cluster, snapshot.from)->raft;
+    if (err != TL_OK && sender != NULL) {
+        raft_snapshot_failed(sender, snapshot.to);
+        cluster_turn(cluster, snapshot.from);
+    }
+}
+
+struct raft_conf cluster_conf_at(struct cluster *cluster, raft_id id, raft_index index)
+{
+    return disk_conf_at(cluster_at(cluster, id), index);
+}
+
+static size_t append_ids(char *out_text, size_t at, size_t text_bytes, const char *before,
+                         const raft_id *ids, uint32_t ids_count)
+{
+    if (ids_count == 0) {
+        return at;
+    }
+    for (uint32_t i = 0; i < ids_count; i++) {
+        int count =
+            snprintf(out_text + at, text_bytes - at, "%s%" PRIu64, i == 0 ? before : " ", ids[i]);
+        TL_ASSERT(count > 0 && (size_t)count < text_bytes - at);
+        at += (size_t)count;
+    }
+    return at;
+}
+
+void cluster_conf_text(const struct raft_conf *conf, char *out_text, size_t text_bytes)
+{
+    out_text[0] = '\0';
+    size_t at = append_ids(out_text, 0, text_bytes, "", conf->voters, conf->voters_count);
+    at = append_ids(out_text, at, text_bytes, " | ", conf->outgoing, conf->outgoing_count);
+    at = append_ids(out_text, at, text_bytes, " learners ", conf->learners, conf->learners_count);
+    if (conf->epoch != 0) {
+        int count = snprintf(out_text + at, text_bytes - at, " epoch %" PRIu64, conf->epoch);
+        TL_ASSERT(count > 0 && (size_t)count < text_bytes - at);
+    }
+}
+
 uint64_t cluster_read(struct cluster *cluster, raft_id id)
 {
     uint64_t round = raft_read(cluster_at(cluster, id)->raft);
@@ -600,6 +837,7 @@ void cluster_compact(struct cluster *cluster, raft_id id, raft_index index)
                              .term = entry_term(entry),
                              .hash = entry_hash(entry),
                              .time_us = entry_time_us(entry)};
+    node->conf = disk_conf_at(node, index);
     uint32_t count = (uint32_t)(index - node->base.index);
     for (uint32_t i = 0; i < count; i++) buf_release(node->entries[i]);
     node->entries_count -= count;

@@ -29,6 +29,16 @@ struct cluster_op {
     struct buf **entries;
     bool has_hard_state;
     struct raft_hard_state hard_state;
+    bool is_install;
+    struct raft_install install;
+};
+
+/* A snapshot on its way. */
+struct cluster_snapshot {
+    raft_id from;
+    raft_id to;
+    struct raft_base base;
+    struct raft_conf conf;
 };
 
 struct cluster_node {
@@ -36,7 +46,7 @@ struct cluster_node {
     struct raft *raft; /* NULL: down */
     uint64_t now_ns;
     uint32_t mutation;
-    struct raft_conf conf; /* as this node knows it when it starts */
+    struct raft_conf conf; /* at its base */
     uint64_t starts_count;
     uint64_t token_first; /* of its reads, seen so far; told as 1 */
 
@@ -73,6 +83,10 @@ struct cluster {
     uint32_t messages_count;
     uint32_t messages_capacity;
 
+    bool sends_snapshots; /* cut when a core asks for one, delivered by cluster_settle() */
+    struct cluster_snapshot snapshots[64];
+    uint32_t snapshots_count;
+
     raft_id leaders[1024];   /* of each term */
     struct hash128 *applied; /* of each index, as first applied anywhere */
     uint32_t applied_capacity;
@@ -83,6 +97,8 @@ struct cluster {
 
 /* `voters_count` voters 1, 2, ... and then learners. Nothing is started. */
 struct cluster *cluster_create(uint32_t voters_count, uint32_t learners_count);
+/* Nodes more, members of nothing, that wait to be added. */
+void cluster_add_spares(struct cluster *cluster, uint32_t count);
 struct raft_conf cluster_conf(uint32_t voters_count, uint32_t learners_count);
 /* Stops the test if a safety property was broken and violation was not cleared. */
 void cluster_destroy(struct cluster *cluster);
@@ -124,6 +140,14 @@ uint32_t cluster_count(const struct cluster *cluster, enum raft_message_type typ
 
 enum tl_err cluster_propose(struct cluster *cluster, raft_id id, const char *text);
 enum tl_err cluster_propose_bytes(struct cluster *cluster, raft_id id, size_t bytes);
+enum tl_err cluster_propose_conf(struct cluster *cluster, raft_id id,
+                                 const struct raft_conf *target);
+enum tl_err cluster_transfer(struct cluster *cluster, raft_id id, raft_id target);
+/* Hands `to` the snapshot that `from` would cut now; what raft_snapshot_install() says to it. */
+enum tl_err cluster_install(struct cluster *cluster, raft_id from, raft_id to);
+struct cluster_snapshot cluster_cut(struct cluster *cluster, raft_id from, raft_id to);
+/* The oldest snapshot on its way arrives, or is lost. */
+void cluster_deliver_snapshot(struct cluster *cluster, bool is_lost);
 uint64_t cluster_read(struct cluster *cluster, raft_id id);
 void cluster_compact(struct cluster *cluster, raft_id id, raft_index index);
 
@@ -133,6 +157,11 @@ void cluster_elect(struct cluster *cluster, raft_id id);
 struct raft_status cluster_status(struct cluster *cluster, raft_id id);
 struct raft_peer_status cluster_peer(struct cluster *cluster, raft_id leader, raft_id id);
 raft_id cluster_leader(const struct cluster *cluster); /* of the highest term; 0: none */
+
+/* The newest configuration on the node's disk at or below `index`. */
+struct raft_conf cluster_conf_at(struct cluster *cluster, raft_id id, raft_index index);
+/* "1 2 3 | 1 2 learners 4 epoch 2": voters, outgoing, the rest. */
+void cluster_conf_text(const struct raft_conf *conf, char *out_text, size_t text_bytes);
 
 /* "1 1 2": terms of the entries on disk. */
 void cluster_log_text(struct cluster *cluster, raft_id id, char *out_text, size_t text_bytes);

@@ -5,7 +5,8 @@
  * compares the file with what it would look like. `make scenario-rewrite` writes that instead: the
  * diff is then to be read, line by line, by whoever commits it.
  *
- *     nodes V [learners L] [seed S]   voters 1 ... V, then learners; ends the cluster before
+ *     nodes V [learners L] [spares S] [seed S]   voters 1 ... V, then learners, then nodes that
+ *                                     wait to be added; ends the cluster before
  *     fill N T T ...                  entries 1, 2, ... on N's disk with these terms
  *     term N T                        its durable term
  *     conf N V L                      the configuration that N knows: V voters, then L learners
@@ -20,9 +21,13 @@
  *     write N [COUNT]                 N's disk finishes ops
  *     settle [quiet]                  delivers and writes until nothing is left
  *     propose N TEXT · read N
+ *     change N V V ... [learners L L ...] [epoch E]   N proposes this configuration
+ *     transfer N TARGET               0: to the best
+ *     disk N MS · told N PEER MS   N's oldest log commit began so long ago; PEER told N its age
+ *     install A B · sent A B I · failed A B   B installs what A would cut now; A hears of it
  *     lost N PEER                     N hears that PEER's process is gone
  *     compact N INDEX
- *     status [N] · log N · progress N · reads N
+ *     status [N] · log N · progress N · reads N · confs
  */
 
 #include <criterion/criterion.h>
@@ -89,12 +94,15 @@ static bool run_building(struct scenario *s, char **words, uint32_t count)
     if (strcmp(verb, "nodes") == 0) {
         if (s->cluster != NULL) cluster_destroy(s->cluster);
         uint32_t learners = 0;
+        uint32_t spares = 0;
         uint64_t seed = 1;
         for (uint32_t i = 2; i + 1 < count; i += 2) {
             if (strcmp(words[i], "learners") == 0) learners = (uint32_t)number(words[i + 1]);
+            if (strcmp(words[i], "spares") == 0) spares = (uint32_t)number(words[i + 1]);
             if (strcmp(words[i], "seed") == 0) seed = number(words[i + 1]);
         }
         s->cluster = cluster_create((uint32_t)number(words[1]), learners);
+        cluster_add_spares(s->cluster, spares);
         s->cluster->seed = seed;
         s->cluster->trace = s->out;
     } else if (strcmp(verb, "fill") == 0) {
@@ -146,6 +154,20 @@ static bool run_moving(struct scenario *s, char **words, uint32_t count)
         cluster_isolate(c, number(words[1]), true);
     } else if (strcmp(verb, "heal") == 0) {
         memset(c->is_cut, 0, sizeof c->is_cut);
+    } else if (strcmp(verb, "disk") == 0) {
+        struct cluster_node *node = cluster_at(c, number(words[1]));
+        raft_set_disk_began(node->raft, node->now_ns - number(words[2]) * MS);
+        cluster_advance(c, node->id, 0);
+    } else if (strcmp(verb, "told") == 0) {
+        raft_set_peer_disk_age(cluster_at(c, number(words[1]))->raft, number(words[2]),
+                               number(words[3]) * MS);
+    } else if (strcmp(verb, "sent") == 0) {
+        raft_snapshot_sent(cluster_at(c, number(words[1]))->raft, number(words[2]),
+                           number(words[3]));
+        cluster_turn(c, number(words[1]));
+    } else if (strcmp(verb, "failed") == 0) {
+        raft_snapshot_failed(cluster_at(c, number(words[1]))->raft, number(words[2]));
+        cluster_turn(c, number(words[1]));
     } else if (strcmp(verb, "write") == 0) {
         uint32_t count_max = count > 2 ? (uint32_t)number(words[2]) : UINT32_MAX;
         (void)cluster_write(c, number(words[1]), count_max);
@@ -159,6 +181,39 @@ static bool run_moving(struct scenario *s, char **words, uint32_t count)
     return true;
 }
 
+static void propose_conf(struct scenario *s, char **words, uint32_t count)
+{
+    struct raft_conf target = {.epoch = 0};
+    raft_id *ids = target.voters;
+    uint32_t *ids_count = &target.voters_count;
+    for (uint32_t i = 2; i < count; i++) {
+        if (strcmp(words[i], "learners") == 0) {
+            ids = target.learners;
+            ids_count = &target.learners_count;
+        } else if (strcmp(words[i], "epoch") == 0) {
+            target.epoch = number(words[++i]);
+        } else {
+            ids[(*ids_count)++] = number(words[i]);
+        }
+    }
+    enum tl_err err = cluster_propose_conf(s->cluster, number(words[1]), &target);
+    if (err != TL_OK) (void)fprintf(s->out, "  %s\n", tl_err_name(err));
+}
+
+static void print_confs(struct scenario *s)
+{
+    for (raft_id id = 1; id <= s->cluster->nodes_count; id++) {
+        if (cluster_at(s->cluster, id)->raft == NULL) {
+            continue;
+        }
+        char text[256];
+        struct raft_status status = cluster_status(s->cluster, id);
+        cluster_conf_text(&status.conf, text, sizeof text);
+        (void)fprintf(s->out, "  %" PRIu64 " %s%s\n", id, text[0] != '\0' ? text : "none",
+                      status.is_conf_committed ? "" : ", not committed");
+    }
+}
+
 /* Commands that ask the cores. */
 static bool run_asking(struct scenario *s, char **words, uint32_t count)
 {
@@ -170,6 +225,16 @@ static bool run_asking(struct scenario *s, char **words, uint32_t count)
     } else if (strcmp(verb, "read") == 0) {
         uint64_t round = cluster_read(c, number(words[1]));
         (void)fprintf(s->out, "  round %" PRIu64 "\n", round);
+    } else if (strcmp(verb, "change") == 0) {
+        propose_conf(s, words, count);
+    } else if (strcmp(verb, "confs") == 0) {
+        print_confs(s);
+    } else if (strcmp(verb, "transfer") == 0) {
+        enum tl_err err = cluster_transfer(c, number(words[1]), number(words[2]));
+        if (err != TL_OK) (void)fprintf(s->out, "  %s\n", tl_err_name(err));
+    } else if (strcmp(verb, "install") == 0) {
+        enum tl_err err = cluster_install(c, number(words[1]), number(words[2]));
+        if (err != TL_OK) (void)fprintf(s->out, "  %s\n", tl_err_name(err));
     } else if (strcmp(verb, "reads") == 0) {
         print_reads(s, number(words[1]));
     } else if (strcmp(verb, "lost") == 0) {
