@@ -1,8 +1,8 @@
 /* log_store_internal.h - what the files of the log store share.
  *
  * log_store.c open, checks at open, recover · log_store_file.c birth of the data file ·
- * log_store_record.c the small records · log_store_commit.c · log_store_install.c · log_store_read.c
- * log_store_verify.c
+ * log_store_record.c the small records · log_store_commit.c · log_store_install.c ·
+ * log_store_read.c · log_store_verify.c
  *
  * Invariants, for every group:
  *   I1  the log holds exactly the indexes base.index + 1 ... last_index;

@@ -1,4 +1,4 @@
-/* log_store_verify.c - every record of a log, checked. For looking at a stopped node's directory. */
+/* log_store_verify.c - every record of a log, checked; for looking at the log of a stopped node. */
 
 #include "log_store_internal.h"
 
