@@ -69,8 +69,8 @@ TL_MUST_CHECK enum tl_err data_dir_table_make(const struct data_dir *dir,
                                               struct data_dir_table table, char *out_path,
                                               size_t path_bytes, struct tl_fault *out_fault);
 
-/* The tables whose directories are there, in no order: at most tables_max of them in out_tables, and
- * how many there are in *out_count. */
+/* The tables whose directories are there, in no order: at most tables_max of them in out_tables,
+ * and how many there are in *out_count. */
 TL_MUST_CHECK enum tl_err data_dir_tables(const struct data_dir *dir,
                                           struct data_dir_table *out_tables, uint32_t tables_max,
                                           uint32_t *out_count, struct tl_fault *out_fault);

@@ -7,9 +7,9 @@
  *             src/store/FORMAT.md 4 the steps.
  * Thread:     one at a time per object; the background thread.
  * Blocking:   all of it waits for the disk.
- * Errors:     TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT of a cut: the table in use is damaged, the process
- *             must end. No other error here concerns anything a node has promised: the transfer is
- *             given up, and begun again later.
+ * Errors:     TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT of a cut: the table in use is damaged, and the
+ *             process must end. No other error here concerns anything a node has promised: the
+ *             transfer is given up, and begun again later.
  */
 
 #ifndef TL_SNAPSHOT_H
