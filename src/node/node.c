@@ -209,6 +209,28 @@ static enum tl_err recover_group(struct node *node, raft_group id, struct tl_fau
     return err;
 }
 
+/* What a crash left of a snapshot that was being staged, or of a table that it replaced. */
+static enum tl_err delete_other_tables(struct node *node, struct tl_fault *out_fault)
+{
+    raft_group groups[LOG_STORE_GROUPS_MAX];
+    struct data_dir_table tables[LOG_STORE_GROUPS_MAX];
+    uint32_t count = log_store_groups(node->log_store, groups);
+    for (uint32_t i = 0; i < count; i++) {
+        struct log_group_info info;
+        enum tl_err err = log_store_recover(node->log_store, groups[i], &info, out_fault);
+        if (err != TL_OK) return err;
+        buf_release(info.conf);
+        tables[i] = (struct data_dir_table){.group = groups[i], .number = info.table_number};
+    }
+    uint32_t deleted_count = 0;
+    enum tl_err err =
+        data_dir_keep_tables(node->data_dir, tables, count, &deleted_count, out_fault);
+    if (deleted_count > 0) {
+        node_log(node, LOG_LEVEL_INFO, "tables_deleted", "count=%u", deleted_count);
+    }
+    return err;
+}
+
 static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
 {
     enum tl_err err = recover_group(node, 0, out_fault);
@@ -248,6 +270,7 @@ enum tl_err node_open(const struct node_options *options, const struct node_io *
         node->view[i].member = options->view[i];
     }
     enum tl_err err = open_stores(node, out_fault);
+    if (err == TL_OK) err = delete_other_tables(node, out_fault);
     if (err == TL_OK) err = recover(node, out_fault);
     if (err == TL_OK && node->groups_count == 0) err = node_birth_init(node, out_fault);
     if (err != TL_OK) {
@@ -286,6 +309,9 @@ void node_close(struct node *node)
     node->is_failed = true; /* mute while the requests are answered */
     node_writes_close(node);
     node_reads_close(node);
+    node_send_close(node);
+    node_receive_close(node);
+    node_install_close(node);
     for (uint32_t i = 0; i < NODE_GROUPS_MAX; i++) {
         node_group_close(node->groups[i]);
         buf_release(node->birth_entries[i]);
@@ -316,6 +342,7 @@ static void batch_done(struct node *node, struct node_batch *batch)
                                             : &node->metrics.log_commit_idle_us,
                   spent_us);
     histogram_add(&node->metrics.log_batch_entries, batch->entries_count);
+    node_send_note_commit(node, spent_us);
     for (uint32_t i = 0; i < batch->log.ops_count; i++) {
         const struct log_op *op = &batch->log.ops[i];
         if (batch->is_genesis) continue;
@@ -324,7 +351,9 @@ static void batch_done(struct node *node, struct node_batch *batch)
         if (node->is_failed) return;
         raft_advance(group->raft, node->now_ns);
         raft_append_done(group->raft, batch->sequences[i]);
-        if (op->out_has_base) {
+        if (op->install != NULL) {
+            node_install_done(group);
+        } else if (op->out_has_base) {
             raft_compacted(group->raft, &op->out_base);
             group->base_index = op->out_base.index;
         }
@@ -458,6 +487,8 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
         node->metrics.frames_received_count++;
         if (type == FRAME_RAFT) err = on_raft(node, peer, payload);
         if (type == FRAME_FORWARD) err = node_on_forward(node, from, payload);
+        if (type == FRAME_SNAPSHOT_CHUNK) err = node_receive_on_chunk(node, from, payload);
+        if (type == FRAME_SNAPSHOT_ACK) err = node_send_on_answer(node, from, payload);
         if (type == FRAME_FORWARD_REPLY) err = node_on_forward_reply(node, from, payload);
     }
     if (err != TL_OK) node->metrics.frames_invalid_count++;
@@ -478,6 +509,7 @@ void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, boo
     if (peer == NULL || node->is_failed) return;
     peer->is_up[class] = false;
     if (class == PEER_CLASS_FORWARD) node_writes_link_lost(node, id);
+    if (class == PEER_CLASS_BULK) node_send_link_lost(node, id);
     if (class != PEER_CLASS_RAFT || !is_refused) return;
     for (uint32_t i = 0; i < node->groups_count; i++) {
         struct node_group *group = node->groups[i];

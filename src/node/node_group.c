@@ -98,6 +98,7 @@ static void make_core(struct node_group *group, const struct log_group_info *inf
         .last_index = info->last_index,
         .entries = entries,
         .entries_count = entries_count,
+        .cache_bytes_max = node->options.log_cache_bytes,
         .mutation = node->options.mutation,
     };
     options.conf.voters_count = node->genesis.members_count;
@@ -135,10 +136,10 @@ static enum tl_err open_core(struct node_group *group, const struct log_group_in
     return err;
 }
 
-static enum tl_err open_table(struct node_group *group, uint64_t number, struct tl_fault *out_fault)
+static enum tl_err open_table(struct node_group *group, struct tl_fault *out_fault)
 {
     struct node *node = group->node;
-    const struct data_dir_table name = {.group = group->id, .number = number};
+    const struct data_dir_table name = {.group = group->id, .number = group->table_number};
     enum tl_err err = data_dir_table_make(node->data_dir, name, group->table_dir,
                                           sizeof group->table_dir, out_fault);
     if (err != TL_OK) return err;
@@ -188,12 +189,13 @@ enum tl_err node_group_open(struct node *node, raft_group id, const struct log_g
     group->node = node;
     group->id = id;
     group->base_index = info->base.index;
+    group->table_number = info->table_number;
     group->replay_target = info->hard_state.commit;
     group->deadline_ns = NODE_NEVER;
     struct log_reader *reader = NULL;
     enum tl_err err = log_reader_create(node->log_store, &reader);
     if (err != TL_OK) tl_fault_set(out_fault, "log", id, 0, "no reader: %s", tl_err_text(err));
-    if (err == TL_OK) err = open_table(group, info->table_number, out_fault);
+    if (err == TL_OK) err = open_table(group, out_fault);
     if (err == TL_OK) err = check_relations(group, info, reader, out_fault);
     if (err == TL_OK) err = open_state(group, out_fault);
     if (err == TL_OK) err = open_core(group, info, reader, out_fault);
@@ -207,11 +209,20 @@ enum tl_err node_group_open(struct node *node, raft_group id, const struct log_g
     return TL_OK;
 }
 
+/* Tables that were replaced: the next start deletes them. */
+static void close_retired(struct views *views)
+{
+    views_collect(views);
+    struct table *table = NULL;
+    while ((table = views_take_retired(views)) != NULL) table_close(table);
+}
+
 void node_group_close(struct node_group *group)
 {
     if (group == NULL) return;
     raft_destroy(group->raft);
     kv_table_destroy(group->kv);
+    if (group->views != NULL) close_retired(group->views);
     views_destroy(group->views);
     table_close(group->table);
     free(group);

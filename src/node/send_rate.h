@@ -1,0 +1,43 @@
+/* send_rate.h - how fast a snapshot may be sent beside the writes of clients.
+ *
+ * Role:       A byte rate that doubles back while log commits take longer than they usually do and
+ *             creeps up while they do not: additive increase would find the disk's limit too
+ *             slowly, and the clients' latency is what is measured, not the transfer's.
+ * Thread:     pure.
+ */
+
+#ifndef TL_SEND_RATE_H
+#define TL_SEND_RATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SEND_RATE_FIRST (16u * 1024u * 1024u) /* bytes per second */
+#define SEND_RATE_MIN (4u * 1024u * 1024u)
+#define SEND_RATE_MAX (128u * 1024u * 1024u)
+#define SEND_RATE_JUDGE_NS 100000000ull
+/* A commit is slow when it takes this often the usual time, and a little on top. */
+#define SEND_RATE_SLOW_FACTOR 3u
+#define SEND_RATE_SLOW_EXTRA_US 2000u
+/* One slow commit in so many is none too many. */
+#define SEND_RATE_SLOW_SHARE 16u
+
+struct send_rate {
+    uint64_t bytes_per_s;
+    uint64_t min;
+    uint64_t usual_us; /* of a log commit while nothing is sent, smoothed; 0: not known */
+    uint64_t judged_ns;
+    uint32_t commits_count; /* since then */
+    uint32_t slow_count;
+};
+
+/* A transfer begins that must not become slower than `min`. */
+void send_rate_begin(struct send_rate *rate, uint64_t min, uint64_t now_ns);
+/* A log commit took so long. */
+void send_rate_note_commit(struct send_rate *rate, uint64_t spent_us, bool is_sending);
+/* Draws the consequences, every SEND_RATE_JUDGE_NS. */
+void send_rate_judge(struct send_rate *rate, uint64_t now_ns);
+/* How long to wait behind so many bytes. */
+uint64_t send_rate_span_ns(const struct send_rate *rate, uint64_t bytes);
+
+#endif
