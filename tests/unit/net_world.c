@@ -219,6 +219,25 @@ void node_on_log_read_done(struct node *node, struct node_log_read *job, enum tl
     leave(node);
 }
 
+enum tl_err node_snapshot_job_run(struct node_snapshot_job *job, struct tl_fault *out_fault)
+{
+    struct node *node = (struct node *)(void *)job;
+    node->snapshots_run_count++;
+    tl_fault_set(out_fault, "kv", 1, 0, "planted snapshot fault");
+    return TL_ERR_NO_SPACE;
+}
+
+void node_on_snapshot_done(struct node *node, struct node_snapshot_job *job, enum tl_err err,
+                           const struct tl_fault *fault)
+{
+    (void)job;
+    enter(node);
+    node->snapshots_done_count++;
+    node->snapshot_err = err;
+    memcpy(node->fault_reason, fault->reason, sizeof node->fault_reason);
+    leave(node);
+}
+
 enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
                           struct bytes payload)
 {

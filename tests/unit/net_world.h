@@ -44,7 +44,10 @@ struct node {
     uint32_t flushes_done_count;
     enum tl_err flush_err;
     uint32_t reads_done_count;
+    uint32_t snapshots_done_count;
+    uint32_t snapshots_run_count; /* written by the snapshots thread */
     enum tl_err read_err;
+    enum tl_err snapshot_err;
     char fault_reason[160];
 };
 
