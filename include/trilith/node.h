@@ -81,8 +81,9 @@ struct node_io {
     void (*log_commit)(void *context, struct node_log_batch *batch);
     void (*flush)(void *context, struct node_flush_job *job);
     void (*log_read)(void *context, struct node_log_read *job);
-    /* node_snapshot_job_run(), in the order given, then node_on_snapshot_done(). One at a time, on a
-     * thread that nothing else waits for: a cut takes as long as it takes to read the table. */
+    /* node_snapshot_job_run(), in the order given, then node_on_snapshot_done(). One at a time,
+     * on a thread that nothing else waits for: a cut takes as long as it takes to read the
+     * table. */
     void (*snapshot)(void *context, struct node_snapshot_job *job);
     /* The frame (sealed) is taken; dropped silently when the connection is not up. false: it was
      * not given to a connection, so it was certainly not received. */

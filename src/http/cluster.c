@@ -138,6 +138,7 @@ void cluster_serve(struct exchange *exchange)
     json_put_store_id(root, "cluster_id", &node.cluster_id);
     json_put_string(root, "answered_by", server->options.address);
     put_members(root, &node);
+    describe_transfers(server, root);
     json_t *groups = json_put_array(root, "groups");
     int64_t least = INT64_MAX;
     for (raft_group group = 0; group < node.groups_count; group++) {

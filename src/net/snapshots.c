@@ -1,5 +1,5 @@
-/* snapshots.c - the thread that cuts and stages snapshots. Not the background thread: a cut takes as
- * long as it takes to read a table, and a lagging peer waits for the background thread's reads.
+/* snapshots.c - the thread that cuts and stages snapshots. Not the background thread: a cut takes
+ * as long as it takes to read a table, and a lagging peer waits for the background thread's reads.
  *
  * It is given less of the processor than the others when there is not enough for all: a snapshot
  * that comes later costs nobody an answer. */

@@ -8,9 +8,11 @@ libnode_a_SOURCES = src/node/node.c src/node/node_apply.c src/node/node_birth.c 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_node
 tests_unit_test_node_SOURCES = tests/unit/test_node_birth.c tests/unit/test_node_read.c \
-    tests/unit/test_node_snapshot.c tests/unit/test_node_store.c tests/unit/test_node_write.c tests/unit/node_cluster.c \
+    tests/unit/test_node_snapshot.c tests/unit/test_node_store.c tests/unit/test_node_write.c \
+    tests/unit/test_send_rate.c tests/unit/node_cluster.c \
     tests/unit/node_cluster.h tests/lib/tmpdir.c tests/lib/tmpdir.h
-tests_unit_test_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/lib $(CRITERION_CFLAGS)
+tests_unit_test_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/lib -I$(top_srcdir) \
+    $(CRITERION_CFLAGS)
 tests_unit_test_node_LDADD = libnode.a libkv.a libstore.a libraft.a libwire.a libbase.a \
     $(LMDB_LIBS) $(XXHASH_LIBS) $(CRITERION_LIBS)
 endif

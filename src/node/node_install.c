@@ -40,8 +40,8 @@ void node_install_begin(struct node *node, struct node_receiving *receiving)
     group->installing = NULL;
     TL_ASSERT(err != TL_ERR_BUSY); /* one at a time per group */
     bool is_stale = err == TL_ERR_STALE;
-    node_receive_answer(node, receiving,
-                        is_stale ? SNAPSHOT_ANSWER_STALE : SNAPSHOT_ANSWER_BROKEN, 0);
+    node_receive_answer(node, receiving, is_stale ? SNAPSHOT_ANSWER_STALE : SNAPSHOT_ANSWER_BROKEN,
+                        0);
     node_receive_end(node, receiving,
                      is_stale ? "the log has what is in it"
                               : "the log has other bytes at its index");

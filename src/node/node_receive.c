@@ -160,8 +160,7 @@ static enum tl_err begin(struct node_group *group, raft_id peer, const struct sn
                          struct bytes chunk)
 {
     struct node *node = group->node;
-    struct snapshot_ack ack = {
-        .group = group->id, .answer = SNAPSHOT_ANSWER_BUSY, .id = info->id};
+    struct snapshot_ack ack = {.group = group->id, .answer = SNAPSHOT_ANSWER_BUSY, .id = info->id};
     struct node_receiving *receiving = find_free(node);
     if (!raft_snapshot_is_wanted(group->raft, info->state.index)) {
         ack.answer = SNAPSHOT_ANSWER_STALE;
@@ -216,8 +215,7 @@ static enum tl_err on_offer(struct node *node, raft_id peer, struct bytes chunk)
     enum tl_err err = snapshot_info_decode(chunk, &info);
     if (err != TL_OK) return TL_ERR_INVALID;
     struct node_group *group = node_find_group(node, info.group);
-    struct snapshot_ack busy = {
-        .group = info.group, .answer = SNAPSHOT_ANSWER_BUSY, .id = info.id};
+    struct snapshot_ack busy = {.group = info.group, .answer = SNAPSHOT_ANSWER_BUSY, .id = info.id};
     struct raft_conf conf;
     if (conf_payload_decode(bytes_make(info.conf, info.conf_bytes), &conf) != TL_OK) {
         return TL_ERR_INVALID;
@@ -227,8 +225,7 @@ static enum tl_err on_offer(struct node *node, raft_id peer, struct bytes chunk)
         answer(node, peer, &busy); /* it is about to be created, or deleted */
     } else if (receiving == NULL) {
         return begin(group, peer, &info, chunk);
-    } else if (hash_equal(receiving->info.id, info.id) &&
-               receiving->state != RECEIVING_DROPPING) {
+    } else if (hash_equal(receiving->info.id, info.id) && receiving->state != RECEIVING_DROPPING) {
         resume(node, receiving, peer);
     } else {
         bool is_quiet = node->now_ns > receiving->heard_ns + SNAPSHOT_REPLACE_NS;

@@ -362,8 +362,7 @@ void node_send_step(struct node *node)
     }
     if (sending->state == SENDING_RELEASING || end_if_over(node)) return;
     send_rate_judge(&sending->rate, node->now_ns);
-    if (sending->state == SENDING_CHUNKS &&
-        node->now_ns > sending->heard_ns + SNAPSHOT_ANSWER_NS) {
+    if (sending->state == SENDING_CHUNKS && node->now_ns > sending->heard_ns + SNAPSHOT_ANSWER_NS) {
         sending->heard_ns = node->now_ns;
         offer_again(sending, node->now_ns);
     }
@@ -427,8 +426,7 @@ raft_index node_send_keep_from(const struct node_group *group)
 
 void node_send_note_commit(struct node *node, uint64_t spent_us)
 {
-    send_rate_note_commit(&node->sending.rate, spent_us,
-                          node->sending.state != SENDING_IDLE);
+    send_rate_note_commit(&node->sending.rate, spent_us, node->sending.state != SENDING_IDLE);
 }
 
 void node_send_close(struct node *node)

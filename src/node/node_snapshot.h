@@ -70,7 +70,7 @@ struct node_snapshot_job {
     uint32_t number;
     uint32_t chunk_limit; /* CUT */
     struct buf *chunk;
-    const struct data_dir *data_dir;   /* STAGE */
+    const struct data_dir *data_dir;  /* STAGE */
     struct data_dir_table table_name; /* STAGE: what is made */
     size_t map_bytes;
     char dir[512]; /* CUT: of the node's data; otherwise of the table, which STAGE fills in */

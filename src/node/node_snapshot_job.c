@@ -58,8 +58,8 @@ static enum tl_err read_chunk(struct node_snapshot_job *job, struct tl_fault *ou
 
 static enum tl_err stage(struct node_snapshot_job *job, struct tl_fault *out_fault)
 {
-    enum tl_err err = data_dir_table_make(job->data_dir, job->table_name, job->dir,
-                                          sizeof job->dir, out_fault);
+    enum tl_err err =
+        data_dir_table_make(job->data_dir, job->table_name, job->dir, sizeof job->dir, out_fault);
     if (err != TL_OK) return err;
     const struct snapshot_stage_options options = {
         .dir = job->dir,

@@ -5,6 +5,8 @@
 #include "trilith/assert.h"
 
 #define SMOOTHING 64u
+#define SHARE_SMOOTHING 256u
+#define WHOLE 65536u
 
 void send_rate_begin(struct send_rate *rate, uint64_t min, uint64_t now_ns)
 {
@@ -17,20 +19,24 @@ void send_rate_begin(struct send_rate *rate, uint64_t min, uint64_t now_ns)
 
 void send_rate_note_commit(struct send_rate *rate, uint64_t spent_us, bool is_sending)
 {
-    if (!is_sending) {
-        if (rate->usual_us == 0) rate->usual_us = spent_us;
-        rate->usual_us = (rate->usual_us * (SMOOTHING - 1) + spent_us) / SMOOTHING;
+    uint64_t limit_us = rate->usual_us * SEND_RATE_SLOW_FACTOR + SEND_RATE_SLOW_EXTRA_US;
+    bool is_slow = rate->usual_us > 0 && spent_us > limit_us;
+    if (is_sending) {
+        rate->commits_count++;
+        if (is_slow) rate->slow_count++;
         return;
     }
-    rate->commits_count++;
-    uint64_t limit_us = rate->usual_us * SEND_RATE_SLOW_FACTOR + SEND_RATE_SLOW_EXTRA_US;
-    if (spent_us > limit_us) rate->slow_count++;
+    if (rate->usual_us == 0) rate->usual_us = spent_us;
+    rate->usual_us = (rate->usual_us * (SMOOTHING - 1) + spent_us) / SMOOTHING;
+    rate->usual_slow_share =
+        (rate->usual_slow_share * (SHARE_SMOOTHING - 1) + (is_slow ? WHOLE : 0)) / SHARE_SMOOTHING;
 }
 
 void send_rate_judge(struct send_rate *rate, uint64_t now_ns)
 {
     if (now_ns < rate->judged_ns + SEND_RATE_JUDGE_NS) return;
-    if (rate->slow_count * SEND_RATE_SLOW_SHARE > rate->commits_count) {
+    uint64_t limit = 2 * rate->usual_slow_share + SEND_RATE_SLOW_SHARE_EXTRA;
+    if ((uint64_t)rate->slow_count * WHOLE > limit * rate->commits_count) {
         rate->bytes_per_s = TL_MAX(rate->bytes_per_s / 2, rate->min);
     } else {
         rate->bytes_per_s = TL_MIN(rate->bytes_per_s + rate->bytes_per_s / 8, SEND_RATE_MAX);

@@ -1,8 +1,8 @@
 /* send_rate.h - how fast a snapshot may be sent beside the writes of clients.
  *
- * Role:       A byte rate that doubles back while log commits take longer than they usually do and
- *             creeps up while they do not: additive increase would find the disk's limit too
- *             slowly, and the clients' latency is what is measured, not the transfer's.
+ * Role:       A byte rate that is halved when more log commits are slow than usually are, and
+ * creeps
+ *             up while that is not so: what is held to is the clients' latency, not the transfer's.
  * Thread:     pure.
  */
 
@@ -19,13 +19,15 @@
 /* A commit is slow when it takes this often the usual time, and a little on top. */
 #define SEND_RATE_SLOW_FACTOR 3u
 #define SEND_RATE_SLOW_EXTRA_US 2000u
-/* One slow commit in so many is none too many. */
-#define SEND_RATE_SLOW_SHARE 16u
+/* So many more of them than usual, in parts of 65536, are too many: 6 %. */
+#define SEND_RATE_SLOW_SHARE_EXTRA 4096u
 
 struct send_rate {
     uint64_t bytes_per_s;
     uint64_t min;
-    uint64_t usual_us; /* of a log commit while nothing is sent, smoothed; 0: not known */
+    /* Of log commits while nothing is sent, smoothed. */
+    uint64_t usual_us;         /* 0: not known */
+    uint64_t usual_slow_share; /* in parts of 65536 */
     uint64_t judged_ns;
     uint32_t commits_count; /* since then */
     uint32_t slow_count;

@@ -347,7 +347,8 @@ static void commit_batch(struct sim *sim, struct sim_node *node, struct node_log
     struct tl_fault fault;
     enum tl_err err =
         log_store_commit(node_log_store(node->node), batch->ops, batch->ops_count, &fault);
-    if (err != TL_OK && !node->disk->is_cut_off) sim_fail(sim, "log commit of node %u: %s", node->number, tl_err_text(err));
+    if (err != TL_OK && !node->disk->is_cut_off)
+        sim_fail(sim, "log commit of node %u: %s", node->number, tl_err_text(err));
 }
 
 static void commit_flush(struct sim *sim, struct sim_node *node)

@@ -22,7 +22,7 @@
 #define SIM_GROUPS_COUNT 2u
 #define SIM_READ_KEYS_MAX 3u
 #define SIM_SNAPSHOT_JOBS_MAX 4u /* one per transfer, and a table that is deleted */
-#define SIM_WORLD UINT32_MAX /* node of an event that concerns none */
+#define SIM_WORLD UINT32_MAX     /* node of an event that concerns none */
 
 #define SIM_US 1000ull
 #define SIM_MS 1000000ull

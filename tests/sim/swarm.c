@@ -160,11 +160,8 @@ static const struct profile {
     const char *name;
     void (*apply)(struct swarm *swarm);
 } profiles[] = {
-    {"crash", profile_crash},
-    {"reads", profile_reads},
-    {"network", profile_network},
-    {"snapshots", profile_snapshots},
-    {"calm", profile_calm},
+    {"crash", profile_crash},         {"reads", profile_reads}, {"network", profile_network},
+    {"snapshots", profile_snapshots}, {"calm", profile_calm},
 };
 
 static const struct profile *find_profile(const char *name)
