@@ -107,7 +107,7 @@ struct log_writer {
 void log_writer_carry_out(struct worker *worker, struct job_list *jobs);
 void flusher_carry_out(struct worker *worker, struct job_list *jobs);
 
-#define SNAPSHOTS_NICENESS 10
+#define SNAPSHOTS_NICENESS 5
 void snapshots_carry_out(struct worker *worker, struct job_list *jobs);
 
 #define PUMP_WORKERS_COUNT 4u
