@@ -311,24 +311,36 @@ void node_send_link_lost(struct node *node, raft_id peer)
 
 /* ---- each turn ---- */
 
+/* Why it is of no use to go on; NULL: it is. A node that stops leading goes on with what the peer has
+ * accepted: a snapshot is of what is committed, whoever leads, and the next leader's would begin
+ * with chunk 0 again. The peer says when it has no use for it. */
+static const char *find_needless(const struct node_sending *sending,
+                                 const struct raft_status *status)
+{
+    if (status->role != RAFT_LEADER) {
+        return sending->acked > 0 ? NULL : "this node does not lead any more";
+    }
+    const struct raft_peer_status *peer = find_status(status, sending->peer);
+    if (peer == NULL) return "the peer is no member any more";
+    /* In PROBE a new leader does not know yet. */
+    if (peer->state == RAFT_REPLICATE) return "the peer needs none any more";
+    return NULL;
+}
+
 static bool end_if_over(struct node *node)
 {
     struct node_sending *sending = &node->sending;
     const struct node_group *group = node->groups[sending->group];
     struct raft_status status;
     raft_get_status(group->raft, &status);
-    const struct raft_peer_status *peer = find_status(&status, sending->peer);
     bool is_cut = sending->state != SENDING_CUTTING;
     bool is_all = is_cut && sending->acked == sending->info.chunks_count;
-    if (node->is_draining) {
-        end(node, SEND_USELESS, "this node stops");
-    } else if (status.role != RAFT_LEADER) {
-        end(node, SEND_USELESS, "this node does not lead any more");
-    } else if (peer == NULL) {
-        end(node, SEND_USELESS, "the peer is no member any more");
-    } else if (peer->state != RAFT_NEEDS_SNAPSHOT) {
-        end(node, is_all ? SEND_DONE : SEND_USELESS, "the peer needs none any more");
-    } else if (is_cut && group->base_index > sending->info.state.index) {
+    const char *needless = find_needless(sending, &status);
+    if (node->is_draining) needless = "this node stops";
+    if (needless != NULL) {
+        end(node, is_all && !node->is_draining ? SEND_DONE : SEND_USELESS, needless);
+    } else if (is_cut && status.role == RAFT_LEADER &&
+               group->base_index > sending->info.state.index) {
         sending->outdated_count = TL_MIN(sending->outdated_count + 1, OUTDATED_COUNT_MAX);
         end(node, SEND_FAILED, "the log behind it is deleted");
     } else if (is_cut && node->now_ns > sending->progress_ns + SNAPSHOT_PROGRESS_NS) {

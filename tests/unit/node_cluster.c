@@ -87,7 +87,7 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
         buf_release(frame);
         return false;
     }
-    if (site->is_mute) {
+    if (site->is_mute || (site->is_raft_mute && class == PEER_CLASS_RAFT)) {
         buf_release(frame);
         return true;
     }

@@ -52,6 +52,7 @@ struct site {
     bool holds_reads;
     bool holds_snapshots;
     bool is_mute;        /* its frames are dropped without its knowing */
+    bool is_raft_mute;   /* ... those of the raft class */
     enum tl_err log_err; /* the next commit ends with it, unwritten */
     enum tl_err flush_err;
     enum tl_err read_err;

@@ -189,6 +189,33 @@ Test(node_snapshot, a_sender_that_is_killed_half_way_leaves_it_to_the_next_leade
     cluster_destroy(scene.cluster);
 }
 
+static bool is_deposed(void *context)
+{
+    const struct scene *scene = context;
+    struct node_group_status status;
+    site_status(&scene->cluster->sites[scene->leader], &status);
+    return status.raft.role != RAFT_LEADER;
+}
+
+Test(node_snapshot, a_leader_that_is_deposed_half_way_goes_on_sending)
+{
+    struct scene scene = leave_behind();
+    struct site *old = &scene.cluster->sites[scene.leader];
+    cluster_heal(scene.cluster);
+    cr_assert(cluster_run(scene.cluster, 10 * CLUSTER_S, is_half_way, &scene));
+    scene.cluster->sites[scene.away].holds_snapshots = true;
+    old->is_raft_mute = true;
+    cr_assert(cluster_run(scene.cluster, 10 * CLUSTER_S, is_deposed, &scene));
+    old->is_raft_mute = false;
+    cr_assert_neq(received_bytes(&scene), UINT64_MAX);
+    scene.cluster->sites[scene.away].holds_snapshots = false;
+    scene.leader = cluster_await_leader(scene.cluster);
+    assert_level(&scene);
+    cr_assert_geq(metrics_of(&scene, scene.away)->snapshots_installed_count, 1);
+    cr_assert_eq(node_get_metrics(old->node)->snapshots_sent_count, 1);
+    cluster_destroy(scene.cluster);
+}
+
 Test(node_snapshot, readers_of_the_replaced_table_end_on_what_they_began_with)
 {
     struct scene scene = leave_behind();
