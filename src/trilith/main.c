@@ -9,6 +9,8 @@
 
 #include "cli.h"
 
+#include "trilith/std_streams.h"
+
 const char *argp_program_version = "trilith " PACKAGE_VERSION_TEXT;
 
 static const char doc[] =
@@ -176,6 +178,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 
 int main(int argc, char **argv)
 {
+    if (std_streams_hold() != TL_OK) return TRILITH_ERROR;
     const char *endpoints = getenv("TRILITH_ENDPOINTS");
     struct cli cli = {
         .endpoints = endpoints != NULL ? endpoints : "127.0.0.1:8081",

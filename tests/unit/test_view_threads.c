@@ -1,7 +1,8 @@
-/* view: one writer, a flusher and two readers at the same time.
+/* view: one writer that also installs tables, a flusher and two readers at the same time.
  *
  * Goal:   a reader at R sees every entry up to R and none above, whole entries only, while
- *         generations are frozen, flushed, dropped and freed under it. Under TSan: no data race.
+ *         generations are frozen, flushed, dropped and freed under it, and the table is replaced,
+ *         closed and deleted. Under TSan: no data race.
  * Method: entry i puts i under "rs" and under "rk<i mod 64>", and puts or deletes "rt" by turns: so
  *         all 66 keys follow from R.
  *
