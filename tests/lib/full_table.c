@@ -105,7 +105,7 @@ struct table *full_table_open(const char *dir, const struct full_table *content)
     const struct table_options options = {
         .dir = dir,
         .group = FULL_TABLE_GROUP,
-        .map_bytes = 8ull << 30,
+        .map_bytes = 2ull << 30,
         .readers_max = 40,
     };
     struct table *table = NULL;
