@@ -216,11 +216,18 @@ def command_line(cluster):
     code, out, _ = trilith(cluster, "-o", "table", "get", "cli/k")
     assert code == 0 and b"REVISION" in out and b"vw" in out
     assert trilith(cluster, "delete", "cli/k")[0] == 0
+    assert trilith(cluster, "put", b"cli/\xff", "v")[0] == 0
+    code, out, _ = trilith(cluster, "-o", "json", "get", b"cli/\xff")
+    assert code == 0 and json.loads(out)["key_encoding"] == "base64", (code, out)
+    code, _, err = trilith(cluster, "put", "cli/large", text=b"x" * 3000000)
+    assert code == 1 and b"413" in err, (code, err)
     assert trilith(cluster, "get", "cli/k")[0] == 3
     assert trilith(cluster, "put", "cli/n", "x", "--if-absent")[0] == 4
     assert trilith(cluster, "put", "cli/n", "x", "--if-match", "1")[0] == 4
     for args in ((), ("fly",), ("get",), ("get", ""), ("get", "a", "b"), ("--by", "x", "incr", "k"),
-                 ("-o", "xml", "get", "k"), ("--no-such-option",)):
+                 ("-o", "xml", "get", "k"), ("--no-such-option",), ("--timeout", "4294968", "get", "k"),
+                 ("--if-match", "1", "--if-absent", "put", "k", "v"),
+                 ("--idempotency-key", "", "put", "k", "v")):
         assert trilith(cluster, *args)[0] == 2, args
     r = subprocess.run([program("trilith"), "-e", "127.0.0.1:1", "--timeout", "1", "get", "k"],
                        stderr=subprocess.PIPE)
