@@ -11,7 +11,8 @@
 static void put(struct generation *generation, raft_index index, struct bytes env_key,
                 struct bytes value)
 {
-    memcpy(generation_put(generation, index, env_key, value.count, false), value.data, value.count);
+    memcpy(generation_put(generation, index, env_key, value.count, 0, false), value.data,
+           value.count);
 }
 
 static void put_row(struct generation *generation, const struct full_table *content,
@@ -33,7 +34,7 @@ static void put_row(struct generation *generation, const struct full_table *cont
     char key[32];
     (void)snprintf(key, sizeof key, "rkey-%08" PRIu32, number);
     uint8_t *row =
-        generation_put(generation, state->index, bytes_of(key), row_bytes(&header), false);
+        generation_put(generation, state->index, bytes_of(key), row_bytes(&header), 0, false);
     row_encode_head(&header, bytes_make(NULL, 0), row);
     if (count > 0) memcpy(row + ROW_HEADER_BYTES, value.data, count);
     state->rows_count++;
