@@ -645,6 +645,34 @@ Test(snapshot, a_stage_is_flushed_before_it_has_its_name)
     (void)sys_fault_disarm();
 }
 
+/* Whether a fault in the n-th call into LMDB is met; the stage is deleted. */
+static bool meets_call(uint32_t n)
+{
+    if (!is_there(stage_path)) cr_assert_eq(mkdir(stage_path, 0700), 0);
+    arm_lmdb(n);
+    enum tl_err err = stage_all();
+    bool has_fired = lmdb_fault_disarm();
+    cr_assert_eq(err, has_fired ? TL_ERR_IO : TL_OK);
+    cr_assert_eq(table_delete(stage_path, &fault), TL_OK);
+    return has_fired;
+}
+
+Test(snapshot, the_flush_is_the_last_that_is_asked_of_the_env)
+{
+    uint32_t met = 1;
+    uint32_t not_met = 1u << 16;
+    while (not_met - met > 1) {
+        uint32_t middle = met + (not_met - met) / 2;
+        if (meets_call(middle)) {
+            met = middle;
+        } else {
+            not_met = middle;
+        }
+    }
+    cr_assert(meets_call(met));
+    cr_assert_str_eq(lmdb_fault_call(), "mdb_env_sync");
+}
+
 static uint32_t sweep_cut(void (*arm)(uint32_t n), bool (*disarm)(void), const char *(*call)(void))
 {
     uint32_t step = 1;
