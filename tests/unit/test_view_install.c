@@ -289,6 +289,23 @@ Test(view_install, whatever_step_of_a_read_it_meets_the_read_is_whole)
     cr_assert(has_seen_old && has_seen_new);
 }
 
+static void read_amid_install(int step)
+{
+    if (step != 5) return;
+    view_begin_hook = NULL;
+    cr_assert_eq(views_applied(views), 2, "not yet");
+    assert_sees_installed(reader);
+    install_at_step = -1;
+}
+
+Test(view_install, a_read_amid_it_is_at_the_new_index)
+{
+    view_begin_hook = read_amid_install;
+    install_at_step = 0;
+    views_install(views, table_at(1, INSTALLED_INDEX));
+    cr_assert_eq(install_at_step, -1, "it was read");
+}
+
 /* ---- what the caller has promised ---- */
 
 Test(view_install, an_older_table_stops_the_process, .signal = SIGABRT)
