@@ -25,8 +25,8 @@ extern void (*crash_point_hook)(const char *name);
 #define CRASH_POINT_NAME_BYTES_MAX 64u
 
 /* From now on SIGKILL ends the process when the point in `text` is reached: "name", or "name:n" for
- * the n-th time (from 1). A program for tests calls it with an environment variable's text; false:
- * not of that form. */
+ * the n-th time (from 1). trilithd --enable-verify calls it with the variable TL_CRASH_POINT.
+ * false: not of that form. */
 TL_MUST_CHECK _Bool crash_point_arm(const char *text);
 
 #endif

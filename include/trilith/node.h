@@ -132,6 +132,7 @@ struct node_options {
     uint32_t generation_rows_max;   /* 0: GENERATION_ROWS_MAX; smaller in the simulator */
     uint64_t log_cache_bytes;       /* 0: RAFT_CACHE_BYTES_MAX; smaller in the simulator */
     uint32_t snapshot_chunk_bytes;  /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT; smaller in the simulator */
+    uint64_t free_bytes_min;        /* a leader takes writes above this: 128 MiB */
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
 };
 
@@ -216,7 +217,8 @@ struct node_write {
  *   TL_OK           the result
  *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
- *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command)
+ *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command),
+ *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min)
  *                   certainly not executed
  * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING returned: on_done is never called; entry stays the
  * caller's. on_done may start and cancel requests. */

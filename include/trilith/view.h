@@ -86,7 +86,7 @@ TL_MUST_CHECK enum tl_err view_walk(struct view_reader *reader, struct bytes sta
 
 /* A hook of the unit test that changes the view between every two steps of view_begin(); NULL in
  * production. step: 0 before the pin, 1 after it, 2 after R, 3 after the view was checked, 4 after
- * the transaction has begun. */
+ * the transaction has begun; 5 amid views_install(), between the view and `applied`. */
 extern void (*view_begin_hook)(int step);
 
 /* Planted bugs of view_begin() that the same test must find; VIEW_MUTATION_NONE in production. */

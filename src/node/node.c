@@ -48,10 +48,6 @@ void node_fail(struct node *node, const struct tl_fault *fault)
         tl_fault_set(&unknown, data_dir_path(node->data_dir), UINT32_MAX, 0, "not reported");
         fault = &unknown;
     }
-    node_log(node, LOG_LEVEL_ERROR, "storage_failed",
-             "file=\"%s\" group=%d index=%llu reason=\"%s\"", fault->file,
-             fault->group == UINT32_MAX ? -1 : (int)fault->group, (unsigned long long)fault->index,
-             fault->reason);
     node->io.fail(node->io.context, 4, fault);
 }
 
@@ -121,6 +117,9 @@ void node_options_init(struct node_options *options)
         .election_timeout_ns = 300000000,
         .heartbeat_interval_ns = 50000000,
         .generation_age_ns = 5000000000,
+        /* What is under way may still have to be written: three generations of 32 MiB, and LMDB's
+         * copies of the pages of one flush. A write that fails for want of space ends the node. */
+        .free_bytes_min = 128ull * 1024 * 1024,
     };
 }
 
@@ -147,6 +146,29 @@ static void copy_options(struct node *node, const struct node_options *options)
     node->options.view = NULL; /* node->view has it */
 }
 
+/* What a crash left of a table that was being installed, or of one that was replaced: every table's
+ * directory that the log does not name. */
+static enum tl_err delete_leftovers(struct node *node, struct tl_fault *out_fault)
+{
+    raft_group groups[LOG_STORE_GROUPS_MAX];
+    struct data_dir_table tables[LOG_STORE_GROUPS_MAX];
+    uint32_t groups_count = log_store_groups(node->log_store, groups);
+    for (uint32_t i = 0; i < groups_count; i++) {
+        struct log_group_info info;
+        enum tl_err err = log_store_recover(node->log_store, groups[i], &info, out_fault);
+        if (err != TL_OK) return err;
+        buf_release(info.conf);
+        tables[i] = (struct data_dir_table){.group = groups[i], .number = info.table_number};
+    }
+    uint32_t deleted_count;
+    enum tl_err err =
+        data_dir_keep_tables(node->data_dir, tables, groups_count, &deleted_count, out_fault);
+    if (err == TL_OK && deleted_count > 0) {
+        node_log(node, LOG_LEVEL_INFO, "leftovers_deleted", "tables=%u", deleted_count);
+    }
+    return err;
+}
+
 static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
 {
     const struct node_options *options = &node->options;
@@ -164,7 +186,8 @@ static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
         .prefill_bytes = options->log_prefill_bytes,
         .retain_bytes = options->log_retain_bytes,
     };
-    return log_store_open(&log_options, &node->log_store, out_fault);
+    err = log_store_open(&log_options, &node->log_store, out_fault);
+    return err == TL_OK ? delete_leftovers(node, out_fault) : err;
 }
 
 void node_become_member(struct node *node, const struct genesis *genesis, struct buf *payload)
@@ -209,28 +232,6 @@ static enum tl_err recover_group(struct node *node, raft_group id, struct tl_fau
     return err;
 }
 
-/* What a crash left of a snapshot that was being staged, or of a table that it replaced. */
-static enum tl_err delete_other_tables(struct node *node, struct tl_fault *out_fault)
-{
-    raft_group groups[LOG_STORE_GROUPS_MAX];
-    struct data_dir_table tables[LOG_STORE_GROUPS_MAX];
-    uint32_t count = log_store_groups(node->log_store, groups);
-    for (uint32_t i = 0; i < count; i++) {
-        struct log_group_info info;
-        enum tl_err err = log_store_recover(node->log_store, groups[i], &info, out_fault);
-        if (err != TL_OK) return err;
-        buf_release(info.conf);
-        tables[i] = (struct data_dir_table){.group = groups[i], .number = info.table_number};
-    }
-    uint32_t deleted_count = 0;
-    enum tl_err err =
-        data_dir_keep_tables(node->data_dir, tables, count, &deleted_count, out_fault);
-    if (deleted_count > 0) {
-        node_log(node, LOG_LEVEL_INFO, "tables_deleted", "count=%u", deleted_count);
-    }
-    return err;
-}
-
 static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
 {
     enum tl_err err = recover_group(node, 0, out_fault);
@@ -270,7 +271,6 @@ enum tl_err node_open(const struct node_options *options, const struct node_io *
         node->view[i].member = options->view[i];
     }
     enum tl_err err = open_stores(node, out_fault);
-    if (err == TL_OK) err = delete_other_tables(node, out_fault);
     if (err == TL_OK) err = recover(node, out_fault);
     if (err == TL_OK && node->groups_count == 0) err = node_birth_init(node, out_fault);
     if (err != TL_OK) {

@@ -152,7 +152,8 @@ void node_receive_done(struct node *node, struct node_receiving *receiving, enum
 /* Two copies of the table, and the log goes on growing meanwhile. */
 static bool has_space(const struct node *node, const struct snapshot_info *info)
 {
-    uint64_t needed = 2 * info->bytes + node->options.log_retain_bytes;
+    uint64_t needed =
+        2 * info->bytes + node->options.log_retain_bytes + node->options.free_bytes_min;
     return data_dir_free_bytes(node->data_dir) > needed;
 }
 

@@ -120,6 +120,9 @@ static void begin(struct node_group *group, raft_id peer)
     send_rate_begin(&sending->rate, SEND_RATE_MIN << sending->outdated_count, node->now_ns);
     sending->job.group = group->id;
     sending->job.reader = reader;
+    sending->job.data_dir = node->data_dir;
+    /* A spool is not to be what makes this node refuse writes. */
+    sending->job.free_bytes_min = 2 * node->options.free_bytes_min;
     sending->job.chunk_limit = node->options.snapshot_chunk_bytes;
     text_format(sending->job.dir, sizeof sending->job.dir, "%s", data_dir_path(node->data_dir));
     node_snapshot_give(node, &sending->job, SNAPSHOT_JOB_CUT);
@@ -311,9 +314,9 @@ void node_send_link_lost(struct node *node, raft_id peer)
 
 /* ---- each turn ---- */
 
-/* Why it is of no use to go on; NULL: it is. A node that stops leading goes on with what the peer has
- * accepted: a snapshot is of what is committed, whoever leads, and the next leader's would begin
- * with chunk 0 again. The peer says when it has no use for it. */
+/* Why it is of no use to go on; NULL: it is. A node that stops leading goes on with what the
+ * peer has accepted: a snapshot is of what is committed, whoever leads, and the next leader's
+ * would begin with chunk 0 again. The peer says when it has no use for it. */
 static const char *find_needless(const struct node_sending *sending,
                                  const struct raft_status *status)
 {

@@ -70,7 +70,8 @@ struct node_snapshot_job {
     uint32_t number;
     uint32_t chunk_limit; /* CUT */
     struct buf *chunk;
-    const struct data_dir *data_dir;  /* STAGE */
+    uint64_t free_bytes_min;          /* CUT: ends when there is less space left */
+    const struct data_dir *data_dir;  /* CUT, STAGE */
     struct data_dir_table table_name; /* STAGE: what is made */
     size_t map_bytes;
     char dir[512]; /* CUT: of the node's data; otherwise of the table, which STAGE fills in */

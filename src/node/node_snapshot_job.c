@@ -30,6 +30,7 @@ static bool cut_is_stopped(void *context)
 {
     struct node_snapshot_job *job = context;
     if (atomic_load(&job->is_canceled)) return true;
+    if (data_dir_free_bytes(job->data_dir) < job->free_bytes_min) return true;
     uint64_t now_ns = job->io->now_ns(job->io->context);
     return now_ns > job->began_ns + SNAPSHOT_CUT_NS_MAX;
 }

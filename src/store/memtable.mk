@@ -15,7 +15,7 @@ tests_unit_test_view_threads_LDADD = libstore.a libwire.a libbase.a $(LMDB_LIBS)
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_memtable
 tests_unit_test_memtable_SOURCES = tests/unit/test_generation.c tests/unit/test_kv_table.c \
-    tests/unit/test_table.c tests/unit/test_view.c \
+    tests/unit/test_table.c tests/unit/test_view.c tests/unit/test_view_install.c \
     tests/lib/rows.c tests/lib/rows.h \
     tests/lib/lmdb_fault.c tests/lib/lmdb_fault.h \
     tests/lib/sys_fault.c tests/lib/sys_fault.h tests/lib/tmpdir.c tests/lib/tmpdir.h

@@ -263,6 +263,11 @@ const char *table_dir(const struct table *table)
     return table->dir;
 }
 
+raft_group table_group(const struct table *table)
+{
+    return table->group;
+}
+
 const struct group_state *table_state(const struct table *table)
 {
     return &table->state;

@@ -10,6 +10,8 @@
 
 #include "trilith/table.h"
 
+raft_group table_group(const struct table *table); /* any thread */
+
 /* Leaf pages as of the last flush. Owner's thread, no flush running. */
 uint64_t table_leaf_pages(const struct table *table);
 

@@ -19,17 +19,16 @@ static bool goes_on(const struct verify *verify)
            verify->on_progress(verify->context, verify->items_done, verify->items_count);
 }
 
-static enum tl_err fail(const struct table_reader *reader, enum tl_err err, struct bytes env_key,
-                        raft_index index, const char *reason, struct tl_fault *out_fault)
+/* Which key: by its checksum, because keys are users' and faults go to logs. */
+static enum tl_err fail_item(const struct table_reader *reader, enum tl_err err,
+                             struct bytes env_key, raft_index index, const char *reason,
+                             struct tl_fault *out_fault)
 {
     const struct table *table = table_reader_table(reader);
-    enum tl_err corrupt = table_corrupt(table, index, reason, out_fault);
-    if (env_key.count > 0 && out_fault != NULL) {
-        tl_fault_set(out_fault, table_dir(table), out_fault->group, index,
-                     "%s: key of kind '%c', %zu bytes, checksum %016llx", reason, env_key.data[0],
-                     env_key.count - 1, (unsigned long long)hash_checksum(env_key));
-    }
-    return err == TL_ERR_NEWER_FORMAT ? err : corrupt;
+    tl_fault_set(out_fault, table_dir(table), table_group(table), index,
+                 "%s: key of kind '%c', %zu bytes, checksum %016llx", reason, env_key.data[0],
+                 env_key.count - 1, (unsigned long long)hash_checksum(env_key));
+    return err;
 }
 
 static enum tl_err verify_items(struct verify *verify, struct table_reader *reader,
@@ -45,7 +44,7 @@ static enum tl_err verify_items(struct verify *verify, struct table_reader *read
             const char *reason = NULL;
             err = table_sums_add(&verify->sums, cursor.env_key, cursor.value, &reason);
             if (err != TL_OK) {
-                err = fail(reader, err, cursor.env_key, index, reason, out_fault);
+                err = fail_item(reader, err, cursor.env_key, index, reason, out_fault);
                 break;
             }
             verify->items_done++;
@@ -77,7 +76,7 @@ enum tl_err table_verify(struct table_reader *reader,
     }
     const char *reason = table_sums_reason(&verify.sums, &state);
     if (reason != NULL) {
-        return fail(reader, TL_ERR_CORRUPT, bytes_make(NULL, 0), state.index, reason, out_fault);
+        return table_corrupt(table_reader_table(reader), state.index, reason, out_fault);
     }
     *out_totals = (struct table_totals){
         .rows_count = verify.sums.rows_count,

@@ -89,6 +89,11 @@ struct view_reader {
 void (*view_begin_hook)(int step);
 enum view_mutation view_mutation;
 
+static void at_step(int step)
+{
+    if (view_begin_hook != NULL) view_begin_hook(step);
+}
+
 static void view_check(const struct view *view, raft_index applied)
 {
     TL_ASSERT(view->generations_count >= 1);
@@ -272,6 +277,7 @@ void views_install(struct views *views, struct table *table)
     struct view *view = view_create(views, index, &active, 1);
     view_check(view, index);
     views_exchange(views, view);
+    at_step(5);
     atomic_store(&views->applied, index); /* after the view: see above */
 }
 
@@ -427,11 +433,6 @@ void view_reader_destroy(struct view_reader *reader)
     table_reader_destroy(atomic_exchange(&reader->slot->idle, NULL));
     atomic_store(&reader->slot->is_taken, false);
     free(reader);
-}
-
-static void at_step(int step)
-{
-    if (view_begin_hook != NULL) view_begin_hook(step);
 }
 
 /* Takes the transaction out of the slot, and makes another one when it is of a table that the

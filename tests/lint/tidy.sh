@@ -14,7 +14,8 @@ errors=$(
         BEGIN {
             n = split("base wire raft store kv node net http trilithd", order, " ")
             for (i = 1; i <= n; i++) rank[order[i]] = i
-            split("address assert error buf codec crash_point hash histogram log prng", b, " ")
+            split("address assert buf codec crash_point error hash histogram log prng std_streams",
+                  b, " ")
             for (i in b) layer[b[i]] = "base"
             split("entry conf_entry raft_message command row genesis frame snapshot_chunk", w, " ")
             for (i in w) layer[w[i]] = "wire"

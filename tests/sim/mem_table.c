@@ -114,6 +114,11 @@ void table_close(struct table *table)
     free(table);
 }
 
+raft_group table_group(const struct table *table)
+{
+    return table->group;
+}
+
 const char *table_dir(const struct table *table)
 {
     return table->durable->path;

@@ -154,6 +154,7 @@ struct sim_node {
     struct node_log_batch *done;  /* durable, not yet told */
     struct node_flush_job *flush;
     bool flush_is_durable;
+    bool flush_is_of_storm; /* its latency was drawn in the storm */
     struct node_snapshot_job *snapshots[SIM_SNAPSHOT_JOBS_MAX]; /* a queue, the first at work */
     uint32_t snapshots_count;
     enum tl_err snapshot_err;
