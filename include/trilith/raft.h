@@ -10,8 +10,9 @@
  * Limits:     the RAFT_*_MAX below. No allocation after raft_create() but for message entry arrays.
  *
  * One turn of the host:
- *     raft_advance(now); any of raft_message / raft_propose / raft_read / raft_append_done /
- *     raft_log_read_done / raft_applied / raft_peer_lost, in any number and order;
+ *     raft_set_disk_began() when it has changed; raft_advance(now); any of the other inputs
+ *     (messages, proposals, reads, changes, transfers, snapshots, completions), in any number and
+ *     order;
  *     then raft_output() once, and everything in it is carried out.
  *
  * The contract of the output, which is where such systems break:
@@ -20,7 +21,8 @@
  *     after raft_append_done() of the op it depends on.
  *   - `op` is written by the host as one atomic, flushed transaction; ops of a group complete in
  *     the order they were issued. A failed op has no completion: the process ends.
- *   - entries are applied only up to `applicable` (committed and durable here).
+ *   - entries are applied only up to `applicable` (committed and durable here), and not while an op
+ *     with `install` is carried out.
  */
 
 #ifndef TL_RAFT_H
@@ -153,10 +155,10 @@ struct raft_log_read {
     size_t bytes_max;    /* at least entry `first` is read even if larger */
 };
 
-/* A peer that needs what is deleted here: a snapshot at or above `index`. Given out once; again
- * when the peer asks for it after raft_snapshot_failed(). Until it is installed there the host
- * keeps the log from the snapshot on, and gives up when the peer's state is no longer
- * RAFT_NEEDS_SNAPSHOT. */
+/* A peer that needs what is deleted here: a snapshot at or above `index`. Given out once, and
+ * not again until the host has said what came of it: raft_snapshot_sent() or
+ * raft_snapshot_failed(). Until it is installed there the host keeps the log from the snapshot
+ * on, and gives up when the peer's state is no longer RAFT_NEEDS_SNAPSHOT. */
 struct raft_snapshot_wanted {
     raft_id peer;
     raft_index index;
@@ -283,9 +285,10 @@ void raft_applied(struct raft *raft, raft_index index);
 /* The log store has deleted entries: `base` is the newest deleted one, below `applied`. */
 void raft_compacted(struct raft *raft, const struct raft_base *base);
 
-/* A snapshot at `index` is installed at the peer: appends go on behind it. The peer's own next
- * acknowledgement says the same. Ignored when the peer does not need one any more, is gone, or
- * this node does not lead. */
+/* A snapshot at `index` is installed at the peer: appends go on behind it, or if the log has been
+ * deleted further meanwhile, another one is asked for. Mostly the peer's own acknowledgement has
+ * said so before. Ignored when the peer does not need one any more, is gone, or this node does not
+ * lead. */
 void raft_snapshot_sent(struct raft *raft, raft_id peer, raft_index index);
 
 /* The snapshot did not get there: asked for again. Ignored as above. */

@@ -108,12 +108,21 @@ bool raft_hear_leader(struct raft *raft, raft_id leader)
 
 /* ---- campaigning ---- */
 
+/* A voter; also one that the newest configuration has removed, as long as that is not committed:
+ * it may be the only one that has the entry, and then nobody else can be elected (thesis 4.2.2,
+ * figure 4.6). Its own vote does not count then. */
+static bool is_electable(const struct raft *raft)
+{
+    return raft_conf_is_voter(&raft->conf, raft->self) ||
+           (raft->conf_index > raft->commit &&
+            raft_conf_is_voter(&raft->conf_committed, raft->self));
+}
+
 bool raft_can_campaign(const struct raft *raft)
 {
     /* A leader needs a slot for its no-op. */
     return raft->role != RAFT_LEADER && !raft->is_chain_broken && !raft_is_disk_stalled(raft) &&
-           raft->install.state == RAFT_INSTALL_NONE &&
-           raft_conf_is_voter(&raft->conf, raft->self) &&
+           raft->install.state == RAFT_INSTALL_NONE && is_electable(raft) &&
            raft->log.last - raft->log.evictable + 1 < RAFT_LOG_RING_ENTRIES;
 }
 

@@ -214,6 +214,7 @@ struct raft {
     raft_index conf_index;           /* where it stands; 0: where the log began */
     struct raft_conf conf_committed; /* the newest at or below the commit index */
     raft_index conf_committed_index;
+    uint64_t conf_committed_ns;        /* when the active one was committed */
     raft_index conf_handed_over_index; /* joint one in which this leader has tried to hand over */
     struct prng prng;
     uint64_t now_ns;

@@ -201,6 +201,7 @@ void raft_membership_on_commit(struct raft *raft, raft_index commit_before)
     if (raft->conf_index <= raft->commit) {
         raft->conf_committed = raft->conf;
         raft->conf_committed_index = raft->conf_index;
+        raft->conf_committed_ns = raft->now_ns;
         return;
     }
     const struct buf *entry = find_conf(raft, commit_before + 1, raft->commit);
@@ -349,22 +350,28 @@ static void lead_change(struct raft *raft)
     }
 }
 
-/* They have had the time that the entry took to be committed to hear of it; they are told that it
- * is, and then no more. */
-static void forget_departed(struct raft *raft)
+/* Who has left is told so: otherwise it would campaign whenever it hears nobody, which harms
+ * nobody and helps nobody. It has an election timeout to take the entry; it may be gone for
+ * good. */
+static bool is_leaving_told(const struct raft *raft)
 {
-    for (uint32_t i = 0; i < raft->peers_count && raft->role == RAFT_LEADER; i++) {
-        if (!raft_conf_is_member(&raft->conf, raft->peers[i].id)) {
-            raft_send_heartbeat(raft, &raft->peers[i]);
+    if (raft->role != RAFT_LEADER ||
+        raft->now_ns - raft->conf_committed_ns >= raft->election_timeout_ns) {
+        return true;
+    }
+    for (uint32_t i = 0; i < raft->peers_count; i++) {
+        const struct raft_peer *peer = &raft->peers[i];
+        if (peer->commit_sent < raft->conf_index && !raft_conf_is_member(&raft->conf, peer->id)) {
+            return false;
         }
     }
-    update_peers(raft);
+    return true;
 }
 
 void raft_membership_step(struct raft *raft)
 {
-    if (raft->has_departing && raft->conf_index <= raft->commit) {
-        forget_departed(raft);
+    if (raft->has_departing && raft->conf_index <= raft->commit && is_leaving_told(raft)) {
+        update_peers(raft);
     }
     if (raft->role == RAFT_LEADER) {
         lead_change(raft);

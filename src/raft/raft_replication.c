@@ -201,8 +201,9 @@ static void step_mismatch(struct raft *raft, struct raft_peer *peer,
 {
     /* Late: it answers an append that was overtaken by what has been acknowledged since. */
     if (peer->state == RAFT_NEEDS_SNAPSHOT) {
-        /* The base moves on with every write: what counts is not which one the answer is to. */
-        peer->is_snapshot_due = reply->hint_index < raft->log.base.index;
+        /* The base may have moved on since it was asked for. */
+        raft_index next = TL_MIN(next_by_hint(raft, reply), reply->index);
+        peer->is_snapshot_due = next <= raft->log.base.index;
         return;
     }
     bool is_late = peer->state == RAFT_REPLICATE ? reply->index <= peer->match

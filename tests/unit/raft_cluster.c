@@ -42,6 +42,7 @@ struct cluster *cluster_create(uint32_t voters_count, uint32_t learners_count)
     TL_ASSERT(cluster != NULL);
     cluster->nodes_count = voters_count + learners_count;
     cluster->seed = 1;
+    cluster->first_conf = cluster_conf(voters_count, learners_count);
     TL_ASSERT(cluster->nodes_count <= CLUSTER_NODES_MAX);
     for (uint32_t i = 0; i < cluster->nodes_count; i++) {
         cluster->nodes[i].id = i + 1;
@@ -129,6 +130,18 @@ void cluster_fill(struct cluster *cluster, raft_id id, const raft_term *terms, u
 
 /* ---- life ---- */
 
+/* What became of a snapshot, to the core that wanted it sent. */
+static void tell_sender(struct cluster *cluster, struct cluster_snapshot *snapshot,
+                        bool is_installed)
+{
+    raft_id from = snapshot->from;
+    struct raft *raft = from != 0 ? cluster_at(cluster, from)->raft : NULL;
+    if (raft != NULL && is_installed) raft_snapshot_sent(raft, snapshot->to, snapshot->base.index);
+    if (raft != NULL && !is_installed) raft_snapshot_failed(raft, snapshot->to);
+    *snapshot = (struct cluster_snapshot){.from = 0};
+    if (raft != NULL) cluster_turn(cluster, from);
+}
+
 void cluster_start(struct cluster *cluster, raft_id id)
 {
     struct cluster_node *node = cluster_at(cluster, id);
@@ -175,6 +188,7 @@ void cluster_crash(struct cluster *cluster, raft_id id)
     for (uint32_t i = 0; i < node->ops_count; i++) op_clear(&node->ops[i]);
     node->ops_count = 0;
     node->has_log_read = false;
+    tell_sender(cluster, &node->installing, false);
 }
 
 void cluster_destroy(struct cluster *cluster)
@@ -578,9 +592,14 @@ uint32_t cluster_drop(struct cluster *cluster, raft_id from, raft_id to)
     return dropped_count;
 }
 
-static bool is_same_voters(const raft_id *a, uint32_t a_count, const raft_id *b, uint32_t b_count)
+/* As sets: each id is in a part once. */
+static bool is_same_part(const raft_id *a, uint32_t a_count, const raft_id *b, uint32_t b_count)
 {
-    return a_count == b_count && memcmp(a, b, a_count * sizeof *a) == 0;
+    uint32_t both_count = 0;
+    for (uint32_t i = 0; i < a_count; i++) {
+        for (uint32_t k = 0; k < b_count; k++) both_count += a[i] == b[k];
+    }
+    return a_count == b_count && both_count == a_count;
 }
 
 /* Quorums of a configuration and of the one before must meet: voters change by way of a joint one.
@@ -595,9 +614,9 @@ static void check_succession(struct cluster *cluster, const struct cluster_node 
     struct raft_conf new = decode_conf(entry);
     bool is_first = old.voters_count == 0;
     bool is_joined = old.outgoing_count == 0 && new.outgoing_count > 0 &&
-                     is_same_voters(new.outgoing, new.outgoing_count, old.voters, old.voters_count);
+                     is_same_part(new.outgoing, new.outgoing_count, old.voters, old.voters_count);
     bool is_left = new.outgoing_count == 0 &&
-                   is_same_voters(new.voters, new.voters_count, old.voters, old.voters_count);
+                   is_same_part(new.voters, new.voters_count, old.voters, old.voters_count);
     if (!is_first && !is_joined && !is_left) {
         cluster->violation = "two configurations follow each other whose quorums need not meet";
     }
@@ -646,6 +665,7 @@ uint32_t cluster_write(struct cluster *cluster, raft_id id, uint32_t count_max)
         op_clear(&op);
         raft_append_done(node->raft, op.sequence);
         cluster_turn(cluster, id);
+        if (op.is_install) tell_sender(cluster, &node->installing, true);
     }
     return count;
 }
@@ -747,6 +767,7 @@ struct cluster_snapshot cluster_cut(struct cluster *cluster, raft_id from, raft_
     struct cluster_node *node = cluster_at(cluster, from);
     struct cluster_snapshot snapshot = {.from = from, .to = to, .base = node->base};
     snapshot.conf = disk_conf_at(node, node->applied);
+    if (snapshot.conf.voters_count == 0) snapshot.conf = cluster->first_conf;
     if (node->applied > node->base.index) {
         const struct buf *entry = disk_entry(node, node->applied);
         snapshot.base = (struct raft_base){.index = entry_index(entry),
@@ -782,10 +803,10 @@ void cluster_deliver_snapshot(struct cluster *cluster, bool is_lost)
     memmove(&cluster->snapshots[0], &cluster->snapshots[1],
             cluster->snapshots_count * sizeof snapshot);
     enum tl_err err = is_lost ? TL_ERR_CANCELED : install(cluster, &snapshot);
-    struct raft *sender = cluster_at(cluster, snapshot.from)->raft;
-    if (err != TL_OK && sender != NULL) {
-        raft_snapshot_failed(sender, snapshot.to);
-        cluster_turn(cluster, snapshot.from);
+    if (err == TL_OK) {
+        cluster_at(cluster, snapshot.to)->installing = snapshot;
+    } else {
+        tell_sender(cluster, &snapshot, false);
     }
 }
 

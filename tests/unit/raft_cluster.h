@@ -36,7 +36,7 @@ struct cluster_op {
 /* A snapshot on its way. */
 struct cluster_snapshot {
     raft_id from;
-    raft_id to;
+    raft_id to; /* RAFT_ID_NONE: none */
     struct raft_base base;
     struct raft_conf conf;
 };
@@ -60,7 +60,8 @@ struct cluster_node {
 
     struct cluster_op ops[CLUSTER_OPS_MAX]; /* in flight, oldest first */
     uint32_t ops_count;
-    bool holds_log_reads; /* false: answered in the turn in which they are asked */
+    struct cluster_snapshot installing; /* came from a core that wants to know what became of it */
+    bool holds_log_reads;               /* false: answered in the turn in which they are asked */
     struct raft_log_read log_read;
     bool has_log_read;
 
@@ -74,6 +75,7 @@ struct cluster {
     uint32_t nodes_count;
     struct cluster_node nodes[CLUSTER_NODES_MAX]; /* ids 1, 2, ... */
     uint64_t seed;
+    struct raft_conf first_conf; /* what a genesis entry would say */
     uint32_t append_entries_max; /* as in raft_options; 0: default */
     uint32_t inflight_messages_max;
     uint64_t cache_bytes_max;

@@ -5,6 +5,7 @@
  * compares the file with what it would look like. `make scenario-rewrite` writes that instead: the
  * diff is then to be read, line by line, by whoever commits it.
  *
+ *     cache BYTES                     of entries that a core keeps in memory, when it starts
  *     nodes V [learners L] [spares S] [seed S]   voters 1 ... V, then learners, then nodes that
  *                                     wait to be added; ends the cluster before
  *     fill N T T ...                  entries 1, 2, ... on N's disk with these terms
@@ -14,11 +15,14 @@
  *     start [N]                       N, or all
  *     crash N · restart N             what is not written is lost
  *     timeout N                       N's clock goes on until it campaigns
- *     advance N MS · run MS           N's clock; all clocks, with everything delivered
+ *     advance N MS                    N's clock
+ *     run MS [quiet]                  all clocks, with everything delivered
  *     deliver A B [COUNT]             messages from A to B; 0 is any
  *     drop A B
  *     cut A B · isolate N · heal      what is sent from A to B is lost from now on
  *     write N [COUNT]                 N's disk finishes ops
+ *     beats A B COUNT                 A's clock by heartbeats; of what it sends only the first
+ *                                     message reaches B, whose answer it gets
  *     settle [quiet]                  delivers and writes until nothing is left
  *     propose N TEXT · read N
  *     change N V V ... [learners L L ...] [epoch E]   N proposes this configuration
@@ -109,6 +113,8 @@ static bool run_building(struct scenario *s, char **words, uint32_t count)
         raft_term terms[WORDS_MAX];
         for (uint32_t i = 2; i < count; i++) terms[i - 2] = number(words[i]);
         cluster_fill(s->cluster, number(words[1]), terms, count - 2, 0);
+    } else if (strcmp(verb, "cache") == 0) {
+        s->cluster->cache_bytes_max = number(words[1]);
     } else if (strcmp(verb, "term") == 0) {
         cluster_at(s->cluster, number(words[1]))->hard_state.term = number(words[2]);
     } else if (strcmp(verb, "conf") == 0) {
@@ -131,6 +137,19 @@ static bool run_building(struct scenario *s, char **words, uint32_t count)
     return true;
 }
 
+/* The first message of a turn is the heartbeat. */
+static void beats(struct cluster *c, raft_id from, raft_id to, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        cluster_advance(c, from, CLUSTER_BEAT_NS);
+        for (raft_id id = 1; id <= c->nodes_count; id++) {
+            if (to == 0 || to == id) (void)cluster_deliver(c, from, id, 1);
+        }
+        (void)cluster_drop(c, from, 0);
+        (void)cluster_deliver(c, to, from, UINT32_MAX);
+    }
+}
+
 /* Commands that move messages, writes and clocks on. */
 static bool run_moving(struct scenario *s, char **words, uint32_t count)
 {
@@ -141,7 +160,11 @@ static bool run_moving(struct scenario *s, char **words, uint32_t count)
     } else if (strcmp(verb, "advance") == 0) {
         cluster_advance(c, number(words[1]), number(words[2]) * MS);
     } else if (strcmp(verb, "run") == 0) {
+        c->trace = count > 2 ? NULL : s->out;
         cluster_run(c, number(words[1]) * MS);
+        c->trace = s->out;
+    } else if (strcmp(verb, "beats") == 0) {
+        beats(c, number(words[1]), number(words[2]), number(words[3]));
     } else if (strcmp(verb, "deliver") == 0) {
         uint32_t count_max = count > 3 ? (uint32_t)number(words[3]) : UINT32_MAX;
         (void)cluster_deliver(c, number(words[1]), number(words[2]), count_max);
@@ -351,6 +374,17 @@ SCENARIO(async_storage_writes_append_aba_race)
 SCENARIO(campaign)
 SCENARIO(campaign_learner_must_vote)
 SCENARIO(checkquorum)
+SCENARIO(conf_add_voters)
+SCENARIO(conf_leader_in_leaving_half)
+SCENARIO(conf_new_leader_leaves)
+SCENARIO(conf_refusals)
+SCENARIO(conf_remove_leader)
+SCENARIO(conf_remove_leader_alone)
+SCENARIO(conf_restart)
+SCENARIO(conf_rollback)
+SCENARIO(conf_rollback_joint)
+SCENARIO(disk_stall)
+SCENARIO(disk_stall_silent)
 SCENARIO(forget_leader)
 SCENARIO(heartbeat_resp_recovers_from_probing)
 SCENARIO(lagging_commit)
@@ -360,3 +394,12 @@ SCENARIO(probe_and_replicate)
 SCENARIO(read_index)
 SCENARIO(replicate_pause)
 SCENARIO(single_node)
+SCENARIO(snapshot_conf)
+SCENARIO(snapshot_restore)
+SCENARIO(snapshot_sent)
+SCENARIO(snapshot_suffix)
+SCENARIO(snapshot_while_installing)
+SCENARIO(transfer)
+SCENARIO(transfer_late)
+SCENARIO(transfer_refused)
+SCENARIO(transfer_timeout)
