@@ -1,7 +1,7 @@
 /* address.h - "host:port" texts.
  *
- * Role:       Takes apart what operators and peers write: HOST:PORT and [IPV6]:PORT. Does not
- *             resolve names.
+ * Role:       Takes apart what operators and peers write: HOST:PORT and [IPV6]:PORT, and how a node
+ *             is named: HOST:PORT/PEERPORT. Does not resolve names.
  * Thread:     pure.
  */
 
@@ -21,5 +21,16 @@ struct address {
 /* TL_ERR_INVALID: no port, port 0 or above 65535, empty or too long host, a colon in a host without
  * brackets, or characters that no name or literal has. */
 TL_MUST_CHECK enum tl_err address_parse(struct bytes text, struct address *out_address);
+
+/* Where a node listens for peers unless its name says so: its port + this. */
+#define ADDRESS_PEER_PORT_OFFSET 10000u
+
+/* Takes HOST:PORT[/PEERPORT] apart into the node's address and the one its peers use.
+ *
+ * room  bytes of each out text; ADDRESS_HOST_BYTES_MAX + 10 are enough.
+ *
+ * TL_ERR_INVALID: as address_parse(), a peer port that is none, or no room. */
+TL_MUST_CHECK enum tl_err address_parse_node(struct bytes text, char *out_address,
+                                             char *out_peer_address, size_t room);
 
 #endif

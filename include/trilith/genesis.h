@@ -34,6 +34,10 @@ raft_id store_id_raft(const struct store_id *id);
 void store_id_write(struct buf *buf, const struct store_id *id);
 void store_id_read(struct reader *reader, struct store_id *out_id);
 
+/* Reads a block that is an address: visible ASCII, not empty. Anything else is damage, and would
+ * reach log lines. */
+bool address_read(struct reader *reader, char out_address[ADDRESS_BYTES_MAX]);
+
 struct member {
     char address[ADDRESS_BYTES_MAX];      /* what clients use: "host:port" */
     char peer_address[ADDRESS_BYTES_MAX]; /* where Raft listens: "host:port" */
@@ -57,17 +61,34 @@ struct buf *genesis_entry(const struct genesis *genesis, raft_group group);
 /* Total: TL_OK or TL_ERR_INVALID (also for duplicate ids or addresses). */
 TL_MUST_CHECK enum tl_err genesis_decode(struct bytes payload, struct genesis *out_genesis);
 
-/* A node's word to another at birth. Asker and answerer send the same struct. */
+/* What a member of a cluster says to who asks. Sent: explicit numbers. */
+enum birth_word {
+    BIRTH_WORD_NONE = 0,          /* there is no cluster here */
+    BIRTH_WORD_MEMBER = 1,        /* you are in it: see the placement */
+    BIRTH_WORD_WAIT = 2,          /* you will be: ask again */
+    BIRTH_WORD_REMOVED = 3,       /* this store was removed, for ever */
+    BIRTH_WORD_OTHER_ADDRESS = 4, /* this store is a member under another address */
+    BIRTH_WORD_SEAT_LIVE = 5,     /* another store has this address and is alive */
+    BIRTH_WORD_NO_LEADER = 6,     /* nobody leads the cluster now, so nobody can be added */
+    BIRTH_WORD_TWO_VOTERS = 7,    /* the seat is one of two: the other is no majority */
+    BIRTH_WORD_FULL = 8,          /* there is room for no more */
+    BIRTH_WORD_OTHER_PORT = 9,    /* the address is taken with another peer address */
+};
+#define BIRTH_WORD_LAST BIRTH_WORD_OTHER_PORT
+
+/* A node's word to another: at birth, and between members that have lost each other. Asker and
+ * answerer send the same struct. */
 struct birth_note {
+    enum birth_word word; /* answers of members */
     struct store_id store_id;
     struct store_id cluster_id; /* zero: no cluster */
     struct hash128 view_hash;   /* of the ordered view, addresses as given */
     char address[ADDRESS_BYTES_MAX];
-    struct bytes
-        genesis; /* answers: the genesis payload if the asker's store id is in it, or empty */
+    char peer_address[ADDRESS_BYTES_MAX];
+    struct bytes placement; /* encoded; for members only, else empty */
 };
 struct buf *birth_note_encode(const struct birth_note *note);
-/* out_note->genesis borrows from source. */
+/* out_note->placement borrows from source. */
 TL_MUST_CHECK enum tl_err birth_note_decode(struct bytes source, struct birth_note *out_note);
 
 #endif

@@ -24,6 +24,7 @@
 #include "trilith/kv_state.h"
 #include "trilith/log.h"
 #include "trilith/log_store.h"
+#include "trilith/placement_change.h"
 
 #define NODE_REQUESTS_MAX 4096u
 #define NODE_REQUEST_BYTES_MAX (32u * 1024u * 1024u)
@@ -96,7 +97,8 @@ struct node_io {
     void (*ask)(void *context, const char *peer_address, struct buf *frame);
     /* Call node_turn() at this monotonic time at the latest; replaces the time set before. */
     void (*set_timer)(void *context, uint64_t deadline_ns);
-    /* The process must end with this exit code after printing the fault. May return. */
+    /* The process must end with this exit code after printing the fault: 4, storage cannot be
+     * trusted; 3, this store is no member any more. May return. */
     void (*fail)(void *context, int exit_code, const struct tl_fault *fault);
     void (*log)(void *context, enum log_level level, const char *event, const char *format,
                 va_list args);
@@ -119,6 +121,7 @@ struct node_options {
     const char *peer_address;  /* what peers reach: "host:port" */
     const struct member *view; /* initial members in order, self included; store ids zero */
     uint32_t view_count;       /* >= 1 */
+    const struct member *join; /* a member of a running cluster to join through; NULL: none */
     const char *data_dir;
     bool allow_any_fs;
     uint32_t data_groups_count;     /* 1 */
@@ -253,6 +256,49 @@ struct node_read {
 TL_MUST_CHECK enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_ready);
 void node_read_cancel(struct node *node, struct node_read *read);
 
+/* ---- the membership ---- */
+
+enum node_change_kind { NODE_CHANGE_ADD = 1, NODE_CHANGE_REMOVE = 2 };
+
+/* What a change comes to, or would. */
+struct node_change_report {
+    bool is_changed; /* false: refused, or it is so already */
+    uint64_t epoch;  /* of the placement with it */
+    /* How many more voters may fail, of those that answer now. Negative: so many are missing. */
+    int32_t can_lose_before;
+    int32_t can_lose_after;
+    uint64_t bytes_to_move;   /* about, to the newcomer */
+    const char *refusal_code; /* static; NULL: not refused */
+    const char *refusal;      /* a sentence */
+};
+
+/* A change of the placement on its way. Same life and cancel rules as node_write. */
+struct node_change {
+    /* Set by the caller. */
+    enum node_change_kind kind;
+    char address[ADDRESS_BYTES_MAX];
+    char peer_address[ADDRESS_BYTES_MAX]; /* of a node to add, which is asked for its store id */
+    bool is_dry_run;
+    uint64_t deadline_ns;
+    void (*on_done)(struct node_change *change, enum tl_err err);
+    void *context;
+    /* Valid in on_done with TL_OK. */
+    struct node_change_report report;
+    /* The node's own. */
+    struct node *node;
+    uint32_t state;
+    raft_id newcomer_id;
+    struct node_read read;
+    struct node_write write;
+    struct node_change *next;
+};
+
+/* Starts a change. TL_OK: on_done is called exactly once, later: with TL_OK, when the placement is
+ * changed (the groups follow it by themselves), or is so already, or the change is refused, or was
+ * only asked about; with an error as of node_read() or node_write(). Returned errors likewise. */
+TL_MUST_CHECK enum tl_err node_change(struct node *node, struct node_change *change);
+void node_change_cancel(struct node *node, struct node_change *change);
+
 /* NULL before the group exists here (birth). */
 struct views *node_views(struct node *node, raft_group group);
 uint64_t node_applied_time_us(const struct node *node, raft_group group); /* causal token of now */
@@ -292,7 +338,10 @@ struct node_status {
     struct store_id cluster_id;
     uint32_t members_count;
     struct member members[RAFT_MEMBERS_MAX];
+    enum member_role member_roles[RAFT_MEMBERS_MAX];
     bool member_is_connected[RAFT_MEMBERS_MAX]; /* raft class; self: true */
+    uint64_t placement_epoch;
+    uint32_t removed_count; /* store ids that are refused for ever */
     uint32_t groups_count;
     uint64_t requests_waiting_count;
     uint64_t request_bytes_waiting;
@@ -359,6 +408,7 @@ struct node_metrics {
     uint64_t snapshot_bytes_sent_count;
     uint64_t snapshot_bytes_received_count;
     uint64_t replays_count; /* idempotent repeats answered from the record */
+    uint64_t confs_proposed_count;
 };
 const struct node_metrics *node_get_metrics(const struct node *node);
 

@@ -3,7 +3,7 @@
  * Role:       The two ends of a transfer. A cut spools the table as of one transaction into an
  *             unlinked file, at the speed of the disk, so that a slow receiver holds up a file and
  *             not the table's free pages. A stage writes chunks into a new table's directory; what
- *             makes that the group's table is log_op.install. src/wire/FORMAT.md 8 has the chunks,
+ *             makes that the group's table is log_op.install. src/wire/FORMAT.md 10 has the chunks,
  *             src/store/FORMAT.md 4 the steps.
  * Thread:     one at a time per object; the background thread.
  * Blocking:   all of it waits for the disk.

@@ -1,4 +1,4 @@
-/* snapshot_chunk.h - the parts in which a group's table travels: src/wire/FORMAT.md 9.
+/* snapshot_chunk.h - the parts in which a group's table travels: src/wire/FORMAT.md 10.
  *
  * Role:       Chunk 0 says what the snapshot is of; the others carry the items of the table in key
  *             order. Every chunk is checked alone and names the snapshot it belongs to.

@@ -49,6 +49,9 @@ TL_MUST_CHECK enum tl_err table_delete(const char *dir, struct tl_fault *out_fau
 /* The state the table was found or last flushed at. Owner's thread, no flush running. */
 const struct group_state *table_state(const struct table *table);
 
+/* Bytes of the pages that hold rows, as of the last flush: about what a copy takes. Any thread. */
+uint64_t table_data_bytes(const struct table *table);
+
 /* Writes a frozen generation and its final state in one synced transaction, in key order.
  * generation->first == the table's index. TL_OK: durable. Otherwise the outcome is unknown. */
 TL_MUST_CHECK enum tl_err table_flush(struct table *table, const struct generation *generation,

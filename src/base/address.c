@@ -2,6 +2,8 @@
 
 #include "trilith/address.h"
 
+#include <stdio.h>
+
 /* Letters, digits and what names and IPv6 literals with a zone use; so an address can be printed in
  * a log line, a file name or a JSON text without a second look. */
 static bool is_host_character(char c, bool is_bracketed)
@@ -59,5 +61,39 @@ enum tl_err address_parse(struct bytes text, struct address *out_address)
         address.host[i] = at[i];
     }
     *out_address = address;
+    return TL_OK;
+}
+
+enum tl_err address_parse_node(struct bytes text, char *out_address, char *out_peer_address,
+                               size_t room)
+{
+    size_t slash = 0;
+    while (slash < text.count && text.data[slash] != '/') slash++;
+    struct address address;
+    if (slash >= room || address_parse(bytes_make(text.data, slash), &address) != TL_OK) {
+        return TL_ERR_INVALID;
+    }
+    uint16_t peer_port = 0;
+    if (slash < text.count) {
+        const char *port = (const char *)text.data + slash + 1;
+        if (!parse_port(port, text.count - slash - 1, &peer_port)) {
+            return TL_ERR_INVALID;
+        }
+    } else if (address.port + ADDRESS_PEER_PORT_OFFSET > UINT16_MAX) {
+        return TL_ERR_INVALID;
+    } else {
+        peer_port = (uint16_t)(address.port + ADDRESS_PEER_PORT_OFFSET);
+    }
+    size_t colon = slash;
+    while (text.data[colon - 1] != ':') colon--;
+    char peer_address[ADDRESS_HOST_BYTES_MAX + 16];
+    int length = snprintf(peer_address, sizeof peer_address, "%.*s%u", (int)colon,
+                          (const char *)text.data, (unsigned)peer_port);
+    if (length < 0 || (size_t)length >= TL_MIN(room, sizeof peer_address)) {
+        return TL_ERR_INVALID;
+    }
+    memcpy(out_address, text.data, slash);
+    out_address[slash] = '\0';
+    memcpy(out_peer_address, peer_address, (size_t)length + 1);
     return TL_OK;
 }

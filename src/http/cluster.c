@@ -77,6 +77,7 @@ static void put_members(json_t *root, const struct node_status *node)
         json_put_string(member, "address", node->members[i].address);
         json_put_string(member, "peer_address", node->members[i].peer_address);
         json_put_store_id(member, "store_id", &node->members[i].store_id);
+        json_put_string(member, "role", describe_member_role(node->member_roles[i]));
         json_put_bool(member, "live", node->member_is_connected[i]);
     }
 }
@@ -137,6 +138,8 @@ void cluster_serve(struct exchange *exchange)
     json_t *root = json_object();
     json_put_store_id(root, "cluster_id", &node.cluster_id);
     json_put_string(root, "answered_by", server->options.address);
+    json_put_u64(root, "placement_epoch", node.placement_epoch);
+    json_put_u64(root, "removed", node.removed_count);
     put_members(root, &node);
     describe_transfers(server, root);
     json_t *groups = json_put_array(root, "groups");

@@ -39,6 +39,19 @@ const char *describe_role(enum raft_role role)
     return "unknown";
 }
 
+const char *describe_member_role(enum member_role role)
+{
+    switch (role) {
+    case MEMBER_LEARNER:
+        return "learner";
+    case MEMBER_VOTER:
+        return "voter";
+    case MEMBER_LEAVING:
+        return "leaving";
+    }
+    return "unknown";
+}
+
 const char *describe_stage(enum node_stage stage)
 {
     switch (stage) {

@@ -9,6 +9,7 @@ static void check(const struct exchange *exchange)
     if (exchange->waiting != EXCHANGE_IDLE) TL_ASSERT(!exchange->is_answered);
     if (exchange->waiting == EXCHANGE_WRITING) TL_ASSERT(exchange->on_written != NULL);
     if (exchange->waiting == EXCHANGE_READING) TL_ASSERT(exchange->on_row != NULL);
+    if (exchange->waiting == EXCHANGE_CHANGING) TL_ASSERT(exchange->on_changed != NULL);
 }
 
 /* The request is gone: nobody waits for the answer any more. */
@@ -20,6 +21,8 @@ static void exchange_dispose(void *memory)
     if (exchange->waiting != EXCHANGE_IDLE) {
         if (exchange->waiting == EXCHANGE_WRITING) {
             node_write_cancel(server->node, &exchange->write);
+        } else if (exchange->waiting == EXCHANGE_CHANGING) {
+            node_change_cancel(server->node, exchange->change);
         } else {
             node_read_cancel(server->node, &exchange->read);
         }
@@ -347,4 +350,28 @@ void exchange_read(struct exchange *exchange, exchange_on_row on_row)
         return;
     }
     wait_begin(exchange, EXCHANGE_READING);
+}
+
+static void on_change_done(struct node_change *change, enum tl_err err)
+{
+    struct exchange *exchange = TL_CAST(exchange, change->context, EXCHANGE_MAGIC);
+    wait_end(exchange);
+    exchange->on_changed(exchange, err);
+}
+
+void exchange_change(struct exchange *exchange, struct node_change *change,
+                     exchange_on_changed on_changed)
+{
+    struct http_server *server = exchange->server;
+    exchange->change = change;
+    exchange->on_changed = on_changed;
+    change->deadline_ns = http_now_ns() + server->options.request_timeout_ns;
+    change->on_done = on_change_done;
+    change->context = exchange;
+    enum tl_err err = node_change(server->node, change);
+    if (err != TL_OK) {
+        on_changed(exchange, err);
+        return;
+    }
+    wait_begin(exchange, EXCHANGE_CHANGING);
 }

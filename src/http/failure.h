@@ -18,27 +18,29 @@ struct failure {
 };
 
 /* What http itself refuses, before the node sees it. X(name, status, code, message) */
-#define REFUSAL_LIST(X)                                                                          \
-    X(REFUSAL_ROUTE, 404, "no_route", "no resource has this path")                               \
-    X(REFUSAL_METHOD, 405, "method_not_allowed", "the resource does not have this method")       \
-    X(REFUSAL_ESCAPE, 400, "bad_request", "the path holds a bad percent escape")                 \
-    X(REFUSAL_KEY_EMPTY, 400, "bad_request", "the key is empty")                                 \
-    X(REFUSAL_KEY_LONG, 414, "key_too_long", "a key has at most 480 bytes")                      \
-    X(REFUSAL_QUERY, 400, "bad_request", "a query parameter is unknown, repeated or malformed")  \
-    X(REFUSAL_OP, 400, "bad_request", "op is append or incr; by is an integer and for incr")     \
-    X(REFUSAL_BODY, 400, "bad_request", "this request takes no body")                            \
-    X(REFUSAL_CONSISTENCY, 400, "bad_request",                                                   \
-      "consistency is linearizable, causal or local, and given once")                            \
-    X(REFUSAL_CONDITION, 400, "bad_request",                                                     \
-      "one condition: If-Match with a quoted revision or *, or If-None-Match with *")            \
-    X(REFUSAL_IDEMPOTENCY_KEY, 400, "bad_request", "one Idempotency-Key of 1 to 64 bytes")       \
-    X(REFUSAL_TOKEN, 400, "bad_request", "Trilith-Token is not a token of this cluster")         \
-    X(REFUSAL_TOKEN_AHEAD, 400, "token_ahead",                                                   \
-      "Trilith-Token is more than 10 s ahead of this node's clock")                              \
-    X(REFUSAL_JSON, 400, "invalid_json", "the body is not JSON but its Content-Type says so")    \
-    X(REFUSAL_CONTENT_TYPE, 415, "unsupported_media_type",                                       \
-      "Content-Type is not type/subtype of at most 255 bytes, or there are several")             \
-    X(REFUSAL_CONTENT_ENCODING, 415, "unsupported_media_type", "Content-Encoding is not served") \
+#define REFUSAL_LIST(X)                                                                            \
+    X(REFUSAL_ROUTE, 404, "no_route", "no resource has this path")                                 \
+    X(REFUSAL_METHOD, 405, "method_not_allowed", "the resource does not have this method")         \
+    X(REFUSAL_ESCAPE, 400, "bad_request", "the path holds a bad percent escape")                   \
+    X(REFUSAL_KEY_EMPTY, 400, "bad_request", "the key is empty")                                   \
+    X(REFUSAL_KEY_LONG, 414, "key_too_long", "a key has at most 480 bytes")                        \
+    X(REFUSAL_QUERY, 400, "bad_request", "a query parameter is unknown, repeated or malformed")    \
+    X(REFUSAL_OP, 400, "bad_request", "op is append or incr; by is an integer and for incr")       \
+    X(REFUSAL_BODY, 400, "bad_request", "this request takes no body")                              \
+    X(REFUSAL_CONSISTENCY, 400, "bad_request",                                                     \
+      "consistency is linearizable, causal or local, and given once")                              \
+    X(REFUSAL_CONDITION, 400, "bad_request",                                                       \
+      "one condition: If-Match with a quoted revision or *, or If-None-Match with *")              \
+    X(REFUSAL_IDEMPOTENCY_KEY, 400, "bad_request", "one Idempotency-Key of 1 to 64 bytes")         \
+    X(REFUSAL_TOKEN, 400, "bad_request", "Trilith-Token is not a token of this cluster")           \
+    X(REFUSAL_TOKEN_AHEAD, 400, "token_ahead",                                                     \
+      "Trilith-Token is more than 10 s ahead of this node's clock")                                \
+    X(REFUSAL_JSON, 400, "invalid_json", "the body is not JSON but its Content-Type says so")      \
+    X(REFUSAL_CONTENT_TYPE, 415, "unsupported_media_type",                                         \
+      "Content-Type is not type/subtype of at most 255 bytes, or there are several")               \
+    X(REFUSAL_CONTENT_ENCODING, 415, "unsupported_media_type", "Content-Encoding is not served")   \
+    X(REFUSAL_MEMBER, 400, "bad_request", "the body is a JSON object that holds an address alone") \
+    X(REFUSAL_ADDRESS, 400, "bad_request", "a member is named HOST:PORT or HOST:PORT/PEERPORT")    \
     X(REFUSAL_VALUE_LARGE, 413, "value_too_large", "the value is over --max-value-size")
 
 enum refusal {

@@ -136,7 +136,9 @@ typedef void (*exchange_on_row)(struct exchange *exchange, enum tl_err err,
 typedef void (*exchange_on_written)(struct exchange *exchange, enum tl_err err,
                                     const struct kv_result *result);
 
-enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING };
+typedef void (*exchange_on_changed)(struct exchange *exchange, enum tl_err err);
+
+enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING, EXCHANGE_CHANGING };
 
 struct exchange {
     uint32_t magic;
@@ -160,8 +162,10 @@ struct exchange {
         struct node_write write;
         struct node_read read;
     };
+    struct node_change *change; /* in req's pool */
     exchange_on_written on_written;
     exchange_on_row on_row;
+    exchange_on_changed on_changed;
 };
 
 /* ---- server.c ---- */
@@ -179,6 +183,7 @@ const char *describe_address(const struct http_server *server, raft_id id);
 bool describe_group(const struct http_server *server, const struct node_status *node,
                     raft_group group, struct node_group_status *out_status);
 const char *describe_role(enum raft_role role);
+const char *describe_member_role(enum member_role role);
 /* Snapshots on their way from or to this node, as array `transfers`. */
 void describe_transfers(const struct http_server *server, struct json_t *root);
 const char *describe_stage(enum node_stage stage);
@@ -222,6 +227,10 @@ struct bytes exchange_body(const struct exchange *exchange);
  * called once, now or later. */
 void exchange_write(struct exchange *exchange, struct command *command,
                     exchange_on_written on_written);
+/* Starts a change of the membership, which lives in the request's pool; on_changed is called once,
+ * now or later. */
+void exchange_change(struct exchange *exchange, struct node_change *change,
+                     exchange_on_changed on_changed);
 /* Reads the exchange's key at its consistency; on_row is called once, now or later. */
 void exchange_read(struct exchange *exchange, exchange_on_row on_row);
 
@@ -251,6 +260,8 @@ void keys_serve(struct exchange *exchange);
 void status_serve(struct exchange *exchange);
 void admin_serve(struct exchange *exchange);
 void cluster_serve(struct exchange *exchange);
+void members_serve(struct exchange *exchange);
+void member_serve(struct exchange *exchange);
 void metrics_serve(struct exchange *exchange);
 void livez_serve(struct exchange *exchange);
 void readyz_serve(struct exchange *exchange);

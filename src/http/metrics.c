@@ -163,6 +163,11 @@ static void add_node(struct text *text, const struct http_server *server,
     add_gauge(text, "requests_waiting", "Requests the node is at work on.",
               node->requests_waiting_count);
     add_gauge(text, "request_bytes_waiting", "Bytes of those.", node->request_bytes_waiting);
+    add_gauge(text, "members", "Members of the placement, leaving ones too.", node->members_count);
+    add_gauge(text, "members_removed", "Stores that are refused for ever.", node->removed_count);
+    add_gauge(text, "placement_epoch", "Changes of the placement so far.", node->placement_epoch);
+    add_counter(text, "confs_proposed_total", "Configurations proposed by this node as a leader.",
+                metrics->confs_proposed_count);
 }
 
 static void add_snapshots(struct text *text, const struct http_server *server,
@@ -211,6 +216,9 @@ static void add_groups(struct text *text, const struct http_server *server,
         {"raft_messages_dropped_total", "counter", "Messages of strangers or of other groups."},
         {"raft_read_rounds_total", "counter", "Quorum rounds for reads begun by this leader."},
         {"raft_chain_mismatches_total", "counter", "Appends that did not fit the hash chain."},
+        {"raft_voters", "gauge", "Voters of the newest configuration."},
+        {"raft_learners", "gauge", "Its learners."},
+        {"raft_outgoing", "gauge", "Voters of the configuration that is being left; 0: none is."},
     };
     uint64_t values[NODE_GROUPS_MAX][TL_COUNT_OF(metrics)];
     for (raft_group group = 0; group < node->groups_count; group++) {
@@ -233,7 +241,10 @@ static void add_groups(struct text *text, const struct http_server *server,
                                 raft->leader_changes_count,
                                 raft->messages_dropped_count,
                                 raft->read_rounds_count,
-                                raft->chain_mismatches_count};
+                                raft->chain_mismatches_count,
+                                raft->conf.voters_count,
+                                raft->conf.learners_count,
+                                raft->conf.outgoing_count};
         _Static_assert(sizeof row == sizeof values[0], "a value for every metric");
         memcpy(values[group], row, sizeof row);
     }

@@ -133,7 +133,7 @@ static void io_set_timer(void *context, uint64_t deadline_ns)
 static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 {
     (void)context;
-    log_fault("storage_failed", fault);
+    log_fault(exit_code == 4 ? "storage_failed" : "refused", fault);
     _exit(exit_code);
 }
 

@@ -13,7 +13,11 @@ void node_check(const struct node *node)
     TL_ASSERT(node->requests_count <= NODE_REQUESTS_MAX);
     if (node->requests_count == 0) TL_ASSERT(node->request_bytes == 0);
     TL_ASSERT((node->batches_oldest == NULL) == (node->batches_newest == NULL));
-    TL_ASSERT((node->groups_count > 0) <= (node->genesis_payload != NULL));
+    TL_ASSERT(node->groups_count == 0 || node->placement != NULL);
+    if (node->hint != NULL && node->placement != NULL) {
+        TL_ASSERT(node->hint->epoch > node->placement->epoch);
+    }
+    TL_ASSERT((node->placement != NULL) == (node->peers_count > 0));
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct node_group *group = node->groups[i];
         TL_ASSERT(group->output == NULL);
@@ -58,7 +62,7 @@ struct node_group *node_find_group(const struct node *node, raft_group group)
 
 struct node_peer *node_find_peer(struct node *node, raft_id id)
 {
-    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+    for (uint32_t i = 0; i < node->peers_count; i++) {
         if (node->peers[i].id == id) return &node->peers[i];
     }
     return NULL;
@@ -67,11 +71,14 @@ struct node_peer *node_find_peer(struct node *node, raft_id id)
 bool node_reaches_quorum(const struct node *node)
 {
     uint32_t reached_count = 0;
-    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+    uint32_t voters_count = 0;
+    for (uint32_t i = 0; i < node->peers_count; i++) {
         const struct node_peer *peer = &node->peers[i];
+        if (peer->role != MEMBER_VOTER) continue;
+        voters_count++;
         if (peer->id == node->self || peer->is_up[PEER_CLASS_RAFT]) reached_count++;
     }
-    return reached_count > node->genesis.members_count / 2;
+    return reached_count > voters_count / 2;
 }
 
 struct node_job *node_take_job(struct node *node)
@@ -143,7 +150,8 @@ static void copy_options(struct node *node, const struct node_options *options)
     node->options.address = text_copy(options->address);
     node->options.peer_address = text_copy(options->peer_address);
     node->options.data_dir = text_copy(options->data_dir);
-    node->options.view = NULL; /* node->view has it */
+    node->options.view = NULL; /* node->view has them */
+    node->options.join = NULL;
 }
 
 /* What a crash left of a table that was being installed, or of one that was replaced: every table's
@@ -190,29 +198,47 @@ static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
     return err == TL_OK ? delete_leftovers(node, out_fault) : err;
 }
 
-void node_become_member(struct node *node, const struct genesis *genesis, struct buf *payload)
+/* How the cluster began: the first entry of group 0, or the group's configuration while that is
+ * still the genesis. TL_ERR_NOT_FOUND: both are gone, and the placement tells it. */
+static enum tl_err recover_genesis(struct node *node, struct tl_fault *out_fault)
 {
-    TL_ASSERT(node->genesis_payload == NULL);
-    node->genesis = *genesis;
-    node->genesis_payload = payload;
-    for (uint32_t i = 0; i < genesis->members_count; i++) {
-        node->peers[i] = (struct node_peer){.id = store_id_raft(&genesis->members[i].store_id)};
+    const struct node_group *group = node->groups[0];
+    struct genesis genesis;
+    struct buf *entry = NULL;
+    enum tl_err err = TL_ERR_NOT_FOUND;
+    if (group->conf != NULL) {
+        if (genesis_decode(buf_bytes(group->conf), &genesis) == TL_OK) err = TL_OK;
+    } else {
+        err = node_group_read_entry(node, 0, 1, &entry, out_fault);
+        if (err == TL_OK) err = genesis_decode(entry_payload(entry), &genesis);
+        buf_release(entry);
     }
+    if (err == TL_OK) node_member_begin(node, &genesis);
+    return err;
 }
 
-/* The cluster as group 0's log knows it. */
-static enum tl_err recover_members(struct node *node, struct log_group_info *info,
-                                   struct tl_fault *out_fault)
+/* The cluster as group 0 knows it. */
+static enum tl_err recover_members(struct node *node, struct tl_fault *out_fault)
 {
-    struct genesis genesis;
+    struct node_group *group = node->groups[0];
     const char *dir = data_dir_path(node->data_dir);
-    if (info->conf == NULL || genesis_decode(buf_bytes(info->conf), &genesis) != TL_OK) {
-        tl_fault_set(out_fault, dir, 0, 1, "the log holds no readable genesis");
+    enum tl_err err = recover_genesis(node, out_fault);
+    if (err != TL_OK && err != TL_ERR_NOT_FOUND) return err;
+    err = kv_table_begin(group->kv);
+    if (err != TL_OK) {
+        *out_fault = *kv_table_fault(group->kv);
+        return err;
+    }
+    err = node_member_load(group, out_fault);
+    kv_table_end(group->kv);
+    if (err != TL_OK && err != TL_ERR_NOT_FOUND) return err;
+    if (node->placement == NULL) {
+        tl_fault_set(out_fault, dir, 0, 1, "group 0 holds neither genesis nor placement");
         return TL_ERR_CORRUPT;
     }
-    node_become_member(node, &genesis, TL_TAKE(&info->conf));
-    if (node_find_peer(node, node->self) != NULL) return TL_OK;
-    tl_fault_set(out_fault, dir, 0, 1, "this store is no member of the cluster in its log");
+    if (!placement_has_removed(node->placement, node->self)) return TL_OK;
+    tl_fault_set(out_fault, dir, 0, 0,
+                 "this store was removed from the cluster; empty the directory to join again");
     return TL_ERR_FOREIGN;
 }
 
@@ -226,8 +252,7 @@ static enum tl_err recover_group(struct node *node, raft_group id, struct tl_fau
         tl_fault_set(out_fault, data_dir_path(node->data_dir), id, 0, "the group's log is missing");
         return TL_ERR_CORRUPT;
     }
-    if (id == 0) err = recover_members(node, &info, out_fault);
-    if (err == TL_OK) err = node_group_open(node, id, &info, &node->groups[id], out_fault);
+    err = node_group_open(node, id, &info, &node->groups[id], out_fault);
     buf_release(info.conf);
     return err;
 }
@@ -236,11 +261,14 @@ static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
 {
     enum tl_err err = recover_group(node, 0, out_fault);
     if (err != TL_OK || node->groups[0] == NULL) return err;
-    for (raft_group id = 1; id < node->genesis.groups_count; id++) {
+    err = recover_members(node, out_fault);
+    if (err != TL_OK) return err;
+    uint32_t groups_count = node->placement->genesis.groups_count;
+    for (raft_group id = 1; id < groups_count; id++) {
         err = recover_group(node, id, out_fault);
         if (err != TL_OK) return err;
     }
-    node->groups_count = node->genesis.groups_count;
+    node->groups_count = groups_count;
     return TL_OK;
 }
 
@@ -264,11 +292,15 @@ enum tl_err node_open(const struct node_options *options, const struct node_io *
     if (out_fault == NULL) out_fault = &fault;
     node->io = *io;
     node->requests_check_ns = NODE_NEVER;
+    node->member_check_ns = NODE_NEVER;
     copy_options(node, options);
     init_random(node);
     node_enter(node);
-    for (uint32_t i = 0; i < options->view_count && i < RAFT_MEMBERS_MAX; i++) {
-        node->view[i].member = options->view[i];
+    node->view_count = TL_MIN(options->view_count, RAFT_MEMBERS_MAX);
+    for (uint32_t i = 0; i < node->view_count; i++) node->view[i].member = options->view[i];
+    if (options->join != NULL) {
+        node->is_joining = true;
+        node->view[node->view_count++].member = *options->join;
     }
     enum tl_err err = open_stores(node, out_fault);
     if (err == TL_OK) err = recover(node, out_fault);
@@ -312,6 +344,7 @@ void node_close(struct node *node)
     node_send_close(node);
     node_receive_close(node);
     node_install_close(node);
+    node_changes_close(node);
     for (uint32_t i = 0; i < NODE_GROUPS_MAX; i++) {
         node_group_close(node->groups[i]);
         buf_release(node->birth_entries[i]);
@@ -319,7 +352,8 @@ void node_close(struct node *node)
     free_batches(node->batches_oldest);
     free_batches(node->batches_free);
     free_jobs(node);
-    buf_release(node->genesis_payload);
+    free(node->placement);
+    free(node->hint);
     log_store_close(node->log_store);
     data_dir_close(node->data_dir);
     free((char *)node->options.address);
@@ -466,6 +500,7 @@ static enum tl_err on_raft(struct node *node, struct node_peer *peer, struct byt
     struct raft_batch_head head;
     enum tl_err err = raft_batch_head_decode(&reader, &head);
     if (err != TL_OK) return err;
+    peer->heard_ns = node->now_ns;
     peer->has_clock = true;
     peer->clock_us = head.clock_us;
     peer->clock_read_ns = node->now_ns;
@@ -499,7 +534,9 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
 {
     node_enter(node);
     struct node_peer *peer = node_find_peer(node, id);
-    if (peer != NULL) peer->is_up[class] = true;
+    if (peer == NULL) return;
+    peer->is_up[class] = true;
+    node_member_wake(node);
 }
 
 void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, bool is_refused)
@@ -508,6 +545,7 @@ void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, boo
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL || node->is_failed) return;
     peer->is_up[class] = false;
+    node_member_wake(node);
     if (class == PEER_CLASS_FORWARD) node_writes_link_lost(node, id);
     if (class == PEER_CLASS_BULK) node_send_link_lost(node, id);
     if (class != PEER_CLASS_RAFT || !is_refused) return;

@@ -56,7 +56,8 @@ static void freeze(struct node_group *group)
     struct node *node = group->node;
     uint32_t frozen_count = views_frozen_count(group->views);
     TL_ASSERT(frozen_count < VIEW_FROZEN_MAX);
-    views_freeze(group->views, &group->state.group, buf_bytes(node->genesis_payload));
+    TL_ASSERT(group->conf != NULL);
+    views_freeze(group->views, &group->state.group, buf_bytes(group->conf));
     group->frozen_order[frozen_count] = ++node->freezes_count;
     group->generation_began_ns = 0;
     /* Drawn anew each time, so that nodes that apply the same entries do not flush together. */
@@ -200,7 +201,13 @@ static bool apply_next(struct node_group *group)
     TL_ASSERT(group->state.group.index == index);
     if (group->generation_began_ns == 0) group->generation_began_ns = TL_MAX(node->now_ns, 1u);
     node->metrics.entries_applied_count++;
-    bool is_command = entry_type_of(entry) == ENTRY_COMMAND;
+    enum entry_type type = entry_type_of(entry);
+    bool is_command = type == ENTRY_COMMAND;
+    if (type == ENTRY_GENESIS || type == ENTRY_CONF) {
+        buf_release(group->conf);
+        group->conf = buf_copy(entry_payload(entry));
+        node_member_wake(node);
+    }
     node_group_writes_applied(group, index, entry_term(entry), is_command ? &result : NULL);
     return true;
 }
@@ -230,6 +237,14 @@ static void drop_replay(struct node_group *group)
     }
 }
 
+/* Group 0 has one row that matters here. */
+static void load_placement(struct node_group *group)
+{
+    struct tl_fault fault;
+    enum tl_err err = node_member_load(group, &fault);
+    if (err != TL_OK && err != TL_ERR_NOT_FOUND) node_fail(group->node, &fault);
+}
+
 void node_group_apply(struct node_group *group)
 {
     raft_index applied = group->state.group.index;
@@ -240,6 +255,7 @@ void node_group_apply(struct node_group *group)
         return;
     }
     apply_batch(group);
+    if (group->id == 0 && !group->node->is_failed) load_placement(group);
     kv_table_end(group->kv);
     if (group->node->is_failed) return;
     if (group->state.group.index == applied) return;

@@ -1,11 +1,16 @@
 /* node_birth.c - from an empty data directory to a member.
  *
- *   asks every address of its view, again and again
- *     | one offers a genesis that      | all say: no cluster, same view; ids differ
+ *   asks every address of its view, or the node it is to join through, again and again
+ *     | one has a placement that       | all say: no cluster, same view; ids differ
  *     v lists this store               v (looked at by the first address of the view only)
- *   write it durably <---------- make a genesis
+ *   write its genesis durably <- make a genesis
  *     v  node_birth_written
  *   member: cores exist, peers are connected, the view is never looked at again
+ *
+ * A member that is asked by a store it does not know has it added to the placement, and answers
+ * with that once it is: joining is being asked about until one is in. The same question finds lost
+ * members again: one that has no leader asks the others, and hears of the newest placement, or that
+ * it was removed.
  *
  * A cluster is formed only when every address of the view has just said that it has none: a member
  * that is merely unreachable may have data. Two nodes cannot form different clusters from one view,
@@ -14,6 +19,8 @@
  */
 
 #include "node_internal.h"
+
+#include <stdlib.h>
 
 static struct hash128 hash_view(const struct node *node)
 {
@@ -29,6 +36,10 @@ static const char *judge_view(struct node *node)
 {
     const struct node_options *options = &node->options;
     if (options->view_count > RAFT_MEMBERS_MAX) return "the view has too many addresses";
+    if (node->is_joining &&
+        strcmp(node->view[options->view_count].member.address, options->address) == 0) {
+        return "a node cannot join through itself";
+    }
     uint32_t selves_count = 0;
     size_t text_bytes = 0;
     for (uint32_t i = 0; i < options->view_count; i++) {
@@ -67,7 +78,7 @@ static void write_genesis(struct node *node, const struct genesis *genesis)
 {
     static const struct raft_hard_state hard_state = {.term = 1, .vote = 0, .commit = 1};
     TL_ASSERT(genesis->groups_count <= NODE_GROUPS_MAX);
-    node->genesis = *genesis;
+    node->birth_genesis = *genesis;
     struct node_batch *batch = node_take_batch(node);
     batch->is_genesis = true;
     for (raft_group id = 0; id < genesis->groups_count; id++) {
@@ -86,7 +97,7 @@ static void write_genesis(struct node *node, const struct genesis *genesis)
 
 static enum tl_err open_groups(struct node *node, struct tl_fault *out_fault)
 {
-    for (raft_group id = 0; id < node->genesis.groups_count; id++) {
+    for (raft_group id = 0; id < node->birth_genesis.groups_count; id++) {
         struct log_group_info info = {
             .exists = true,
             .hard_state = {.term = 1, .vote = RAFT_ID_NONE, .commit = 1},
@@ -103,18 +114,18 @@ void node_birth_written(struct node *node)
 {
     TL_ASSERT(node->is_birth_writing);
     node->is_birth_writing = false;
-    struct genesis genesis = node->genesis;
-    node_become_member(node, &genesis, buf_copy(entry_payload(node->birth_entries[0])));
+    const struct genesis *genesis = &node->birth_genesis;
+    node_member_begin(node, genesis);
     struct tl_fault fault;
     if (open_groups(node, &fault) != TL_OK) {
         node_fail(node, &fault);
         return;
     }
-    node->groups_count = genesis.groups_count;
+    node->groups_count = genesis->groups_count;
     char cluster_id[HASH_TEXT_BYTES];
-    store_id_format(&genesis.cluster_id, cluster_id);
+    store_id_format(&genesis->cluster_id, cluster_id);
     node_log(node, LOG_LEVEL_INFO, "cluster_joined", "cluster=%s members=%u groups=%u", cluster_id,
-             genesis.members_count, genesis.groups_count);
+             node->peers_count, genesis->groups_count);
 }
 
 static void draw_id(struct node *node, struct store_id *out_id)
@@ -140,7 +151,7 @@ static bool ids_differ(const struct node *node)
 /* Forms the cluster when it is this node's to form and everyone has agreed. */
 static void maybe_form(struct node *node)
 {
-    if (!node->view[0].is_self || node->is_birth_writing) return;
+    if (node->is_joining || !node->view[0].is_self || node->is_birth_writing) return;
     for (uint32_t i = 0; i < node->options.view_count; i++) {
         if (!node->view[i].is_self && node->view[i].answer != BIRTH_NO_CLUSTER) return;
     }
@@ -157,57 +168,69 @@ static void maybe_form(struct node *node)
     write_genesis(node, &genesis);
 }
 
-static bool lists_this_store(const struct node *node, const struct genesis *genesis)
+static bool lists_this_store(const struct node *node, const struct placement *placement)
 {
-    for (uint32_t i = 0; i < genesis->members_count; i++) {
-        const struct member *member = &genesis->members[i];
-        if (!store_id_equal(&member->store_id, &node->store_id)) continue;
-        return strcmp(member->address, node->options.address) == 0;
-    }
-    return false;
+    const struct placement_member *found = placement_find(placement, node->self);
+    return found != NULL && store_id_equal(&found->member.store_id, &node->store_id) &&
+           strcmp(found->member.address, node->options.address) == 0;
 }
 
-/* Takes an offered genesis; false: it is not this store's to take. */
-static bool take_genesis(struct node *node, struct bytes payload)
+/* Becomes a member of the cluster whose placement lists this store; false: it does not. */
+static bool take_placement(struct node *node, struct bytes encoded)
 {
-    struct genesis genesis;
-    if (genesis_decode(payload, &genesis) != TL_OK) return false;
-    if (!lists_this_store(node, &genesis)) return false;
-    if (payload.count > GROUP_STATE_CONF_BYTES_MAX) return false;
-    write_genesis(node, &genesis);
-    return true;
+    TL_ASSERT(node->groups_count == 0);
+    if (node->is_birth_writing || node->is_draining) return true; /* not now */
+    struct placement *placement = malloc(sizeof *placement);
+    TL_ASSERT(placement != NULL);
+    bool is_taken = placement_decode(encoded, placement) == TL_OK &&
+                    placement->genesis.groups_count <= NODE_GROUPS_MAX &&
+                    lists_this_store(node, placement);
+    if (is_taken) write_genesis(node, &placement->genesis);
+    if (is_taken && placement->epoch > 0) {
+        free(node->hint);
+        node->hint = TL_TAKE(&placement);
+    }
+    free(placement);
+    return is_taken;
 }
 
 /* ---- asking and answering ---- */
 
-static struct buf *make_note(const struct node *node, const struct store_id *asker)
+struct buf *node_birth_make_note(const struct node *node, enum birth_word word, bool has_placement)
 {
-    struct birth_note note = {.store_id = node->store_id, .view_hash = node->view_hash};
-    /* The option was checked against the data directory, whose identity has the same bound. */
+    struct birth_note note = {
+        .word = word,
+        .store_id = node->store_id,
+        .view_hash = node->view_hash,
+    };
+    /* The options were checked against the data directory, whose identity has the same bound. */
     text_format(note.address, sizeof note.address, "%s", node->options.address);
+    text_format(note.peer_address, sizeof note.peer_address, "%s", node->options.peer_address);
+    struct buf *placement = NULL;
     if (node->groups_count > 0) {
-        note.cluster_id = node->genesis.cluster_id;
-        for (uint32_t i = 0; i < node->genesis.members_count; i++) {
-            if (!store_id_equal(&node->genesis.members[i].store_id, asker)) continue;
-            note.genesis = buf_bytes(node->genesis_payload);
+        note.cluster_id = node->placement->genesis.cluster_id;
+        if (has_placement) {
+            placement = placement_encode(node_member_newest(node));
+            note.placement = buf_bytes(placement);
         }
     }
     struct buf *payload = birth_note_encode(&note);
     struct buf *frame = frame_create(FRAME_BIRTH, buf_bytes(payload));
     buf_release(payload);
+    buf_release(placement);
     return frame;
 }
 
 static void ask_all(struct node *node)
 {
-    for (uint32_t i = 0; i < node->options.view_count; i++) {
+    for (uint32_t i = 0; i < node->view_count; i++) {
         struct birth_address *address = &node->view[i];
         if (address->is_self) {
             address->member.store_id = node->store_id;
         } else if (!address->is_asked) {
             address->is_asked = true;
             node->io.ask(node->io.context, address->member.peer_address,
-                         make_note(node, &node->store_id));
+                         node_birth_make_note(node, BIRTH_WORD_NONE, false));
         }
     }
 }
@@ -239,22 +262,60 @@ uint64_t node_birth_deadline(const struct node *node)
     return node->birth_ask_ns;
 }
 
+/* What a member of a cluster says to the store that asks. */
+static enum birth_word judge_asker(struct node *node, const struct birth_note *note)
+{
+    const struct placement *placement = node_member_newest(node);
+    raft_id id = store_id_raft(&note->store_id);
+    if (placement_has_removed(placement, id)) return BIRTH_WORD_REMOVED;
+    const struct placement_member *member = placement_find(placement, id);
+    bool has_cluster = !store_id_is_zero(&note->cluster_id);
+    if (member != NULL) {
+        if (!store_id_equal(&member->member.store_id, &note->store_id) ||
+            strcmp(member->member.address, note->address) != 0) {
+            return BIRTH_WORD_OTHER_ADDRESS;
+        }
+        bool is_late = member->role == MEMBER_LEAVING && !has_cluster;
+        return is_late ? BIRTH_WORD_REMOVED : BIRTH_WORD_MEMBER;
+    }
+    if (has_cluster) return BIRTH_WORD_NONE; /* another's, or not known here yet */
+    struct member newcomer = {.store_id = note->store_id};
+    memcpy(newcomer.address, note->address, sizeof newcomer.address);
+    memcpy(newcomer.peer_address, note->peer_address, sizeof newcomer.peer_address);
+    return node_member_admit(node, &newcomer);
+}
+
+static bool is_of_this_cluster(const struct node *node, const struct birth_note *note)
+{
+    return store_id_equal(&note->cluster_id, &node->placement->genesis.cluster_id);
+}
+
 struct buf *node_on_birth(struct node *node, struct bytes payload)
 {
     node_enter(node);
     struct birth_note note;
     if (node->is_failed || birth_note_decode(payload, &note) != TL_OK) return NULL;
-    return make_note(node, &note.store_id);
+    enum birth_word word = BIRTH_WORD_NONE;
+    if (node->groups_count > 0) {
+        if (is_of_this_cluster(node, &note)) (void)node_member_hear(node, note.placement);
+        word = judge_asker(node, &note);
+    } else if (note.placement.count > 0) {
+        (void)take_placement(node, note.placement); /* not this store's: the answer says whose */
+    }
+    return node_birth_make_note(node, word, word == BIRTH_WORD_MEMBER);
 }
 
 static void judge_note(struct node *node, struct birth_address *address,
                        const struct birth_note *note)
 {
     address->member.store_id = note->store_id;
-    if (note->genesis.count > 0) {
-        if (!take_genesis(node, note->genesis)) address->answer = BIRTH_BAD_GENESIS;
+    if (note->placement.count > 0) {
+        if (!take_placement(node, note->placement)) address->answer = BIRTH_BAD_GENESIS;
     } else if (!store_id_is_zero(&note->cluster_id)) {
-        address->answer = BIRTH_NOT_LISTED;
+        address->answer = note->word == BIRTH_WORD_NONE ? BIRTH_NOT_LISTED : BIRTH_TOLD;
+        address->word = note->word;
+    } else if (node->is_joining) {
+        address->answer = BIRTH_NO_CLUSTER;
     } else if (!hash_equal(note->view_hash, node->view_hash)) {
         address->answer = BIRTH_OTHER_VIEW;
     } else if (strcmp(note->address, address->member.address) != 0) {
@@ -264,31 +325,70 @@ static void judge_note(struct node *node, struct birth_address *address,
     }
 }
 
+/* A member's answer to a member. */
+static void hear_member(struct node *node, const struct birth_note *note)
+{
+    if (!is_of_this_cluster(node, note)) return;
+    (void)node_member_hear(node, note->placement); /* empty, or not newer: nothing new */
+    if (note->word == BIRTH_WORD_REMOVED || note->word == BIRTH_WORD_OTHER_ADDRESS) {
+        node_member_expelled(node, note->word);
+    }
+}
+
 void node_on_birth_reply(struct node *node, const char *peer_address, const struct bytes *payload)
 {
     node_enter(node);
     if (node->is_failed) return;
-    for (uint32_t i = 0; i < node->options.view_count && i < RAFT_MEMBERS_MAX; i++) {
+    struct birth_note note;
+    bool is_note = payload != NULL && birth_note_decode(*payload, &note) == TL_OK;
+    node_change_on_birth_reply(node, peer_address, is_note ? &note : NULL);
+    if (node->groups_count > 0 && is_note) hear_member(node, &note);
+    for (uint32_t i = 0; i < node->view_count; i++) {
         struct birth_address *address = &node->view[i];
         if (address->is_self || strcmp(address->member.peer_address, peer_address) != 0) continue;
         address->is_asked = false;
         if (node->groups_count > 0 || node->is_birth_writing) continue;
         address->answer = BIRTH_SILENT;
-        struct birth_note note;
-        if (payload == NULL || birth_note_decode(*payload, &note) != TL_OK) continue;
-        judge_note(node, address, &note);
+        if (is_note) judge_note(node, address, &note);
     }
 }
 
 /* ---- the sentence ---- */
 
-static const char *answer_text(enum birth_answer answer)
+static const char *word_text(enum birth_word word)
 {
-    switch (answer) {
+    switch (word) {
+    case BIRTH_WORD_NONE:
+    case BIRTH_WORD_MEMBER:
+        break;
+    case BIRTH_WORD_WAIT:
+        return "is adding this store";
+    case BIRTH_WORD_REMOVED:
+        return "this store was removed from its cluster; empty the directory to join again";
+    case BIRTH_WORD_OTHER_ADDRESS:
+        return "its cluster knows this store by another address";
+    case BIRTH_WORD_SEAT_LIVE:
+        return "another store of its cluster has this address and is alive";
+    case BIRTH_WORD_NO_LEADER:
+        return "its cluster has no leader that could add this store";
+    case BIRTH_WORD_TWO_VOTERS:
+        return "its cluster has two voters, of which this address is one: the other alone cannot "
+               "replace it";
+    case BIRTH_WORD_FULL:
+        return "its cluster has no room for another store";
+    case BIRTH_WORD_OTHER_PORT:
+        return "its cluster knows this address, or this peer address, together with another";
+    }
+    return "?";
+}
+
+static const char *answer_text(const struct birth_address *address)
+{
+    switch (address->answer) {
     case BIRTH_SILENT:
         return "no answer";
     case BIRTH_NO_CLUSTER:
-        return "ready";
+        return "has no cluster";
     case BIRTH_OTHER_VIEW:
         return "another view";
     case BIRTH_OTHER_ADDRESS:
@@ -297,6 +397,8 @@ static const char *answer_text(enum birth_answer answer)
         return "its cluster does not know this store";
     case BIRTH_BAD_GENESIS:
         return "its cluster knows this store by another address";
+    case BIRTH_TOLD:
+        return word_text(address->word);
     }
     return "?";
 }
@@ -310,12 +412,13 @@ void node_birth_waits_for(const struct node *node, char *out_text, size_t text_b
         return;
     }
     size_t at = 0;
-    for (uint32_t i = 0; i < node->options.view_count; i++) {
+    for (uint32_t i = 0; i < node->view_count; i++) {
         const struct birth_address *address = &node->view[i];
-        if (address->is_self || address->answer == BIRTH_NO_CLUSTER) continue;
+        bool is_right = address->answer == BIRTH_NO_CLUSTER && !node->is_joining;
+        if (address->is_self || is_right) continue;
         at += text_format(out_text + at, text_bytes - at, "%s%s (%s)",
                           at == 0 ? "waiting for " : ", ", address->member.address,
-                          answer_text(address->answer));
+                          answer_text(address));
     }
     if (at > 0) return;
     const char *first = node->view[0].member.address;

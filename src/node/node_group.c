@@ -83,15 +83,17 @@ static enum tl_err read_entries(struct log_reader *reader, raft_group group, raf
 }
 
 static void make_core(struct node_group *group, const struct log_group_info *info,
-                      struct buf *const *entries, uint32_t entries_count)
+                      const struct raft_conf *conf, struct buf *const *entries,
+                      uint32_t entries_count)
 {
     struct node *node = group->node;
-    struct raft_options options = {
+    const struct raft_options options = {
         .self = node->self,
         .group = group->id,
         .seed = prng_next(&node->prng),
         .election_timeout_ns = node->options.election_timeout_ns,
         .heartbeat_interval_ns = node->options.heartbeat_interval_ns,
+        .conf = *conf,
         .hard_state = info->hard_state,
         .base = info->base,
         .applied = group->state.group.index,
@@ -101,11 +103,56 @@ static void make_core(struct node_group *group, const struct log_group_info *inf
         .cache_bytes_max = node->options.log_cache_bytes,
         .mutation = node->options.mutation,
     };
-    options.conf.voters_count = node->genesis.members_count;
-    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
-        options.conf.voters[i] = node->peers[i].id;
-    }
     group->raft = raft_create(&options);
+}
+
+/* Of the entries [first, last] the last that is a configuration, in place of *conf. */
+static enum tl_err scan_confs(const struct node_group *group, struct log_reader *reader,
+                              raft_index first, raft_index last, struct raft_conf *conf,
+                              struct tl_fault *out_fault)
+{
+    struct buf **entries = calloc(GROUP_READ_ENTRIES_MAX, sizeof *entries);
+    TL_ASSERT(entries != NULL);
+    enum tl_err err = TL_OK;
+    for (raft_index next = first; next <= last && err == TL_OK;) {
+        raft_index end = TL_MIN(last, next + GROUP_READ_ENTRIES_MAX - 1);
+        err = read_entries(reader, group->id, next, end, entries, out_fault);
+        for (uint32_t i = 0; i <= end - next; i++) {
+            struct buf *entry = TL_TAKE(&entries[i]);
+            if (entry == NULL) continue; /* reading failed before */
+            enum entry_type type = entry_type_of(entry);
+            if ((type == ENTRY_CONF || type == ENTRY_GENESIS) && err == TL_OK) {
+                err = conf_payload_decode(entry_payload(entry), conf);
+            }
+            buf_release(entry);
+        }
+        next = end + 1;
+    }
+    free(entries);
+    return err;
+}
+
+/* The configuration in force at `index`, which is not below what is applied. The newest of the log
+ * may stand behind it, and then it is not known which are between: they are looked for. */
+static enum tl_err find_conf(const struct node_group *group, const struct log_group_info *info,
+                             struct log_reader *reader, raft_index index,
+                             struct raft_conf *out_conf, struct tl_fault *out_fault)
+{
+    struct raft_conf conf = {.voters_count = 0};
+    enum tl_err err = TL_OK;
+    if (group->conf != NULL) err = conf_payload_decode(buf_bytes(group->conf), &conf);
+    bool is_newest = group->conf != NULL && info->conf != NULL &&
+                     bytes_equal(buf_bytes(group->conf), buf_bytes(info->conf));
+    if (err == TL_OK && !is_newest) {
+        err = scan_confs(group, reader, group->state.group.index + 1, index, &conf, out_fault);
+    }
+    if (err == TL_ERR_INVALID) {
+        tl_fault_set(out_fault, group->table_dir, group->id, index,
+                     "a configuration does not decode");
+        err = TL_ERR_CORRUPT;
+    }
+    if (err == TL_OK) *out_conf = conf;
+    return err;
 }
 
 /* The core keeps the entries it may still have to replace or send; the others are read when they
@@ -124,13 +171,19 @@ static enum tl_err open_core(struct node_group *group, const struct log_group_in
     }
     struct buf **entries = calloc(left + 1, sizeof *entries);
     TL_ASSERT(entries != NULL);
-    enum tl_err err = read_entries(reader, group->id, first, info->last_index, entries, out_fault);
+    struct raft_conf conf;
+    enum tl_err err =
+        find_conf(group, info, reader, TL_MAX(info->hard_state.commit, group->state.group.index),
+                  &conf, out_fault);
+    if (err == TL_OK) {
+        err = read_entries(reader, group->id, first, info->last_index, entries, out_fault);
+    }
     if (err == TL_OK && left > 0 && entry_term(entries[left - 1]) > info->hard_state.term) {
         tl_fault_set(out_fault, "log", group->id, info->last_index,
                      "the last entry's term is above the stored term");
         err = TL_ERR_CORRUPT;
     }
-    if (err == TL_OK) make_core(group, info, entries, (uint32_t)left);
+    if (err == TL_OK) make_core(group, info, &conf, entries, (uint32_t)left);
     for (raft_index i = 0; i < left; i++) buf_release(entries[i]);
     free(entries);
     return err;
@@ -171,6 +224,28 @@ static enum tl_err open_state(struct node_group *group, struct tl_fault *out_fau
     return TL_OK;
 }
 
+/* The configuration that was flushed with the table's rows. */
+static enum tl_err load_conf(struct node_group *group, struct tl_fault *out_fault)
+{
+    static const uint8_t meta_key[] = {ENV_KEY_META};
+    enum tl_err err = kv_table_begin(group->kv);
+    struct bytes row = bytes_make(NULL, 0);
+    if (err == TL_OK) {
+        err = kv_table_get(group->kv, bytes_make(meta_key, sizeof meta_key), &row);
+        if (err == TL_ERR_NOT_FOUND) {
+            kv_table_end(group->kv);
+            return TL_OK; /* a table that was never flushed */
+        }
+        struct group_state state;
+        struct bytes conf = bytes_make(NULL, 0);
+        if (err == TL_OK) err = group_state_decode(row, &state, &conf);
+        if (err == TL_OK && conf.count > 0) group->conf = buf_copy(conf);
+        kv_table_end(group->kv);
+    }
+    if (err != TL_OK) *out_fault = *kv_table_fault(group->kv);
+    return err;
+}
+
 static void report_recovered(struct node_group *group, const struct log_group_info *info)
 {
     struct node *node = group->node;
@@ -179,6 +254,20 @@ static void report_recovered(struct node_group *group, const struct log_group_in
     node_log(node, LOG_LEVEL_INFO, "recovered", "group=%u applied=%llu last=%llu replay=%llu",
              group->id, (unsigned long long)applied, (unsigned long long)info->last_index,
              (unsigned long long)(info->last_index - applied));
+}
+
+enum tl_err node_group_read_entry(struct node *node, raft_group group, raft_index index,
+                                  struct buf **out_entry, struct tl_fault *out_fault)
+{
+    struct log_reader *reader = NULL;
+    enum tl_err err = log_reader_create(node->log_store, &reader);
+    if (err != TL_OK) {
+        tl_fault_set(out_fault, "log", group, index, "no reader: %s", tl_err_text(err));
+        return err;
+    }
+    err = read_entry(reader, group, index, out_entry, out_fault);
+    log_reader_destroy(reader);
+    return err;
 }
 
 enum tl_err node_group_open(struct node *node, raft_group id, const struct log_group_info *info,
@@ -198,6 +287,7 @@ enum tl_err node_group_open(struct node *node, raft_group id, const struct log_g
     if (err == TL_OK) err = open_table(group, out_fault);
     if (err == TL_OK) err = check_relations(group, info, reader, out_fault);
     if (err == TL_OK) err = open_state(group, out_fault);
+    if (err == TL_OK) err = load_conf(group, out_fault);
     if (err == TL_OK) err = open_core(group, info, reader, out_fault);
     log_reader_destroy(reader);
     if (err != TL_OK) {
@@ -225,5 +315,6 @@ void node_group_close(struct node_group *group)
     if (group->views != NULL) close_retired(group->views);
     views_destroy(group->views);
     table_close(group->table);
+    buf_release(group->conf);
     free(group);
 }

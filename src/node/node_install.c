@@ -96,6 +96,21 @@ static enum tl_err replace_table(struct node_group *group, struct table *table)
     return kv_table_create(group->views, &group->kv);
 }
 
+/* Group 0's table says who the members are. */
+static void load_members(struct node_group *group)
+{
+    struct node *node = group->node;
+    struct tl_fault fault;
+    enum tl_err err = kv_table_begin(group->kv);
+    if (err != TL_OK) {
+        node_fail(node, kv_table_fault(group->kv));
+        return;
+    }
+    err = node_member_load(group, &fault);
+    kv_table_end(group->kv);
+    if (err != TL_OK && err != TL_ERR_NOT_FOUND) node_fail(node, &fault);
+}
+
 void node_install_done(struct node_group *group)
 {
     struct node *node = group->node;
@@ -112,6 +127,11 @@ void node_install_done(struct node_group *group)
         node_fail(node, &fault);
         return;
     }
+    buf_release(group->conf);
+    group->conf = buf_copy(bytes_make(info->conf, info->conf_bytes));
+    if (group->id == 0) load_members(group);
+    if (node->is_failed) return;
+    node_member_wake(node);
     node_group_writes_installed(group);
     node->metrics.snapshots_installed_count++;
     node_log(node, LOG_LEVEL_INFO, "snapshot_installed",

@@ -4,6 +4,8 @@
  *   node_group.c   one group's stores and core: recovery, creation, relations between log and table
  *   node_turn.c    the turn: outputs of the cores, log batches, frames going out, the timer
  *   node_birth.c   from an empty data directory to a member
+ *   node_member.c  who the members are, and configurations that follow the placement
+ *   node_change.c  changes of the placement that an operator asks for
  *   node_apply.c   applying, replay from the log, freezing, flushing
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
@@ -91,12 +93,16 @@ struct node_inbound {
     struct node_inbound *next_free;
 };
 
+/* A member, self included. */
 struct node_peer {
+    struct member member;
     raft_id id;
+    enum member_role role;
     bool is_up[PEER_CLASSES_COUNT];
     bool has_clock;
     uint64_t clock_us;      /* its wall clock, as told */
     uint64_t clock_read_ns; /* our monotonic time when it was told */
+    uint64_t heard_ns;      /* when its last frame came; since it is a member here if none has */
 };
 
 struct node_group {
@@ -109,6 +115,7 @@ struct node_group {
     struct views *views;
     struct kv_table *kv;
     struct kv_state state; /* state.group.index is the applied index */
+    struct buf *conf;      /* payload of the configuration in force there; NULL before entry 1 */
 
     /* As the core last said. */
     const struct raft_output *output; /* while an output is carried out, else NULL */
@@ -125,6 +132,8 @@ struct node_group {
     raft_index base_index;
     raft_index flushed; /* durable in the table */
     bool is_verifying;
+
+    uint32_t handovers_count; /* tried as this leader, to leave the group */
 
     /* Applying. */
     raft_index replay_target;               /* commit index known at start */
@@ -157,11 +166,13 @@ enum birth_answer {
     BIRTH_OTHER_ADDRESS = 3, /* calls itself something else */
     BIRTH_NOT_LISTED = 4,    /* has a cluster this store is no member of */
     BIRTH_BAD_GENESIS = 5,   /* offers one that names this store by another address */
+    BIRTH_TOLD = 6,          /* a member of a cluster: its word says what is the matter */
 };
 
 struct birth_address {
     struct member member;
     enum birth_answer answer;
+    enum birth_word word; /* BIRTH_TOLD */
     bool is_self;
     bool is_asked; /* the answer is outstanding */
 };
@@ -175,23 +186,36 @@ struct node {
     struct store_id store_id;
     raft_id self;
     struct hash128 view_hash;
-    struct birth_address view[RAFT_MEMBERS_MAX];
+    /* The view, and behind it the node to join through when there is one. */
+    uint32_t view_count;
+    struct birth_address view[RAFT_MEMBERS_MAX + 1];
     struct prng prng;
 
     uint64_t now_ns; /* read once per call from outside */
     bool is_failed;
     bool is_draining;
     bool has_drain_index;
-    bool has_set_peers;
+    bool is_joining; /* options named a node to join through: forms no cluster */
 
-    /* Membership: set at birth or recovery, then constant. */
-    struct buf *genesis_payload; /* NULL: no cluster */
-    struct genesis genesis;
-    struct node_peer peers[RAFT_MEMBERS_MAX]; /* as genesis.members; self included */
+    /* Membership. */
+    struct placement *placement; /* as applied, or of the genesis; NULL: no cluster */
+    uint64_t placement_revision; /* of its row in group 0; 0: there is none */
+    struct placement *hint;      /* a newer one that a member told, not yet applied; else NULL */
+    uint32_t peers_count;
+    struct node_peer peers[RAFT_MEMBERS_MAX]; /* of the newer of the two; self included */
+    bool has_new_peers;                       /* io.set_peers() is due */
+    uint64_t member_check_ns;                 /* nothing has to be looked at before */
+    uint64_t ask_members_ns;                  /* when others are asked, or told, again */
+    uint64_t lost_since_ns;                   /* group 0 has no leader here since; 0: it has */
+    uint64_t leads_since_ns;                  /* group 0, if it does */
+    bool is_placement_writing;
+    struct node_write placement_write; /* of a change that this node makes by itself */
+    struct node_change *changes;       /* asked for, oldest first */
 
     /* Birth. */
     uint64_t birth_ask_ns; /* when to ask again */
-    bool is_birth_writing; /* node.genesis is on its way to the log */
+    bool is_birth_writing; /* a genesis is on its way to the log */
+    struct genesis birth_genesis;
     char birth_reported[1024];
     struct buf *birth_entries[NODE_GROUPS_MAX]; /* being written; NULL otherwise */
 
@@ -250,8 +274,6 @@ struct node_peer *node_find_peer(struct node *node, raft_id id);
 bool node_reaches_quorum(const struct node *node);
 struct node_job *node_take_job(struct node *node);
 void node_free_job(struct node *node, struct node_job *job);
-/* Members from a genesis payload, which is kept. */
-void node_become_member(struct node *node, const struct genesis *genesis, struct buf *payload);
 
 /* ---- node_group.c ---- */
 /* Opens table, views and core of a group whose log holds what `info` says. Reads the log. */
@@ -260,6 +282,10 @@ TL_MUST_CHECK enum tl_err node_group_open(struct node *node, raft_group id,
                                           struct node_group **out_group,
                                           struct tl_fault *out_fault);
 void node_group_close(struct node_group *group); /* accepts NULL */
+/* Reads one entry from the log, the caller's. At start only: it blocks. */
+TL_MUST_CHECK enum tl_err node_group_read_entry(struct node *node, raft_group group,
+                                                raft_index index, struct buf **out_entry,
+                                                struct tl_fault *out_fault);
 
 /* ---- node_turn.c ---- */
 /* Takes and carries out the output of every core: one batch, one frame per peer. */
@@ -274,8 +300,41 @@ uint32_t node_log_commit_age_ms(const struct node *node);
 TL_MUST_CHECK enum tl_err node_birth_init(struct node *node, struct tl_fault *out_fault);
 void node_birth_step(struct node *node);
 void node_birth_written(struct node *node);
+/* What this node says of itself; `asker` is who asks. */
+struct buf *node_birth_make_note(const struct node *node, enum birth_word word, bool has_placement);
 void node_birth_waits_for(const struct node *node, char *out_text, size_t text_bytes);
 uint64_t node_birth_deadline(const struct node *node);
+
+/* ---- node_member.c ---- */
+/* Takes over what a cluster is: at birth, and at recovery before its row is read. */
+void node_member_begin(struct node *node, const struct genesis *genesis);
+/* Reads the placement's row of group 0, inside kv_table_begin/end. TL_ERR_NOT_FOUND: there is none
+ * yet. Other errors as kv_table_get(); *out_fault says what. */
+TL_MUST_CHECK enum tl_err node_member_load(struct node_group *group, struct tl_fault *out_fault);
+/* A placement that somebody told. true: it is newer than what was known. */
+bool node_member_hear(struct node *node, struct bytes encoded);
+/* The newest placement known. There is a cluster. */
+const struct placement *node_member_newest(const struct node *node);
+/* Something has changed that steps may follow from. */
+void node_member_wake(struct node *node);
+/* Of group 0. */
+void node_member_leader_changed(struct node *node);
+void node_member_step(struct node *node);
+uint64_t node_member_deadline(const struct node *node);
+/* Writes `placement` over the one that is applied. on_done hears KV_CONDITION_FAILED when it is not
+ * that one any more. Errors as node_write(). */
+TL_MUST_CHECK enum tl_err node_member_write(struct node *node, struct node_write *write,
+                                            const struct placement *placement);
+/* Adds a store that asked for it, if it goes: the word to tell it. */
+enum birth_word node_member_admit(struct node *node, const struct member *member);
+/* This store is no part of the cluster any more: says why and ends the process. */
+void node_member_expelled(struct node *node, enum birth_word word);
+
+/* ---- node_change.c ---- */
+/* note NULL: no answer, or none that decodes. */
+void node_change_on_birth_reply(struct node *node, const char *peer_address,
+                                const struct birth_note *note);
+void node_changes_close(struct node *node);
 
 /* ---- node_apply.c ---- */
 void node_group_apply(struct node_group *group);
@@ -287,6 +346,8 @@ void node_group_replay_come(struct node_group *group, struct node_job *job);
 
 /* ---- node_write.c ---- */
 void node_group_push_writes(struct node_group *group);
+/* For an entry that is proposed now. */
+uint64_t node_proposal_time_us(struct node *node);
 /* Entry (index, term) is applied; result is NULL unless it is a command. */
 void node_group_writes_applied(struct node_group *group, raft_index index, raft_term term,
                                const struct kv_result *result);

@@ -9,12 +9,8 @@ raft_id node_self(const struct node *node)
 
 const struct member *node_member(const struct node *node, raft_id id)
 {
-    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
-        if (node->genesis_payload != NULL && node->peers[i].id == id) {
-            return &node->genesis.members[i];
-        }
-    }
-    return NULL;
+    const struct node_peer *peer = node_find_peer((struct node *)node, id);
+    return peer != NULL ? &peer->member : NULL;
 }
 
 struct views *node_views(struct node *node, raft_group group)
@@ -104,12 +100,15 @@ void node_get_status(const struct node *node, struct node_status *out_status)
         out_status->log_commit_age_ms = (uint32_t)(age_ns / 1000000);
     }
     node_birth_waits_for(node, out_status->waits_for, sizeof out_status->waits_for);
-    if (node->genesis_payload == NULL) return;
-    out_status->cluster_id = node->genesis.cluster_id;
-    out_status->members_count = node->genesis.members_count;
-    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+    if (node->placement == NULL) return;
+    out_status->cluster_id = node->placement->genesis.cluster_id;
+    out_status->placement_epoch = node_member_newest(node)->epoch;
+    out_status->removed_count = node_member_newest(node)->removed_count;
+    out_status->members_count = node->peers_count;
+    for (uint32_t i = 0; i < node->peers_count; i++) {
         const struct node_peer *peer = &node->peers[i];
-        out_status->members[i] = node->genesis.members[i];
+        out_status->members[i] = peer->member;
+        out_status->member_roles[i] = peer->role;
         out_status->member_is_connected[i] = peer->id == node->self || peer->is_up[PEER_CLASS_RAFT];
     }
 }

@@ -141,6 +141,9 @@ static void note_leader(struct node_group *group)
     node_log(node, LOG_LEVEL_INFO, "leader", "group=%u leader=%s term=%llu", group->id,
              member != NULL ? member->address : "none",
              (unsigned long long)raft_current_term(group->raft));
+    group->handovers_count = 0;
+    node_member_wake(node);
+    if (group->id == 0) node_member_leader_changed(node);
     node_group_writes_leader_changed(group);
     /* Reads that have waited long enough for a leader are told now. */
     if (leader == RAFT_ID_NONE)
@@ -237,7 +240,7 @@ static void send_frame(struct node *node, raft_id to, struct message_cursor *cur
 
 static void send_messages(struct node *node)
 {
-    for (uint32_t i = 0; i < node->genesis.members_count && !node->is_failed; i++) {
+    for (uint32_t i = 0; i < node->peers_count && !node->is_failed; i++) {
         raft_id to = node->peers[i].id;
         if (to == node->self) continue;
         struct message_cursor cursor = {.group = 0, .message = 0};
@@ -335,7 +338,11 @@ static void expire_requests(struct node *node)
 static uint64_t next_deadline(const struct node *node)
 {
     uint64_t deadline_ns = node->requests_check_ns;
-    if (node->groups_count == 0) deadline_ns = node_birth_deadline(node);
+    if (node->groups_count == 0) {
+        deadline_ns = node_birth_deadline(node);
+    } else {
+        deadline_ns = TL_MIN(deadline_ns, node_member_deadline(node));
+    }
     if (node->batches_oldest != NULL) {
         uint64_t stalled_ns = node->batches_oldest->log.issued_ns + NODE_LOG_COMMIT_MAX_NS;
         deadline_ns = TL_MIN(deadline_ns, stalled_ns);
@@ -374,6 +381,15 @@ static void turn_groups(struct node *node)
     node_maybe_flush(node);
 }
 
+static void set_peers(struct node *node)
+{
+    struct member members[RAFT_MEMBERS_MAX];
+    for (uint32_t i = 0; i < node->peers_count; i++) members[i] = node->peers[i].member;
+    node->has_new_peers = false;
+    node->io.set_peers(node->io.context, &node->placement->genesis.cluster_id, members,
+                       node->peers_count);
+}
+
 void node_turn(struct node *node)
 {
     node_enter(node);
@@ -384,12 +400,9 @@ void node_turn(struct node *node)
     if (node->is_failed) return;
     if (node->groups_count == 0) node_birth_step(node);
     if (node->groups_count > 0) {
-        if (!node->has_set_peers) {
-            node->has_set_peers = true;
-            node->io.set_peers(node->io.context, &node->genesis.cluster_id, node->genesis.members,
-                               node->genesis.members_count);
-        }
-        turn_groups(node);
+        node_member_step(node);
+        if (node->has_new_peers && !node->is_failed) set_peers(node);
+        if (!node->is_failed) turn_groups(node);
     }
     if (node->is_failed) return;
     node_check(node);

@@ -242,14 +242,15 @@ void node_write_cancel(struct node *node, struct node_write *write)
 /* ---- proposing ---- */
 
 /* A wall clock that is wrong here must not move the log's time: expiry of records follows it. */
-static uint64_t proposal_time_us(struct node *node)
+uint64_t node_proposal_time_us(struct node *node)
 {
     uint64_t clocks[RAFT_MEMBERS_MAX];
     uint32_t count = 0;
     uint64_t own_us = node->io.clock_us(node->io.context);
-    for (uint32_t i = 0; i < node->genesis.members_count; i++) {
+    for (uint32_t i = 0; i < node->peers_count; i++) {
         const struct node_peer *peer = &node->peers[i];
         uint64_t clock_us = own_us;
+        if (peer->role != MEMBER_VOTER && peer->id != node->self) continue;
         if (peer->id != node->self) {
             if (!peer->has_clock) continue;
             clock_us = peer->clock_us + (node->now_ns - peer->clock_read_ns) / 1000;
@@ -347,7 +348,7 @@ void node_group_push_writes(struct node_group *group)
     if (group->queued.first == NULL) return;
     struct node *node = group->node;
     bool is_leader = raft_role_of(group->raft) == RAFT_LEADER;
-    uint64_t time_us = is_leader ? proposal_time_us(node) : 0;
+    uint64_t time_us = is_leader ? node_proposal_time_us(node) : 0;
     struct node_write *next = NULL;
     for (struct node_write *write = group->queued.first; write != NULL; write = next) {
         next = write->next;

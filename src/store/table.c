@@ -33,6 +33,7 @@ struct table {
     /* Owned by the flusher while it runs, by the owner else. */
     struct group_state state;
     uint64_t leaf_pages;
+    _Atomic uint64_t data_bytes;
     enum tl_err latched;
 
     /* Shared. */
@@ -181,6 +182,11 @@ static enum tl_err read_state(const struct table *table, MDB_txn *txn,
     return err;
 }
 
+static uint64_t bytes_of_pages(const MDB_stat *stat)
+{
+    return (stat->ms_branch_pages + stat->ms_leaf_pages + stat->ms_overflow_pages) * stat->ms_psize;
+}
+
 /* Checks what the env holds and takes its state over. */
 static enum tl_err table_load(struct table *table, struct tl_fault *out_fault)
 {
@@ -200,6 +206,7 @@ static enum tl_err table_load(struct table *table, struct tl_fault *out_fault)
     if (err == TL_OK) err = read_state(table, txn, &table->state, &conf, out_fault);
     mdb_txn_abort(txn); /* the unnamed database's handle stays valid */
     table->leaf_pages = stat.ms_leaf_pages;
+    table->data_bytes = bytes_of_pages(&stat);
     return err;
 }
 
@@ -278,6 +285,11 @@ uint64_t table_leaf_pages(const struct table *table)
     return table->leaf_pages;
 }
 
+uint64_t table_data_bytes(const struct table *table)
+{
+    return table->data_bytes;
+}
+
 /* ---- Flushing ------------------------------------------------------------------------------ */
 
 struct flush {
@@ -305,8 +317,7 @@ static bool flush_row(void *context, struct bytes env_key, const struct generati
 }
 
 /* Fills the transaction. The cursor is gone on return: a write transaction must not end before. */
-static int flush_rows(struct flush *flush, const struct generation *generation,
-                      uint64_t *out_leaf_pages)
+static int flush_rows(struct flush *flush, const struct generation *generation, MDB_stat *out_stat)
 {
     const struct group_state *final = generation_final(generation);
     int rc = mdb_cursor_open(flush->txn, flush->dbi, &flush->cursor);
@@ -319,9 +330,7 @@ static int flush_rows(struct flush *flush, const struct generation *generation,
     if (rc == MDB_SUCCESS) {
         rc = put_state(flush->txn, flush->dbi, final, generation_conf(generation));
     }
-    MDB_stat stat;
-    if (rc == MDB_SUCCESS) rc = mdb_stat(flush->txn, flush->dbi, &stat);
-    if (rc == MDB_SUCCESS) *out_leaf_pages = stat.ms_leaf_pages;
+    if (rc == MDB_SUCCESS) rc = mdb_stat(flush->txn, flush->dbi, out_stat);
     return rc;
 }
 
@@ -349,8 +358,8 @@ enum tl_err table_flush(struct table *table, const struct generation *generation
     if (rc != MDB_SUCCESS) {
         return flush_fail(table, rc, "mdb_txn_begin", out_fault);
     }
-    uint64_t leaf_pages = 0;
-    rc = flush_rows(&flush, generation, &leaf_pages);
+    MDB_stat stat;
+    rc = flush_rows(&flush, generation, &stat);
     if (rc != MDB_SUCCESS) {
         mdb_txn_abort(flush.txn);
         return flush_fail(table, rc, "writing a generation", out_fault);
@@ -361,7 +370,8 @@ enum tl_err table_flush(struct table *table, const struct generation *generation
         return flush_fail(table, rc, "mdb_txn_commit", out_fault);
     }
     table->state = *generation_final(generation);
-    table->leaf_pages = leaf_pages;
+    table->leaf_pages = stat.ms_leaf_pages;
+    table->data_bytes = bytes_of_pages(&stat);
     return TL_OK;
 }
 

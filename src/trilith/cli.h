@@ -17,6 +17,7 @@ struct cli {
     struct trilith_write_options write;
     const char *consistency; /* NULL: the server's default */
     int64_t by;
+    bool is_dry_run;
     int args_count; /* behind the verb */
     char *args[CLI_ARGS_MAX];
     struct trilith_client *client;
@@ -29,6 +30,7 @@ int cli_append(struct cli *cli);
 int cli_incr(struct cli *cli);
 int cli_delete(struct cli *cli);
 int cli_status(struct cli *cli);
+int cli_members(struct cli *cli);
 
 /* ---- output ---- */
 

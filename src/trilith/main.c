@@ -24,6 +24,10 @@ static const char doc[] =
     "  incr KEY              add --by to an integer value\n"
     "  delete KEY            delete a key\n"
     "  status                one row a node and group, and what may still fail\n"
+    "  members [list]        who belongs to the cluster\n"
+    "  members add ADDRESS   add the node that waits at ADDRESS (--dry-run: only ask)\n"
+    "  members remove ADDRESS\n"
+    "                        remove a node; its data directory is refused from then on\n"
     "\n"
     "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 condition failed, 5 unavailable,\n"
     "6 outcome unknown. Endpoints also come from TRILITH_ENDPOINTS.";
@@ -35,7 +39,8 @@ enum {
     OPTION_IF_ABSENT,
     OPTION_TYPE,
     OPTION_IDEMPOTENCY_KEY,
-    OPTION_CONSISTENCY
+    OPTION_CONSISTENCY,
+    OPTION_DRY_RUN
 };
 
 static const struct argp_option options[] = {
@@ -47,6 +52,7 @@ static const struct argp_option options[] = {
     {"by", OPTION_BY, "N", 0, "incr: what to add (1)", 0},
     {"if-match", OPTION_IF_MATCH, "REVISION", 0, "write only over this revision", 0},
     {"if-absent", OPTION_IF_ABSENT, NULL, 0, "write only when the key is absent", 0},
+    {"dry-run", OPTION_DRY_RUN, NULL, 0, "members add, remove: say what would happen", 0},
     {"idempotency-key", OPTION_IDEMPOTENCY_KEY, "KEY", 0, "instead of a random one", 0},
     {0},
 };
@@ -61,6 +67,7 @@ struct verb {
 static const struct verb verbs[] = {
     {"get", cli_get, 1, 1},   {"put", cli_put, 1, 2},       {"append", cli_append, 1, 2},
     {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1}, {"status", cli_status, 0, 0},
+    {"members", cli_members, 0, 2},
 };
 
 /* argp's state is the cli and the verb, whose arguments follow it. */
@@ -130,7 +137,7 @@ static void parse_end(struct argp_state *state, const struct parse *parse)
     } else if (parse->cli->args_count < parse->verb->args_min) {
         argp_error(state, "%s: an argument is missing", parse->verb->name);
     } else if (parse->cli->args_count > 0 && parse->cli->args[0][0] == '\0') {
-        argp_error(state, "%s: the key is empty", parse->verb->name);
+        argp_error(state, "%s: an argument is empty", parse->verb->name);
     } else if (parse->cli->write.if_match != 0 && parse->cli->write.if_absent) {
         argp_error(state, "--if-match and --if-absent exclude each other");
     }
@@ -164,6 +171,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         break;
     case OPTION_IF_ABSENT:
         cli->write.if_absent = true;
+        break;
+    case OPTION_DRY_RUN:
+        cli->is_dry_run = true;
         break;
     case OPTION_IDEMPOTENCY_KEY:
         cli->write.idempotency_key = text;

@@ -237,6 +237,7 @@ static enum tl_err open_pump(struct program *program, struct tl_fault *out_fault
     pump_options.node.peer_address = options->peer_address;
     pump_options.node.view = options->view;
     pump_options.node.view_count = options->view_count;
+    pump_options.node.join = options->has_join ? &options->join : NULL;
     pump_options.node.data_dir = options->data_dir;
     pump_options.node.allow_any_fs = options->allow_any_fs;
     pump_options.node.log_retain_bytes = options->log_retain_bytes;

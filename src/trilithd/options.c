@@ -133,10 +133,6 @@ static enum tl_err check_refused(struct settings *settings)
         err = settings_refuse(settings, "%s: this version replicates to every node of the view",
                               settings->all[SETTING_REPLICAS].source);
     }
-    if (err == TL_OK && settings->all[SETTING_JOIN].text != NULL) {
-        err = settings_refuse(settings, "%s: this version cannot join a running cluster",
-                              settings->all[SETTING_JOIN].source);
-    }
     return err;
 }
 
@@ -217,13 +213,13 @@ static enum tl_err view_add(struct settings *settings, struct options *options,
     uint32_t peer_port = entry->peer_port;
     if (peer_port == 0) {
         peer_port =
-            peer_port_default != 0 ? peer_port_default : entry->port + OPTIONS_PEER_PORT_OFFSET;
+            peer_port_default != 0 ? peer_port_default : entry->port + ADDRESS_PEER_PORT_OFFSET;
     }
     if (peer_port > UINT16_MAX) {
         return settings_refuse(settings,
                                "%s + %u is no port: name the peer port, HOST:PORT/PEERPORT in "
                                "--view or --peer-listen",
-                               entry->address, OPTIONS_PEER_PORT_OFFSET);
+                               entry->address, ADDRESS_PEER_PORT_OFFSET);
     }
     struct member *member = &options->view[options->view_count++];
     (void)text_format(member->address, sizeof member->address, "%s", entry->address);
@@ -307,6 +303,30 @@ static enum tl_err get_addresses(struct settings *settings, struct options *opti
     return err;
 }
 
+static enum tl_err get_join(struct settings *settings, struct options *options)
+{
+    const struct setting *join = &settings->all[SETTING_JOIN];
+    if (join->text == NULL) {
+        return TL_OK;
+    }
+    if (settings->all[SETTING_VIEW].text != NULL) {
+        return settings_refuse(settings, "%s: a node that joins takes no view (%s)", join->source,
+                               settings->all[SETTING_VIEW].source);
+    }
+    struct member *member = &options->join;
+    if (address_parse_node(bytes_of(join->text), member->address, member->peer_address,
+                           sizeof member->address) != TL_OK) {
+        return settings_refuse(settings, "%s: \"%s\" is not a HOST:PORT[/PEERPORT]", join->source,
+                               join->text);
+    }
+    if (strcmp(member->address, options->address) == 0) {
+        return settings_refuse(settings, "%s: %s is this node's own address", join->source,
+                               join->text);
+    }
+    options->has_join = true;
+    return TL_OK;
+}
+
 /* ---- the rest ---- */
 
 static enum tl_err get_data_dir(struct settings *settings, struct options *options)
@@ -385,6 +405,9 @@ enum tl_err options_parse(int argc, char **argv, char *const *environment,
     }
     if (err == TL_OK) {
         err = get_addresses(&settings, &options);
+    }
+    if (err == TL_OK) {
+        err = get_join(&settings, &options);
     }
     if (err == TL_OK) {
         err = get_data_dir(&settings, &options);

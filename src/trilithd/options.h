@@ -14,7 +14,6 @@
 
 #define OPTIONS_MESSAGE_BYTES 512u
 #define OPTIONS_PATH_BYTES 1024u
-#define OPTIONS_PEER_PORT_OFFSET 10000u /* peer port = HTTP port + this, unless named */
 #define OPTIONS_VALUE_BYTES_MAX (2u * 1024u * 1024u)
 
 struct options {
@@ -24,6 +23,8 @@ struct options {
     struct address peer_listen;           /* where to bind Raft */
     uint32_t view_count;                  /* >= 1, itself included */
     struct member view[RAFT_MEMBERS_MAX]; /* store ids zero */
+    bool has_join;
+    struct member join; /* store id zero */
     char data_dir[OPTIONS_PATH_BYTES];
     bool allow_any_fs;
     bool is_log_json;

@@ -46,8 +46,7 @@ void store_id_read(struct reader *reader, struct store_id *out_id)
     }
 }
 
-/* Visible ASCII, not empty: anything else in an address is damage, and would reach log lines. */
-static bool read_address(struct reader *reader, char out_address[ADDRESS_BYTES_MAX])
+bool address_read(struct reader *reader, char out_address[ADDRESS_BYTES_MAX])
 {
     struct bytes text = read_block(reader);
     if (text.count == 0 || text.count >= ADDRESS_BYTES_MAX) {
@@ -151,8 +150,8 @@ enum tl_err genesis_decode(struct bytes payload, struct genesis *out_genesis)
     for (uint32_t i = 0; i < genesis.members_count; i++) {
         struct member *member = &genesis.members[i];
         store_id_read(&reader, &member->store_id);
-        if (!read_address(&reader, member->address) ||
-            !read_address(&reader, member->peer_address)) {
+        if (!address_read(&reader, member->address) ||
+            !address_read(&reader, member->peer_address)) {
             return TL_ERR_INVALID;
         }
     }
@@ -165,20 +164,23 @@ enum tl_err genesis_decode(struct bytes payload, struct genesis *out_genesis)
 
 struct buf *birth_note_encode(const struct birth_note *note)
 {
-    TL_ASSERT(note->genesis.count <= ENTRY_PAYLOAD_BYTES_MAX);
+    TL_ASSERT(note->placement.count <= ENTRY_PAYLOAD_BYTES_MAX);
     size_t address_bytes = strlen(note->address);
-    struct buf *buf = buf_create(BIRTH_HEAD_BYTES + 4 + address_bytes + 4 + note->genesis.count);
+    size_t peer_address_bytes = strlen(note->peer_address);
+    struct buf *buf = buf_create(BIRTH_HEAD_BYTES + 4 + address_bytes + 4 + peer_address_bytes + 4 +
+                                 note->placement.count);
     uint8_t view_hash[HASH_BYTES];
     hash_put(view_hash, note->view_hash);
     write_u8(buf, BIRTH_FORMAT);
-    write_u8(buf, 0);
+    write_u8(buf, (uint8_t)note->word);
     write_u16(buf, 0);
     write_u32(buf, 0);
     store_id_write(buf, &note->store_id);
     store_id_write(buf, &note->cluster_id);
     write_bytes(buf, bytes_make(view_hash, sizeof view_hash));
     write_block(buf, bytes_make(note->address, address_bytes));
-    write_block(buf, note->genesis);
+    write_block(buf, bytes_make(note->peer_address, peer_address_bytes));
+    write_block(buf, note->placement);
     TL_ASSERT(buf->count == buf->capacity);
     return buf;
 }
@@ -186,22 +188,23 @@ struct buf *birth_note_encode(const struct birth_note *note)
 enum tl_err birth_note_decode(struct bytes source, struct birth_note *out_note)
 {
     struct reader reader = reader_make(source);
-    struct birth_note note = {.genesis = bytes_make(NULL, 0)};
+    struct birth_note note = {.placement = bytes_make(NULL, 0)};
     uint8_t format = read_u8(&reader);
-    uint8_t zero_1 = read_u8(&reader);
+    note.word = (enum birth_word)read_u8(&reader);
     uint16_t zero_2 = read_u16(&reader);
     uint32_t zero_4 = read_u32(&reader);
     store_id_read(&reader, &note.store_id);
     store_id_read(&reader, &note.cluster_id);
     struct bytes view_hash = read_bytes(&reader, HASH_BYTES);
-    if (reader.failed || format != BIRTH_FORMAT || zero_1 != 0 || zero_2 != 0 || zero_4 != 0) {
+    if (reader.failed || format != BIRTH_FORMAT || zero_2 != 0 || zero_4 != 0 ||
+        note.word > BIRTH_WORD_LAST) {
         return TL_ERR_INVALID;
     }
     note.view_hash = hash_get(view_hash.data);
-    if (!read_address(&reader, note.address)) {
+    if (!address_read(&reader, note.address) || !address_read(&reader, note.peer_address)) {
         return TL_ERR_INVALID;
     }
-    note.genesis = read_block(&reader);
+    note.placement = read_block(&reader);
     if (!reader_is_done(&reader) || store_id_raft(&note.store_id) == RAFT_ID_NONE) {
         return TL_ERR_INVALID;
     }

@@ -1,4 +1,4 @@
-/* snapshot_chunk.c - chunks of a snapshot: src/wire/FORMAT.md 9. */
+/* snapshot_chunk.c - chunks of a snapshot: src/wire/FORMAT.md 10. */
 
 #include "trilith/snapshot_chunk.h"
 

@@ -10,6 +10,7 @@
 
 #include "trilith/conf_entry.h"
 #include "trilith/frame.h"
+#include "trilith/placement.h"
 #include "trilith/raft_message.h"
 #include "trilith/snapshot_chunk.h"
 
@@ -144,6 +145,16 @@ static void try_genesis(struct bytes source)
     struct birth_note note;
     if (birth_note_decode(source, &note) == TL_OK) {
         struct buf *buf = birth_note_encode(&note);
+        expect_same(source, buf_bytes(buf));
+        buf_release(buf);
+    }
+}
+
+static void try_placement(struct bytes source)
+{
+    static struct placement placement;
+    if (placement_decode(source, &placement) == TL_OK) {
+        struct buf *buf = placement_encode(&placement);
         expect_same(source, buf_bytes(buf));
         buf_release(buf);
     }
@@ -285,6 +296,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_record(source);
     try_group_state(source);
     try_genesis(source);
+    try_placement(source);
     try_conf(source);
     try_frame_payloads(source);
     try_frame(source);

@@ -17,12 +17,14 @@ errors=$(
             split("address assert buf codec crash_point error hash histogram log prng std_streams",
                   b, " ")
             for (i in b) layer[b[i]] = "base"
-            split("entry conf_entry raft_message command row genesis frame snapshot_chunk", w, " ")
+            split("entry conf_entry raft_message command row genesis frame placement snapshot_chunk",
+                  w, " ")
             for (i in w) layer[w[i]] = "wire"
             layer["raft"] = "raft"
             split("log_store table generation view kv_table data_dir snapshot", s, " ")
             for (i in s) layer[s[i]] = "store"
-            layer["kv_state"] = "kv"; layer["node"] = "node"; layer["pump"] = "net"
+            layer["kv_state"] = "kv"; layer["pump"] = "net"
+            layer["node"] = "node"; layer["placement_change"] = "node"
             layer["http_server"] = "http"
             confined["lmdb.h"] = "store"
             confined["uv.h"] = "net http trilithd bench"

@@ -143,6 +143,16 @@ const struct group_state *table_state(const struct table *table)
     return &table->state;
 }
 
+uint64_t table_data_bytes(const struct table *table)
+{
+    uint64_t bytes = 0;
+    const struct mem_table_version *version = table->durable->current;
+    for (size_t i = 0; i < version->items_count; i++) {
+        bytes += version->items[i].key->count + version->items[i].value->count;
+    }
+    return bytes;
+}
+
 /* The new version while it is being merged from the old one and the generation, both in order. */
 struct merge {
     const struct mem_table_version *old;

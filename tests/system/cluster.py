@@ -63,11 +63,13 @@ class Node:
         self.dir = os.path.join(cluster.dir, str(port))
         self.log = os.path.join(cluster.dir, f"{port}.log")
         self.process = None
+        self.join = None                  # the node to join through, instead of a view
 
     def start(self, options=(), env=None, view=None):
         assert self.process is None or self.process.poll() is not None
-        command = [program("trilithd"), "--address", self.address, "--view",
-                   view or self.cluster.view, "--data-dir", self.dir, *self.cluster.options, *options]
+        where = ["--join", self.join.address] if self.join else ["--view", view or self.cluster.view]
+        command = [program("trilithd"), "--address", self.address, *where,
+                   "--data-dir", self.dir, *self.cluster.options, *options]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
                                             env={**os.environ, **self.cluster.env, **(env or {})})
@@ -103,6 +105,17 @@ class Node:
 
     def get(self, key, **kw):
         return self.request("GET", f"/v1/kv/{key}", **kw)
+
+    def members(self):
+        """The members as this node knows them: address -> role, and the voters of each group."""
+        cluster = self.request("GET", "/v1/cluster", timeout=2).json()
+        roles = [(m["address"], m["role"]) for m in cluster["members"]]
+        confs = [(sorted(g["voters"], key=str), g["learners"], g.get("outgoing", []))
+                 for g in cluster["groups"]]
+        return roles, confs
+
+    def empty(self):
+        shutil.rmtree(self.dir)
 
     def put(self, key, value, headers=None, **kw):
         return self.request("PUT", f"/v1/kv/{key}", body=value, headers=headers, **kw)
@@ -146,6 +159,44 @@ class Cluster:
         self.options, self.env, self.to_start = list(options), env or {}, start
         self.nodes = [Node(self, port) for port in free_ports(count)]
         self.view = ",".join(n.address for n in self.nodes)
+
+    def add(self, join):
+        """A further node, which joins through `join`; not started."""
+        node = Node(self, free_ports(1)[0])
+        node.join = join
+        self.nodes.append(node)
+        return node
+
+    def drop(self, node):
+        """Forgets a node that was removed, so that nobody asks it any more."""
+        node.kill()
+        self.nodes.remove(node)
+
+    def wait_members(self, nodes, timeout=60):
+        """Until exactly these vote in every group, as every one of them sees it."""
+        wanted = sorted(n.address for n in nodes)
+        seen = []
+
+        def settled():
+            seen.clear()
+            for node in nodes:
+                if not node.running:
+                    continue
+                try:
+                    roles, confs = node.members()
+                except (OSError, http.client.HTTPException):
+                    return False
+                seen.append((node.address, roles, confs))
+                if sorted(roles) != [(a, "voter") for a in wanted] or not confs:
+                    return False
+                if any(c != (wanted, [], []) for c in confs):
+                    return False
+            return True
+
+        try:
+            wait_for(settled, timeout, "the members")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: wanted {wanted}, seen {seen}") from None
 
     def __enter__(self):
         if self.to_start:

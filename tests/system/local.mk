@@ -8,8 +8,8 @@ tests_system_sync_shim_so_LDADD = -ldl
 
 TESTS += tests/system/basic.py tests/system/completion.sh
 dist_check_SCRIPTS += tests/system/basic.py tests/system/completion.sh tests/system/synced.py \
-    tests/system/crash.py tests/system/failover.py tests/system/rows.py tests/system/snapshot.py \
-    tests/system/soak.py
+    tests/system/crash.py tests/system/failover.py tests/system/members.py tests/system/rows.py \
+    tests/system/snapshot.py tests/system/soak.py
 EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
 
 system_test_environment = builddir='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1
@@ -20,6 +20,7 @@ check-system: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/synced.py
 	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 15
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 5
+	$(system_test_environment) $(srcdir)/tests/system/members.py --kills
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 200000
 	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 100000 --kills 4
 

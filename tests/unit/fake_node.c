@@ -62,6 +62,8 @@ void fake_reset(void)
     fake.status.stage = NODE_STAGE_RUNNING;
     fake.status.groups_count = 2;
     fake.status.members_count = FAKE_MEMBERS_COUNT;
+    fake.status.placement_epoch = 6;
+    for (uint32_t i = 0; i < FAKE_MEMBERS_COUNT; i++) fake.status.member_roles[i] = MEMBER_VOTER;
     set_member(0, FAKE_ADDRESS);
     set_member(1, "two.test:8082");
     set_member(2, "three.test:8083");
@@ -104,6 +106,12 @@ void fake_turn(void)
         struct node_read *read = fake.reads;
         fake.reads = read->next;
         read->on_ready(read, fake.read_err);
+    }
+    while (fake.changes != NULL && !fake.is_held) {
+        struct node_change *change = fake.changes;
+        fake.changes = change->next;
+        change->report = fake.report;
+        change->on_done(change, fake.change_err);
     }
 }
 
@@ -186,6 +194,25 @@ void node_read_cancel(struct node *node, struct node_read *read)
     }
     *at = read->next;
     fake.reads_cancelled_count++;
+}
+
+enum tl_err node_change(struct node *node, struct node_change *change)
+{
+    (void)node;
+    if (fake.change_refusal != TL_OK) return fake.change_refusal;
+    fake.seen_change = *change;
+    fake.changes_count++;
+    change->next = fake.changes;
+    fake.changes = change;
+    return TL_OK;
+}
+
+void node_change_cancel(struct node *node, struct node_change *change)
+{
+    (void)node;
+    TL_ASSERT(fake.changes == change); /* a test has one at a time */
+    fake.changes = change->next;
+    fake.changes_cancelled_count++;
 }
 
 struct views *node_views(struct node *node, raft_group group)

@@ -22,6 +22,9 @@ struct fake_node {
     enum tl_err read_refusal;
     enum tl_err read_err; /* given to on_ready */
     bool read_is_ready;   /* needs no waiting */
+    enum tl_err change_refusal;
+    enum tl_err change_err; /* given to on_done */
+    struct node_change_report report;
     bool is_held;         /* fake_turn() answers nothing */
     bool has_no_group;    /* birth */
     bool is_ready;
@@ -46,11 +49,15 @@ struct fake_node {
     uint32_t reads_count;
     uint32_t writes_cancelled_count;
     uint32_t reads_cancelled_count;
+    struct node_change seen_change; /* copy of the last one */
+    uint32_t changes_count;
+    uint32_t changes_cancelled_count;
     uint32_t wakes_count;
     uint32_t readers_count;
     /* Waiting, oldest first. */
     struct node_write *writes;
     struct node_read *reads;
+    struct node_change *changes;
 };
 extern struct fake_node fake;
 

@@ -72,10 +72,10 @@ static void post(struct cluster *cluster, struct parcel parcel)
 
 static uint32_t place_of(const struct cluster *cluster, raft_id id)
 {
-    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
         if (cluster->sites[i].id == id) return i;
     }
-    return CLUSTER_NODES;
+    return CLUSTER_SITES;
 }
 
 static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
@@ -83,7 +83,7 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
     struct site *site = context;
     site->frames_count++;
     uint32_t to = place_of(site->cluster, peer);
-    if (to == CLUSTER_NODES || !site->cluster->is_connected[site->place][to]) {
+    if (to == CLUSTER_SITES || !site->cluster->is_connected[site->place][to]) {
         buf_release(frame);
         return false;
     }
@@ -103,7 +103,11 @@ static void io_set_peers(void *context, const struct store_id *cluster_id,
     cr_assert(!store_id_is_zero(cluster_id));
     cr_assert_not_null(members);
     cr_assert_geq(members_count, 1);
-    site->has_peers = true;
+    cr_assert_leq(members_count, RAFT_MEMBERS_MAX);
+    site->peers_count = members_count;
+    for (uint32_t i = 0; i < members_count; i++) {
+        site->peers[i] = store_id_raft(&members[i].store_id);
+    }
 }
 
 static void io_ask(void *context, const char *peer_address, struct buf *frame)
@@ -112,8 +116,8 @@ static void io_ask(void *context, const char *peer_address, struct buf *frame)
     struct cluster *cluster = site->cluster;
     site->asks_count++;
     uint32_t to = 0;
-    while (to < CLUSTER_NODES && strcmp(cluster->sites[to].peer_address, peer_address) != 0) to++;
-    cr_assert_lt(to, CLUSTER_NODES, "asked an address of no view: %s", peer_address);
+    while (to < CLUSTER_SITES && strcmp(cluster->sites[to].peer_address, peer_address) != 0) to++;
+    cr_assert_lt(to, CLUSTER_SITES, "asked an address of no view: %s", peer_address);
     post(cluster, (struct parcel){.from = site->place, .to = to, .frame = frame, .is_ask = true});
 }
 
@@ -160,12 +164,12 @@ static struct buf *payload_frame_check(struct buf *frame, struct bytes *out_payl
 
 struct cluster *cluster_create(uint32_t view_count)
 {
-    static struct member view[CLUSTER_NODES];
+    static struct member view[CLUSTER_SITES];
     struct cluster *cluster = calloc(1, sizeof *cluster);
     cr_assert_not_null(cluster);
     cluster->now_ns = CLUSTER_S;
     tmpdir_create(cluster->dir);
-    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
         struct site *site = &cluster->sites[i];
         site->cluster = cluster;
         site->place = i;
@@ -192,7 +196,7 @@ struct cluster *cluster_create(uint32_t view_count)
 
 void cluster_destroy(struct cluster *cluster)
 {
-    for (uint32_t i = 0; i < CLUSTER_NODES; i++) site_kill(&cluster->sites[i]);
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) site_kill(&cluster->sites[i]);
     while (cluster->parcels_count > 0) {
         buf_release(cluster->parcels[cluster->parcels_first].frame);
         cluster->parcels_first = (cluster->parcels_first + 1) % CLUSTER_QUEUE_MAX;
@@ -221,7 +225,7 @@ enum tl_err site_try_start(struct site *site)
         .fail = io_fail,
         .log = io_log,
     };
-    site->has_peers = false;
+    site->peers_count = 0;
     site->timer_ns = 0;
     site->exit_code = 0;
     site->failures_count = 0;
@@ -268,7 +272,7 @@ void site_kill(struct site *site)
 {
     if (site->node == NULL) return;
     struct node *node = TL_TAKE(&site->node);
-    for (uint32_t i = 0; i < CLUSTER_NODES; i++) disconnect(site->cluster, site->place, i, true);
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) disconnect(site->cluster, site->place, i, true);
     log_reader_destroy(TL_TAKE(&site->reader));
     site->batches_count = 0;
     site->reads_count = 0;
@@ -294,7 +298,7 @@ void cluster_cut(struct cluster *cluster, uint32_t a, uint32_t b)
 
 void cluster_isolate(struct cluster *cluster, uint32_t a)
 {
-    for (uint32_t b = 0; b < CLUSTER_NODES; b++) {
+    for (uint32_t b = 0; b < CLUSTER_SITES; b++) {
         if (b != a) cluster_cut(cluster, a, b);
     }
 }
@@ -304,19 +308,36 @@ void cluster_heal(struct cluster *cluster)
     memset(cluster->is_cut, 0, sizeof cluster->is_cut);
 }
 
+static bool knows(const struct site *site, raft_id id)
+{
+    for (uint32_t i = 0; i < site->peers_count; i++) {
+        if (site->peers[i] == id) return true;
+    }
+    return false;
+}
+
+static bool know_each_other(const struct site *a, const struct site *b)
+{
+    return knows(a, b->id) && knows(b, a->id);
+}
+
 static bool may_connect(const struct cluster *cluster, uint32_t a, uint32_t b)
 {
     const struct site *one = &cluster->sites[a];
     const struct site *other = &cluster->sites[b];
     if (a == b || cluster->is_cut[a][b] || cluster->is_connected[a][b]) return false;
-    return one->node != NULL && other->node != NULL && one->has_peers && other->has_peers;
+    return one->node != NULL && other->node != NULL && know_each_other(one, other);
 }
 
 static bool connect_all(struct cluster *cluster)
 {
     bool has_worked = false;
-    for (uint32_t a = 0; a < CLUSTER_NODES; a++) {
-        for (uint32_t b = 0; b < CLUSTER_NODES; b++) {
+    for (uint32_t a = 0; a < CLUSTER_SITES; a++) {
+        for (uint32_t b = 0; b < CLUSTER_SITES; b++) {
+            if (cluster->is_connected[a][b] &&
+                !know_each_other(&cluster->sites[a], &cluster->sites[b])) {
+                disconnect(cluster, a, b, false);
+            }
             if (!may_connect(cluster, a, b)) continue;
             has_worked = true;
             cluster->is_connected[a][b] = true;
@@ -465,11 +486,11 @@ static bool work(struct site *site)
 bool cluster_step(struct cluster *cluster)
 {
     bool has_worked = connect_all(cluster);
-    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
         if (cluster->sites[i].node != NULL) has_worked |= work(&cluster->sites[i]);
     }
     has_worked |= deliver_all(cluster);
-    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
         struct site *site = &cluster->sites[i];
         if (site->node == NULL) continue;
         has_worked |= site->timer_ns <= cluster->now_ns && site->failures_count == 0;
@@ -481,7 +502,7 @@ bool cluster_step(struct cluster *cluster)
 static uint64_t next_timer(const struct cluster *cluster, uint64_t end_ns)
 {
     uint64_t next_ns = end_ns;
-    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
         const struct site *site = &cluster->sites[i];
         if (site->node != NULL && site->failures_count == 0 && site->timer_ns < next_ns) {
             next_ns = site->timer_ns;
@@ -516,7 +537,7 @@ void cluster_pass(struct cluster *cluster, uint64_t span_ns)
 bool cluster_is_ready(void *context)
 {
     struct cluster *cluster = context;
-    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
         struct node *node = cluster->sites[i].node;
         if (node != NULL && !node_is_ready(node)) return false;
     }
@@ -530,14 +551,14 @@ void site_status(struct site *site, struct node_group_status *out_status)
 
 uint32_t cluster_leader(const struct cluster *cluster)
 {
-    uint32_t leader = CLUSTER_NODES;
-    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+    uint32_t leader = CLUSTER_NONE;
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
         struct site *site = (struct site *)&cluster->sites[i];
         if (site->node == NULL || node_views(site->node, NODE_DATA_GROUP) == NULL) continue;
         struct node_group_status status;
         site_status(site, &status);
         if (status.raft.role != RAFT_LEADER) continue;
-        if (leader != CLUSTER_NODES) return CLUSTER_NODES;
+        if (leader != CLUSTER_NONE) return CLUSTER_NONE;
         leader = i;
     }
     return leader;
@@ -545,7 +566,7 @@ uint32_t cluster_leader(const struct cluster *cluster)
 
 static bool has_leader(void *context)
 {
-    return cluster_leader(context) != CLUSTER_NODES;
+    return cluster_leader(context) != CLUSTER_NONE;
 }
 
 uint32_t cluster_await_leader(struct cluster *cluster)

@@ -1,4 +1,4 @@
-/* node_cluster.h - up to three nodes over real stores, in one thread and in virtual time.
+/* node_cluster.h - up to five nodes over real stores, in one thread and in virtual time.
  *
  * Role:       Carries out node_io with queues that a test can hold back, fail, cut and look into.
  *             Everything is in order and deterministic but for the store ids.
@@ -14,7 +14,9 @@
 #include "tmpdir.h"
 #include "trilith/node.h"
 
-#define CLUSTER_NODES 3u
+#define CLUSTER_NODES 3u /* the usual size of a view */
+#define CLUSTER_SITES 5u
+#define CLUSTER_NONE UINT32_MAX
 #define CLUSTER_QUEUE_MAX 32768u
 #define CLUSTER_MS 1000000ull
 #define CLUSTER_S 1000000000ull
@@ -35,7 +37,8 @@ struct site {
     struct node *node; /* NULL: stopped */
     struct log_reader *reader;
     raft_id id;
-    bool has_peers;
+    uint32_t peers_count; /* as last set */
+    raft_id peers[RAFT_MEMBERS_MAX];
     uint64_t timer_ns;
 
     struct node_log_batch *batches[256];
@@ -79,9 +82,9 @@ struct parcel {
 struct cluster {
     uint64_t now_ns;
     char dir[TMPDIR_PATH_BYTES_MAX];
-    struct site sites[CLUSTER_NODES];
-    bool is_cut[CLUSTER_NODES][CLUSTER_NODES];
-    bool is_connected[CLUSTER_NODES][CLUSTER_NODES];
+    struct site sites[CLUSTER_SITES];
+    bool is_cut[CLUSTER_SITES][CLUSTER_SITES];
+    bool is_connected[CLUSTER_SITES][CLUSTER_SITES];
     struct parcel parcels[CLUSTER_QUEUE_MAX];
     uint32_t parcels_first;
     uint32_t parcels_count;
@@ -110,7 +113,7 @@ void cluster_pass(struct cluster *cluster, uint64_t span_ns);
 
 /* Starts all and runs until one leads and all are ready. Returns the leader of the data group. */
 uint32_t cluster_form(struct cluster *cluster);
-/* The leader of the data group among the running; CLUSTER_NODES: none or several. */
+/* The leader of the data group among the running; CLUSTER_NONE: none or several. */
 uint32_t cluster_leader(const struct cluster *cluster);
 bool cluster_is_ready(void *cluster);
 uint32_t cluster_await_leader(struct cluster *cluster); /* asserts that there is one in 10 s */

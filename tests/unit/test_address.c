@@ -51,3 +51,35 @@ Test(address, host_longer_than_the_limit_is_invalid)
     memcpy(text + ADDRESS_HOST_BYTES_MAX, ":80", 4);
     cr_assert_eq(address_parse(bytes_of(text), &address), TL_ERR_INVALID);
 }
+
+Test(address, a_node_is_named_with_or_without_its_peer_port)
+{
+    static const struct {
+        const char *text;
+        const char *address;
+        const char *peer_address;
+    } good[] = {
+        {"a:80", "a:80", "a:10080"},
+        {"a:80/81", "a:80", "a:81"},
+        {"[::1]:55535", "[::1]:55535", "[::1]:65535"},
+        {"[::1]:65535/1", "[::1]:65535", "[::1]:1"},
+    };
+    char address[64];
+    char peer_address[64];
+    for (size_t i = 0; i < TL_COUNT_OF(good); i++) {
+        enum tl_err err =
+            address_parse_node(bytes_of(good[i].text), address, peer_address, sizeof address);
+        cr_assert_eq(err, TL_OK, "%s", good[i].text);
+        cr_assert_str_eq(address, good[i].address);
+        cr_assert_str_eq(peer_address, good[i].peer_address);
+    }
+    static const char *const bad[] = {"a",        "a:80/",   "a:80/0", "a:80/x", "a:80/65536",
+                                      "a:80/1/2", "a:55536", "/80",    ""};
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        enum tl_err err =
+            address_parse_node(bytes_of(bad[i]), address, peer_address, sizeof address);
+        cr_assert_eq(err, TL_ERR_INVALID, "%s", bad[i]);
+    }
+    cr_assert_eq(address_parse_node(bytes_of("a:80"), address, peer_address, 7), TL_ERR_INVALID);
+    cr_assert_eq(address_parse_node(bytes_of("a:80"), address, peer_address, 8), TL_OK);
+}

@@ -179,16 +179,18 @@ Test(birth_note, encoding_is_the_documented_one)
 Test(birth_note, all_fields_are_read_back)
 {
     struct buf *buf = sample_birth_note();
-    struct buf *genesis = sample_genesis();
+    struct buf *placement = sample_placement();
     struct birth_note note;
     cr_assert_eq(birth_note_decode(buf_bytes(buf), &note), TL_OK);
+    cr_assert_eq(note.word, BIRTH_WORD_MEMBER);
     cr_assert_eq(note.store_id.bytes[15], 1);
     cr_assert(store_id_equal(&note.cluster_id, &sample_genesis_value.cluster_id));
     cr_assert(
         hash_equal(note.view_hash, (struct hash128){0x5555555555555555u, 0x6666666666666666u}));
-    cr_assert_str_eq(note.address, "a:8080/9080");
-    cr_assert(bytes_equal(note.genesis, buf_bytes(genesis)));
-    buf_release(genesis);
+    cr_assert_str_eq(note.address, "a:8080");
+    cr_assert_str_eq(note.peer_address, "a:9080");
+    cr_assert(bytes_equal(note.placement, buf_bytes(placement)));
+    buf_release(placement);
     buf_release(buf);
 }
 
@@ -205,7 +207,8 @@ Test(birth_note, values_that_mean_nothing_are_refused)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 2}, {1, 1}, {2, 1}, {4, 1}, {8, 0}, {60, 0}, {60, 0x7f}};
+    } bad[] = {{0, 2}, {1, BIRTH_WORD_LAST + 1}, {2, 1}, {4, 1}, {8, 0}, {60, 0}, {60, 0x7f},
+               {70, 0}};
     struct buf *buf = sample_birth_note();
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
         uint8_t good = buf->data[bad[i].at];

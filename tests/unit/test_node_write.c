@@ -135,7 +135,7 @@ Test(node_write, a_newer_term_below_its_index_means_replaced_too)
 static bool another_leads(void *context)
 {
     struct cluster *cluster = context;
-    return cluster_leader(cluster) != CLUSTER_NODES;
+    return cluster_leader(cluster) != CLUSTER_NONE;
 }
 
 /* Three leaders: the first one's tail comes through in the end, after a second, of a newer term,

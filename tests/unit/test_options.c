@@ -181,10 +181,27 @@ static const struct {
     {A "--shards 2", "--shards"},
     {A "--shards two", "--shards"},
     {A "--replicas 3", "--replicas"},
-    {A "--join a:1", "--join"},
+    {A "--join a", "--join"},
+    {A "--join a:1 --view 127.0.0.1:8085", "takes no view"},
+    {A "--join 127.0.0.1:8085", "own address"},
+    {A "--join a:60000", "--join"},
     {A "--http-threads 2", "--http-threads"},
     {A "--config /no/such/file", "/no/such/file"},
 };
+
+Test(options, the_node_to_join_through_has_a_peer_address)
+{
+    cr_assert_eq(parse(A "--join a:1"), TL_OK, "%s", message);
+    cr_assert(options.has_join);
+    cr_assert_str_eq(options.join.address, "a:1");
+    cr_assert_str_eq(options.join.peer_address, "a:10001");
+    cr_assert_eq(options.view_count, 1);
+    cr_assert_eq(parse(A "--join [::1]:60000/7"), TL_OK, "%s", message);
+    cr_assert_str_eq(options.join.address, "[::1]:60000");
+    cr_assert_str_eq(options.join.peer_address, "[::1]:7");
+    cr_assert_eq(parse(A), TL_OK);
+    cr_assert_not(options.has_join);
+}
 
 Test(options, wrong_values_are_refused_and_named)
 {

@@ -1,4 +1,4 @@
-/* snapshot_chunk: what is promised in snapshot_chunk.h and src/wire/FORMAT.md 9. */
+/* snapshot_chunk: what is promised in snapshot_chunk.h and src/wire/FORMAT.md 10. */
 
 #include <criterion/criterion.h>
 #include <signal.h>

@@ -217,18 +217,32 @@ struct buf *sample_conf(void)
     return payload_of(conf_entry_create(&sample_conf_value));
 }
 
+struct buf *sample_placement(void)
+{
+    static struct placement placement;
+    placement_from_genesis(&placement, &sample_genesis_value);
+    placement.epoch = 5;
+    placement.members[1].role = MEMBER_LEAVING;
+    placement.members[placement.members_count++] = (struct placement_member){
+        .member = {"b:8080", "b:9080", STORE_ID(3)}, .role = MEMBER_VOTER};
+    placement.removed[placement.removed_count++] = 4;
+    return placement_encode(&placement);
+}
+
 struct buf *sample_birth_note(void)
 {
-    struct buf *genesis = sample_genesis();
+    struct buf *placement = sample_placement();
     const struct birth_note note = {
+        .word = BIRTH_WORD_MEMBER,
         .store_id = STORE_ID(1),
         .cluster_id = CLUSTER_ID,
         .view_hash = {0x5555555555555555u, 0x6666666666666666u},
-        .address = "a:8080/9080",
-        .genesis = buf_bytes(genesis),
+        .address = "a:8080",
+        .peer_address = "a:9080",
+        .placement = buf_bytes(placement),
     };
     struct buf *buf = birth_note_encode(&note);
-    buf_release(genesis);
+    buf_release(placement);
     return buf;
 }
 

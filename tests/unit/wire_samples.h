@@ -9,6 +9,7 @@
 
 #include "trilith/conf_entry.h"
 #include "trilith/frame.h"
+#include "trilith/placement.h"
 #include "trilith/raft_message.h"
 #include "trilith/snapshot_chunk.h"
 
@@ -24,6 +25,7 @@ struct buf *sample_group_state(void);
 struct buf *sample_genesis(void); /* payload only */
 struct buf *sample_conf(void);    /* payload only */
 struct buf *sample_birth_note(void);
+struct buf *sample_placement(void);
 struct buf *sample_hello(void); /* a frame, as the next ones */
 struct buf *sample_raft_batch(void);
 struct buf *sample_forward(void);
