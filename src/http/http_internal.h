@@ -65,6 +65,7 @@ struct http_counters {
     uint64_t accept_failures_count;
     uint64_t connections_refused_count; /* over connections_max */
     uint64_t unreadable_count;          /* what HTTP/1 could not parse as a request */
+    uint64_t requestless_count;         /* connections that ended without one */
     uint64_t abandoned_count;           /* the client went while the node was at work */
 };
 
@@ -77,6 +78,7 @@ struct connection {
     struct connection *previous;
     h2o_socket_t *socket;  /* h2o's, until on_socket_closed() */
     size_t answered_bytes; /* sent up to the last answer to a request */
+    bool has_had_request;
 };
 
 struct http_server {
@@ -182,6 +184,8 @@ bool describe_group(const struct http_server *server, const struct node_status *
                     raft_group group, struct node_group_status *out_status);
 const char *describe_role(enum raft_role role);
 const char *describe_member_role(enum member_role role);
+/* Snapshots on their way from or to this node, as array `transfers`. */
+void describe_transfers(const struct http_server *server, struct json_t *root);
 const char *describe_stage(enum node_stage stage);
 void json_put_u64(struct json_t *object, const char *name, uint64_t value);
 void json_put_i64(struct json_t *object, const char *name, int64_t value);
@@ -205,7 +209,10 @@ struct router_handler {
 
 /* ---- exchange.c: the steps ---- */
 struct exchange *exchange_create(struct http_server *server, h2o_req_t *req);
-/* Fills params (may be none) from the query. False: it has been refused. */
+/* Fills params (may be none) from the query. */
+const struct failure *exchange_parse_query(struct exchange *exchange, struct query_param *params,
+                                           size_t params_count);
+/* As exchange_parse_query(). False: it has been refused. */
 bool exchange_take_query(struct exchange *exchange, struct query_param *params,
                          size_t params_count);
 /* For what is only looked at: GET or HEAD with these parameters. False: it has been refused. */

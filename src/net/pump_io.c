@@ -52,6 +52,7 @@ static uint64_t io_clock_us(void *context)
     struct timespec now;
     int rc = clock_gettime(CLOCK_REALTIME, &now);
     TL_ASSERT(rc == 0);
+    if (now.tv_sec < 0) return 0; /* a clock before 1970 must not look like one far ahead */
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
@@ -94,6 +95,14 @@ static void io_log_read(void *context, struct node_log_read *read)
     worker_submit(&pump->background.worker, job);
 }
 
+static void io_snapshot(void *context, struct node_snapshot_job *snapshot)
+{
+    struct pump *pump = TL_CAST(pump, context, PUMP_MAGIC);
+    struct job *job = pump_job_acquire(pump, JOB_SNAPSHOT);
+    job->snapshot = snapshot;
+    worker_submit(&pump->snapshots, job);
+}
+
 static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
 {
     struct pump *pump = TL_CAST(pump, context, PUMP_MAGIC);
@@ -124,14 +133,7 @@ static void io_set_timer(void *context, uint64_t deadline_ns)
 static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 {
     (void)context;
-    const char *event = exit_code == 4 ? "storage_failed" : "refused";
-    if (fault->group == UINT32_MAX) {
-        log_event(LOG_LEVEL_ERROR, event, "file=\"%s\" reason=\"%s\"", fault->file, fault->reason);
-    } else {
-        log_event(LOG_LEVEL_ERROR, event, "file=\"%s\" group=%lu index=%llu reason=\"%s\"",
-                  fault->file, (unsigned long)fault->group, (unsigned long long)fault->index,
-                  fault->reason);
-    }
+    log_fault(exit_code == 4 ? "storage_failed" : "refused", fault);
     _exit(exit_code);
 }
 
@@ -151,6 +153,7 @@ struct node_io pump_io(struct pump *pump)
                             .log_commit = io_log_commit,
                             .flush = io_flush,
                             .log_read = io_log_read,
+                            .snapshot = io_snapshot,
                             .send = io_send,
                             .set_peers = io_set_peers,
                             .ask = io_ask,
