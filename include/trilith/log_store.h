@@ -108,4 +108,8 @@ TL_MUST_CHECK enum tl_err log_reader_read(struct log_reader *reader, raft_group 
                                           size_t bytes_max, struct buf **out_entries,
                                           uint32_t *out_count, struct tl_fault *out_fault);
 
+/* The chain hash in front of the first entry that the last successful read gave out (out_count >
+ * 0): of the entry before it, or of the base. As checked by that read, in its transaction. */
+struct hash128 log_reader_previous_hash(const struct log_reader *reader);
+
 #endif

@@ -52,20 +52,31 @@ struct node_flush_job {
     uint32_t mutation; /* options.mutation: NODE_MUTATION_SPLIT_FLUSH is the carrier's to plant */
 };
 
-/* A read of log entries, for a lagging peer, a replay, or the check of one record. */
+/* A read of log entries, for a lagging peer, a replay, the check of one record, or a query. */
 #define NODE_LOG_READ_ENTRIES_MAX 4096u
 struct node_log_read {
     raft_group group;
     raft_index first;
     raft_index last;
     size_t bytes_max;
-    enum { NODE_LOG_READ_PEER, NODE_LOG_READ_APPLY, NODE_LOG_READ_VERIFY } purpose;
+    enum {
+        NODE_LOG_READ_PEER,
+        NODE_LOG_READ_APPLY,
+        NODE_LOG_READ_VERIFY,
+        NODE_LOG_READ_QUERY
+    } purpose;
     raft_id peer;
-    /* Filled by whoever carries it out, from log_reader_read(); the node releases them. */
+    bool keeps_last_only; /* read and checked to the end, but only the last entry is given out */
+    /* Filled by node_log_read_carry_out(); the node releases the entries. */
     struct buf *entries[NODE_LOG_READ_ENTRIES_MAX];
     uint32_t entries_count;
+    struct hash128 previous_hash; /* in front of the first entry read, when there is one */
     struct node_log_read *next;
 };
+/* What carrying it out is: for the threads that do. Errors as log_reader_read(). */
+TL_MUST_CHECK enum tl_err node_log_read_carry_out(struct node_log_read *read,
+                                                  struct log_reader *reader,
+                                                  struct tl_fault *out_fault);
 
 /* What the node asks of the world. Every job given out is answered exactly once, later. */
 struct node_io {
@@ -245,6 +256,56 @@ uint64_t node_applied_revision(const struct node *node, raft_group group);
 uint64_t node_age_ms(const struct node *node, raft_group group);
 raft_id node_self(const struct node *node);
 
+/* ---- the log, for those who look at it ---- */
+
+#define NODE_LOG_QUERIES_MAX 16u
+#define NODE_LOG_QUERY_ENTRIES_MAX 1000u
+#define NODE_LOG_QUERY_BYTES_MAX (4u * 1024u * 1024u)
+
+enum node_log_query_kind { NODE_LOG_ENTRIES = 0, NODE_LOG_VERIFY = 1 };
+
+/* A look at a group's durable log: some entries, or a check of the whole chain. What is in memory
+ * is given out from there; the rest is read on the background thread, one slice at a time for all
+ * queries of the node, so that neither peers that lag nor the log's commits wait for a long check.
+ * Same life and cancel rules as node_write. */
+struct node_log_query {
+    /* Set by the caller. */
+    raft_group group;
+    enum node_log_query_kind kind;
+    raft_index from; /* ENTRIES: the first wanted; 0: the newest ones */
+    uint32_t limit;  /* ENTRIES: 1 ... NODE_LOG_QUERY_ENTRIES_MAX */
+    void (*on_done)(struct node_log_query *query, enum tl_err err);
+    void *context;
+    /* Set by the node, valid in on_done. */
+    raft_index first;  /* kept and durable here: first ... last; none when last < first */
+    raft_index last;   /* VERIFY: first ... last are those that were checked */
+    raft_index commit; /* what is above it may still be replaced */
+    /* ENTRIES: borrowed until on_done returns. */
+    struct buf *const *entries;
+    uint32_t entries_count;
+    struct hash128 previous_hash; /* in front of entries[0] */
+    struct hash128 last_hash;     /* VERIFY: of entry `last` */
+    struct tl_fault fault;        /* TL_ERR_CORRUPT: where, and why */
+    /* The node's own. */
+    uint32_t state;
+    raft_index next_index; /* VERIFY: the next slice begins here; 0: not begun */
+    int32_t outcome;       /* enum tl_err of the read that has come */
+    struct node_log_read *read;
+    struct node_log_query *next;
+};
+
+/* Starts a query. TL_OK: on_done is called exactly once, later, with
+ *   TL_OK             entries, or a chain without a break
+ *   TL_ERR_COMPACTED  ENTRIES: `from` is below `first`
+ *   TL_ERR_CORRUPT    a record failed its check; `fault` names it. The node has reported it and
+ *                     ends (exit 4) NODE_DAMAGE_GRACE_NS later: time to tell the client
+ *   TL_ERR_STOPPING
+ * Returned: TL_ERR_NOT_FOUND (no such group), TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL;
+ * on_done is then never called. */
+TL_MUST_CHECK enum tl_err node_log_query(struct node *node, struct node_log_query *query);
+void node_log_query_cancel(struct node *node, struct node_log_query *query);
+#define NODE_DAMAGE_GRACE_NS 1000000000ull
+
 /* ---- stopping ---- */
 /* No new requests (TL_ERR_STOPPING); freezes and flushes what is applied. node_is_drained() when
  * nothing is waiting and all is flushed. */
@@ -319,6 +380,8 @@ struct node_metrics {
     uint64_t frames_received_count;
     uint64_t frames_invalid_count;
     uint64_t replays_count; /* idempotent repeats answered from the record */
+    uint64_t log_queries_count;
+    uint64_t log_entries_verified_count; /* by queries and at start */
 };
 const struct node_metrics *node_get_metrics(const struct node *node);
 

@@ -34,6 +34,9 @@ const struct failure *failure_of_err(enum tl_err err)
         {TL_ERR_CANCELED, {503, "canceled", "it was canceled", false}},
         {TL_ERR_NO_SPACE, {507, "disk_full", "no space is left on the device", false}},
         {TL_ERR_INVALID, {400, "refused", "the leader refuses the command", false}},
+        {TL_ERR_NOT_FOUND, {404, "no_group", "there is no such group", false}},
+        {TL_ERR_COMPACTED, {410, "compacted", "it is below the first kept index", false}},
+        {TL_ERR_CORRUPT, {500, "log_damaged", "a log record fails its check", false}},
         {TL_ERR_UNKNOWN, {504, "unknown", "it may have been done, or still be done", true}},
     };
     static const struct failure internal = {500, "internal", "an internal error", true};
@@ -78,6 +81,8 @@ const char *status_reason(int status)
         return "Method Not Allowed";
     case 409:
         return "Conflict";
+    case 410:
+        return "Gone";
     case 412:
         return "Precondition Failed";
     case 413:

@@ -40,6 +40,7 @@ enum http_family {
     FAMILY_KEYS,
     FAMILY_STATUS,
     FAMILY_CLUSTER,
+    FAMILY_LOG,
     FAMILY_METRICS,
     FAMILY_HEALTH,
     FAMILY_OTHER,
@@ -130,7 +131,10 @@ typedef void (*exchange_on_row)(struct exchange *exchange, enum tl_err err,
 typedef void (*exchange_on_written)(struct exchange *exchange, enum tl_err err,
                                     const struct kv_result *result);
 
-enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING };
+typedef void (*exchange_on_log)(struct exchange *exchange, enum tl_err err,
+                                const struct node_log_query *query);
+
+enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING, EXCHANGE_LOG };
 
 struct exchange {
     uint32_t magic;
@@ -153,9 +157,12 @@ struct exchange {
     union {
         struct node_write write;
         struct node_read read;
+        struct node_log_query
+            *log; /* in the request's pool: too large for what every request has */
     };
     exchange_on_written on_written;
     exchange_on_row on_row;
+    exchange_on_log on_log;
 };
 
 /* ---- server.c ---- */
@@ -214,6 +221,10 @@ void exchange_write(struct exchange *exchange, struct command *command,
 /* Reads the exchange's key at its consistency; on_row is called once, now or later. */
 void exchange_read(struct exchange *exchange, exchange_on_row on_row);
 
+/* Asks about the log; on_log is called once, now (when it is refused) or later. */
+void exchange_query_log(struct exchange *exchange, const struct node_log_query *query,
+                        exchange_on_log on_log);
+
 /* ---- respond.c: the answer; exactly one per exchange ---- */
 void respond_etag(struct exchange *exchange, uint64_t revision);
 void respond_replayed(struct exchange *exchange);
@@ -227,6 +238,9 @@ void respond_json(struct exchange *exchange, int status, const struct text *text
 void respond_empty(struct exchange *exchange, int status);
 /* The error JSON, with Retry-After where it is worth trying again. */
 void respond_failure(struct exchange *exchange, const struct failure *failure);
+/* The same with a number that belongs to it. */
+void respond_failure_with(struct exchange *exchange, const struct failure *failure,
+                          const char *name, uint64_t value);
 void respond_refusal(struct exchange *exchange, enum refusal refusal);
 void respond_method(struct exchange *exchange, const char *allow);
 /* 412 with the present revision, 0 when the key is absent. */
@@ -240,6 +254,8 @@ void keys_serve(struct exchange *exchange);
 void status_serve(struct exchange *exchange);
 void admin_serve(struct exchange *exchange);
 void cluster_serve(struct exchange *exchange);
+void log_serve(struct exchange *exchange);
+void log_verify_serve(struct exchange *exchange);
 void metrics_serve(struct exchange *exchange);
 void livez_serve(struct exchange *exchange);
 void readyz_serve(struct exchange *exchange);

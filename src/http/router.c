@@ -57,6 +57,8 @@ static const struct route routes[] = {
     {"/keys/", true, FAMILY_KEYS, keys_serve},
     {"/v1/status", false, FAMILY_STATUS, status_serve},
     {"/v1/cluster", false, FAMILY_CLUSTER, cluster_serve},
+    {"/v1/log", false, FAMILY_LOG, log_serve},
+    {"/v1/log/verify", false, FAMILY_LOG, log_verify_serve},
     {"/admin/status", false, FAMILY_STATUS, admin_serve},
     {"/metrics", false, FAMILY_METRICS, metrics_serve},
     {"/livez", false, FAMILY_HEALTH, livez_serve},

@@ -103,6 +103,7 @@ void node_free_job(struct node *node, struct node_job *job)
         buf_release(TL_TAKE(&job->read.entries[i]));
     }
     job->read.entries_count = 0;
+    job->read.keeps_last_only = false;
     job->is_free = true;
     job->next_free = node->jobs_free;
     node->jobs_free = job;
@@ -218,6 +219,7 @@ static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
         if (err != TL_OK) return err;
     }
     node->groups_count = node->genesis.groups_count;
+    for (raft_group id = 0; id < node->groups_count; id++) node_group_check_log(node->groups[id]);
     return TL_OK;
 }
 
@@ -286,6 +288,7 @@ void node_close(struct node *node)
     node->is_failed = true; /* mute while the requests are answered */
     node_writes_close(node);
     node_reads_close(node);
+    node_log_queries_close(node);
     for (uint32_t i = 0; i < NODE_GROUPS_MAX; i++) {
         node_group_close(node->groups[i]);
         buf_release(node->birth_entries[i]);
@@ -384,6 +387,10 @@ void node_on_log_read_done(struct node *node, struct node_log_read *read, enum t
     struct node_job *job = TL_CONTAINER_OF(read, struct node_job, read);
     TL_ASSERT(job->is_out);
     job->is_out = false;
+    if (read->purpose == NODE_LOG_READ_QUERY) {
+        node_log_query_come(node, job, err, fault);
+        return;
+    }
     struct node_group *group = node->groups[read->group];
     /* To apply, a compacted entry is a missing one: the job has none. */
     if (err != TL_OK && err != TL_ERR_COMPACTED) node_fail(node, fault);
@@ -402,6 +409,8 @@ void node_on_log_read_done(struct node *node, struct node_log_read *read, enum t
         raft_verified(group->raft);
         node_free_job(node, job);
         break;
+    case NODE_LOG_READ_QUERY:
+        break; /* taken above */
     }
 }
 

@@ -7,6 +7,7 @@
  *   node_apply.c   applying, replay from the log, freezing, flushing
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
+ *   node_log.c     looks at the log: entries for clients, checks of the chain
  *   node_status.c  status, readiness, metrics, draining
  *
  * Thread:     the loop thread.
@@ -32,6 +33,10 @@
 #define NODE_REPLAY_READ_BYTES (4u * 1024u * 1024u)
 #define NODE_TABLE_READERS_MAX 64u
 #define NODE_NEVER UINT64_MAX
+/* A slice of a check: some milliseconds on a cold page cache, far below the 50 ms that a read
+ * transaction of the log may be open. */
+#define NODE_VERIFY_SLICE_ENTRIES 2048u
+#define NODE_VERIFY_SLICE_BYTES (2u * 1024u * 1024u)
 
 enum write_state {
     WRITE_IDLE = 0,
@@ -47,6 +52,13 @@ enum read_state {
     READ_ASKED = 2,     /* waits for its round */
     READ_CONFIRMED = 3, /* waits for applied >= read_index */
     READ_ENDING = 4,
+};
+
+enum log_query_state {
+    LOG_QUERY_IDLE = 0,
+    LOG_QUERY_QUEUED = 1,
+    LOG_QUERY_READING = 2, /* its read is under way */
+    LOG_QUERY_COME = 3,    /* its read has come: looked at in the next turn */
 };
 
 struct write_list {
@@ -125,6 +137,7 @@ struct node_group {
     raft_index replay_target;               /* commit index known at start */
     struct node_job *replay;                /* entries read from the log, being applied */
     struct node_job *replay_ahead;          /* the read behind them, under way or come */
+    struct node_log_query start_check;      /* of the whole log, once after the replay */
     uint32_t generation_permille;           /* share of the limits this generation may reach */
     uint64_t generation_began_ns;           /* when its first entry was applied; 0: it has none */
     bool is_apply_stalled;                  /* no room for another frozen generation */
@@ -196,6 +209,13 @@ struct node {
 
     struct node_job *jobs;
     struct node_job *jobs_free;
+
+    /* Looks at the log. */
+    struct node_log_query *log_queries; /* first in, first served; the one being read too */
+    uint32_t log_queries_count;         /* of clients */
+    bool is_log_query_reading;          /* a read is under way, perhaps of a cancelled query */
+    uint64_t damage_ns;                 /* damage was found: the node ends then; 0: none */
+    struct tl_fault damage;
 
     struct node_flush_job flush_job;
     struct node_group *flush_group; /* NULL: no flush is running */
@@ -292,7 +312,19 @@ void node_group_expire_reads(struct node_group *group, uint64_t *check_ns);
 void node_deliver_reads(struct node *node);
 void node_reads_close(struct node *node);
 
+/* ---- node_log.c ---- */
+/* Starts the check of a recovered group's log. */
+void node_group_check_log(struct node_group *group);
+void node_log_queries_step(struct node *node);
+void node_log_query_come(struct node *node, struct node_job *job, enum tl_err err,
+                         const struct tl_fault *fault);
+/* Ends the queries: with TL_ERR_STOPPING. */
+void node_log_queries_close(struct node *node);
+/* Ends the node when the time for telling clients of damage is over. */
+void node_check_damage(struct node *node);
+
 /* ---- node_status.c ---- */
+bool node_is_replaying(const struct node *node);
 bool node_group_is_caught_up(const struct node_group *group, const struct raft_status *status);
 void node_drain_step(struct node *node);
 

@@ -61,7 +61,7 @@ uint64_t node_age_ms(const struct node *node, raft_group group)
     return (monotonic_ns(node) - found->caught_up_ns) / 1000000;
 }
 
-static bool is_replaying(const struct node *node)
+bool node_is_replaying(const struct node *node)
 {
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct node_group *group = node->groups[i];
@@ -74,7 +74,7 @@ static enum node_stage stage_of(const struct node *node)
 {
     if (node->is_draining) return NODE_STAGE_DRAINING;
     if (node->groups_count == 0) return NODE_STAGE_BIRTH;
-    return is_replaying(node) ? NODE_STAGE_REPLAY : NODE_STAGE_RUNNING;
+    return node_is_replaying(node) ? NODE_STAGE_REPLAY : NODE_STAGE_RUNNING;
 }
 
 bool node_is_ready(const struct node *node)

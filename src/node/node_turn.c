@@ -334,6 +334,7 @@ static uint64_t next_deadline(const struct node *node)
         uint64_t stalled_ns = node->batches_oldest->log.issued_ns + NODE_LOG_COMMIT_MAX_NS;
         deadline_ns = TL_MIN(deadline_ns, stalled_ns);
     }
+    if (node->damage_ns != 0) deadline_ns = TL_MIN(deadline_ns, node->damage_ns);
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct node_group *group = node->groups[i];
         deadline_ns = TL_MIN(deadline_ns, group->deadline_ns);
@@ -360,6 +361,7 @@ static void turn_groups(struct node *node)
         views_collect(node->groups[i]->views);
     }
     node_maybe_flush(node);
+    node_log_queries_step(node);
 }
 
 void node_turn(struct node *node)
@@ -368,6 +370,7 @@ void node_turn(struct node *node)
     if (node->is_failed) return;
     node_check(node);
     check_log_commit(node);
+    node_check_damage(node);
     if (node->is_failed) return;
     if (node->groups_count == 0) node_birth_step(node);
     if (node->groups_count > 0) {

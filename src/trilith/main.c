@@ -19,6 +19,8 @@ static const char doc[] =
     "  append KEY [VALUE|-]  append bytes, or an element to a JSON array\n"
     "  incr KEY              add --by to an integer value\n"
     "  delete KEY            delete a key\n"
+    "  log show              the newest entries of the log, or those --from an index\n"
+    "  log verify            check the hash chain of a node's log, or of all (--cluster)\n"
     "  status                one row a node and group, and what may still fail\n"
     "\n"
     "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 condition failed, 5 unavailable,\n"
@@ -31,7 +33,11 @@ enum {
     OPTION_IF_ABSENT,
     OPTION_TYPE,
     OPTION_IDEMPOTENCY_KEY,
-    OPTION_CONSISTENCY
+    OPTION_CONSISTENCY,
+    OPTION_GROUP,
+    OPTION_FROM,
+    OPTION_LIMIT,
+    OPTION_CLUSTER
 };
 
 static const struct argp_option options[] = {
@@ -44,6 +50,10 @@ static const struct argp_option options[] = {
     {"if-match", OPTION_IF_MATCH, "REVISION", 0, "write only over this revision", 0},
     {"if-absent", OPTION_IF_ABSENT, NULL, 0, "write only when the key is absent", 0},
     {"idempotency-key", OPTION_IDEMPOTENCY_KEY, "KEY", 0, "instead of a random one", 0},
+    {"group", OPTION_GROUP, "N", 0, "log: the Raft group (1)", 0},
+    {"from", OPTION_FROM, "INDEX", 0, "log show: the first entry wanted", 0},
+    {"limit", OPTION_LIMIT, "N", 0, "log show: at most so many entries (20)", 0},
+    {"cluster", OPTION_CLUSTER, NULL, 0, "log verify: every member, and whether they agree", 0},
     {0},
 };
 
@@ -57,6 +67,7 @@ struct verb {
 static const struct verb verbs[] = {
     {"get", cli_get, 1, 1},   {"put", cli_put, 1, 2},       {"append", cli_append, 1, 2},
     {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1}, {"status", cli_status, 0, 0},
+    {"log", cli_log, 1, 1},
 };
 
 /* argp's state is the cli and the verb, whose arguments follow it. */
@@ -143,6 +154,19 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         break;
     case OPTION_TIMEOUT:
         cli->timeout_ms = (uint32_t)parse_number(state, "timeout", text, 1) * 1000u;
+        cli->has_timeout = true;
+        break;
+    case OPTION_GROUP:
+        cli->group = (uint32_t)parse_number(state, "group", text, 0);
+        break;
+    case OPTION_FROM:
+        cli->from = (uint64_t)parse_number(state, "from", text, 1);
+        break;
+    case OPTION_LIMIT:
+        cli->limit = (uint32_t)parse_number(state, "limit", text, 1);
+        break;
+    case OPTION_CLUSTER:
+        cli->whole_cluster = true;
         break;
     case OPTION_CONSISTENCY:
         cli->consistency = text;
@@ -182,6 +206,8 @@ int main(int argc, char **argv)
         .format = isatty(STDOUT_FILENO) != 0 ? CLI_FORMAT_TABLE : CLI_FORMAT_RAW,
         .timeout_ms = 10000,
         .by = 1,
+        .group = 1,
+        .limit = 20,
     };
     struct parse parse = {.cli = &cli};
     const struct argp argp = {options, parse_option, "VERB [ARGUMENT...]", doc, NULL, NULL, NULL};

@@ -9,43 +9,17 @@
 
 #define NODE_TIMEOUT_MS 1000u
 
-static json_t *get_json(struct trilith_client *client, const char *path,
-                        struct trilith_answer *answer, enum trilith_status *out_status)
-{
-    *out_status = trilith_request(client, "GET", path, NULL, 0, NULL, false, answer);
-    if (*out_status != TRILITH_OK) {
-        return NULL;
-    }
-    json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, 0, NULL);
-    if (root == NULL) {
-        *out_status = TRILITH_ERROR;
-        (void)snprintf(answer->message, sizeof answer->message, "the answer is not JSON");
-    }
-    return root;
-}
-
-static unsigned long long number(const json_t *object, const char *name)
-{
-    return (unsigned long long)json_integer_value(json_object_get(object, name));
-}
-
-static const char *text(const json_t *object, const char *name)
-{
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "-";
-}
-
 static void add_row(struct cli_table *table, const char *address, const json_t *group)
 {
     uint32_t row = table->rows_count;
     cli_table_set(table, row, 0, "%s", address);
-    cli_table_set(table, row, 1, "%llu", number(group, "group"));
-    cli_table_set(table, row, 2, "%s", text(group, "role"));
-    cli_table_set(table, row, 3, "%llu", number(group, "term"));
-    cli_table_set(table, row, 4, "%llu", number(group, "commit"));
-    cli_table_set(table, row, 5, "%llu", number(group, "applied"));
-    cli_table_set(table, row, 6, "%llu", number(group, "flushed"));
-    cli_table_set(table, row, 7, "%llu", number(group, "revision"));
+    cli_table_set(table, row, 1, "%llu", cli_json_number(group, "group"));
+    cli_table_set(table, row, 2, "%s", cli_json_text(group, "role"));
+    cli_table_set(table, row, 3, "%llu", cli_json_number(group, "term"));
+    cli_table_set(table, row, 4, "%llu", cli_json_number(group, "commit"));
+    cli_table_set(table, row, 5, "%llu", cli_json_number(group, "applied"));
+    cli_table_set(table, row, 6, "%llu", cli_json_number(group, "flushed"));
+    cli_table_set(table, row, 7, "%llu", cli_json_number(group, "revision"));
 }
 
 /* The rows of one node, asked directly; a node that does not answer gets a row that says so. */
@@ -56,7 +30,7 @@ static void add_node(struct cli_table *table, const char *address)
     struct trilith_client *client = trilith_client_create(address, NODE_TIMEOUT_MS);
     json_t *root = NULL;
     if (client != NULL) {
-        root = get_json(client, "/v1/status", &answer, &status);
+        root = cli_get_json(client, "/v1/status", &answer, &status);
         trilith_answer_clear(&answer);
     }
     size_t i;
@@ -98,7 +72,7 @@ static void print_table(const json_t *cluster)
     json_t *member;
     json_array_foreach(json_object_get(cluster, "members"), i, member)
     {
-        add_node(&table, text(member, "address"));
+        add_node(&table, cli_json_text(member, "address"));
     }
     cli_table_print(&table);
     print_can_lose(cluster);
@@ -108,7 +82,7 @@ int cli_status(struct cli *cli)
 {
     struct trilith_answer answer;
     enum trilith_status status;
-    json_t *cluster = get_json(cli->client, "/v1/cluster", &answer, &status);
+    json_t *cluster = cli_get_json(cli->client, "/v1/cluster", &answer, &status);
     if (cluster == NULL) {
         int code = cli_report(&answer, status, "status");
         trilith_answer_clear(&answer);

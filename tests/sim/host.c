@@ -471,8 +471,7 @@ static void on_log_read(struct sim *sim, struct sim_node *node, struct node_log_
     struct tl_fault fault = {0};
     enum tl_err err = log_reader_create(node_log_store(node->node), &reader);
     if (err == TL_OK) {
-        err = log_reader_read(reader, job->group, job->first, job->last, NODE_LOG_READ_ENTRIES_MAX,
-                              job->bytes_max, job->entries, &job->entries_count, &fault);
+        err = node_log_read_carry_out(job, reader, &fault);
     }
     log_reader_destroy(reader);
     if (err != TL_OK) job->entries_count = 0;
