@@ -22,6 +22,7 @@ enum frame_type {
     FRAME_RAFT = 3,    /* struct raft_batch_head, then raft messages */
     FRAME_FORWARD = 4, /* a write for the leader */
     FRAME_FORWARD_REPLY = 5,
+    FRAME_DIGESTS = 8, /* digest reports (digest_report.h), one behind the other */
 };
 
 enum peer_class { PEER_CLASS_RAFT = 0, PEER_CLASS_BULK = 1, PEER_CLASS_FORWARD = 2 };

@@ -19,6 +19,7 @@
 #define TL_NODE_H
 
 #include "trilith/data_dir.h"
+#include "trilith/digest_report.h"
 #include "trilith/frame.h"
 #include "trilith/histogram.h"
 #include "trilith/kv_state.h"
@@ -133,6 +134,7 @@ struct node_options {
     uint64_t election_timeout_ns;   /* 300 ms */
     uint64_t heartbeat_interval_ns; /* 50 ms */
     uint64_t generation_age_ns;     /* freeze this long after the first entry: 5 s */
+    uint32_t digest_interval;       /* entries between two digests: 256; less in the simulator */
     uint32_t generation_rows_max;   /* 0: GENERATION_ROWS_MAX; smaller in the simulator */
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
 };
@@ -213,10 +215,11 @@ struct node_write {
  *   TL_OK           the result
  *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
- *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command)
+ *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command),
+ *   TL_ERR_DIVERGED (this replica's state is not that of the others)
  *                   certainly not executed
- * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING returned: on_done is never called; entry stays the
- * caller's. on_done may start and cancel requests. */
+ * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_DIVERGED returned: on_done is never called;
+ * entry stays the caller's. on_done may start and cancel requests. */
 TL_MUST_CHECK enum tl_err node_write(struct node *node, struct node_write *write);
 /* The client has gone: on_done is not called any more. The write itself may still happen. */
 void node_write_cancel(struct node *node, struct node_write *write);
@@ -242,7 +245,7 @@ struct node_read {
     struct node_read *next;
     struct node_read *previous;
 };
-/* on_ready errors: TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_TIMEOUT, TL_ERR_STOPPING. Local reads
+/* on_ready errors: as of node_write, but for TL_ERR_UNKNOWN and TL_ERR_REPLACED. Local reads
  * and causal ones already covered return *out_is_ready true and on_ready is not called. Returned
  * errors as node_write(). */
 TL_MUST_CHECK enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_ready);
@@ -320,8 +323,20 @@ enum node_stage {
     NODE_STAGE_DRAINING = 3
 };
 
+/* What the exchange of digests has shown (docs/operations.md). */
+enum node_digests {
+    NODE_DIGESTS_AGREE = 0,
+    NODE_DIGESTS_DIFFER =
+        1, /* some members have another state; this one is not known to be wrong */
+    NODE_DIGESTS_DIVERGED = 2, /* most are equal and this one is not: it does not serve any more */
+};
+
 struct node_group_status {
     raft_group group;
+    enum node_digests digests;
+    raft_index differs_at;    /* the first index at which a difference was seen; 0: none */
+    uint32_t differing_count; /* members whose state is not this replica's */
+    raft_id differing[RAFT_MEMBERS_MAX];
     struct raft_status raft;
     struct group_state state; /* as applied; digests included */
     raft_index flushed;
@@ -339,6 +354,7 @@ struct node_status {
     struct member members[RAFT_MEMBERS_MAX];
     bool member_is_connected[RAFT_MEMBERS_MAX]; /* raft class; self: true */
     uint32_t groups_count;
+    bool is_diverged; /* of some group: no client is served (node_group_status.digests) */
     uint64_t requests_waiting_count;
     uint64_t request_bytes_waiting;
     uint64_t log_used_bytes;

@@ -29,6 +29,8 @@ const struct failure *failure_of_err(enum tl_err err)
         {TL_ERR_NO_QUORUM, {503, "no_quorum", "no quorum of the voters answers", false}},
         {TL_ERR_STARTING, {503, "starting", "this node is starting", false}},
         {TL_ERR_STOPPING, {503, "stopping", "this node is stopping", false}},
+        {TL_ERR_DIVERGED,
+         {503, "diverged", "this node's state is not that of most replicas", false}},
         {TL_ERR_REPLACED, {503, "replaced", "another entry took its place in the log", false}},
         {TL_ERR_TIMEOUT, {503, "timeout", "it was not done within the request timeout", false}},
         {TL_ERR_CANCELED, {503, "canceled", "it was canceled", false}},

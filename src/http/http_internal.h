@@ -181,6 +181,10 @@ bool describe_group(const struct http_server *server, const struct node_status *
                     raft_group group, struct node_group_status *out_status);
 const char *describe_role(enum raft_role role);
 const char *describe_stage(enum node_stage stage);
+const char *describe_digests(enum node_digests digests);
+/* What the exchange of digests has shown of a group: digests, differs_at, differing. */
+void json_put_digests(struct json_t *group, const struct http_server *server,
+                      const struct node_group_status *status);
 void json_put_u64(struct json_t *object, const char *name, uint64_t value);
 void json_put_i64(struct json_t *object, const char *name, int64_t value);
 void json_put_bool(struct json_t *object, const char *name, bool value);
@@ -191,6 +195,9 @@ void json_put_store_id(struct json_t *object, const char *name, const struct sto
 struct json_t *json_put_object(struct json_t *object, const char *name);
 struct json_t *json_put_array(struct json_t *object, const char *name);
 struct json_t *json_add_object(struct json_t *array);
+/* Their addresses, null for strangers. */
+void json_put_addresses(struct json_t *object, const char *name, const struct http_server *server,
+                        const raft_id *ids, uint32_t ids_count);
 /* Takes `json`. */
 void respond_document(struct exchange *exchange, int status, struct json_t *json);
 

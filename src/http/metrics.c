@@ -195,6 +195,8 @@ static void add_groups(struct text *text, const struct http_server *server,
         {"raft_messages_dropped_total", "counter", "Messages of strangers or of other groups."},
         {"raft_read_rounds_total", "counter", "Quorum rounds for reads begun by this leader."},
         {"raft_chain_mismatches_total", "counter", "Appends that did not fit the hash chain."},
+        {"diverged", "gauge", "1: this state is not that of most replicas; nothing is served."},
+        {"digest_differing_members", "gauge", "Members whose state is not this replica's."},
     };
     uint64_t values[NODE_GROUPS_MAX][TL_COUNT_OF(metrics)];
     for (raft_group group = 0; group < node->groups_count; group++) {
@@ -217,7 +219,9 @@ static void add_groups(struct text *text, const struct http_server *server,
                                 raft->leader_changes_count,
                                 raft->messages_dropped_count,
                                 raft->read_rounds_count,
-                                raft->chain_mismatches_count};
+                                raft->chain_mismatches_count,
+                                status.digests == NODE_DIGESTS_DIVERGED,
+                                status.differing_count};
         _Static_assert(sizeof row == sizeof values[0], "a value for every metric");
         memcpy(values[group], row, sizeof row);
     }

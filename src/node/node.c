@@ -122,6 +122,7 @@ void node_options_init(struct node_options *options)
         .election_timeout_ns = 300000000,
         .heartbeat_interval_ns = 50000000,
         .generation_age_ns = 5000000000,
+        .digest_interval = 256,
     };
 }
 
@@ -141,6 +142,7 @@ static void copy_options(struct node *node, const struct node_options *options)
     TL_ASSERT(options->data_groups_count < NODE_GROUPS_MAX);
     TL_ASSERT(options->election_timeout_ns > 0);
     TL_ASSERT(options->heartbeat_interval_ns > 0);
+    TL_ASSERT(options->digest_interval > 0);
     node->options = *options;
     node->options.address = text_copy(options->address);
     node->options.peer_address = text_copy(options->peer_address);
@@ -220,6 +222,7 @@ static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
     }
     node->groups_count = node->genesis.groups_count;
     for (raft_group id = 0; id < node->groups_count; id++) node_group_check_log(node->groups[id]);
+    node_recover_diverged(node);
     return TL_OK;
 }
 
@@ -243,6 +246,7 @@ enum tl_err node_open(const struct node_options *options, const struct node_io *
     if (out_fault == NULL) out_fault = &fault;
     node->io = *io;
     node->requests_check_ns = NODE_NEVER;
+    node->digest_deadline_ns = NODE_NEVER;
     copy_options(node, options);
     init_random(node);
     node_enter(node);
@@ -468,6 +472,7 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
         if (type == FRAME_RAFT) err = on_raft(node, peer, payload);
         if (type == FRAME_FORWARD) err = node_on_forward(node, from, payload);
         if (type == FRAME_FORWARD_REPLY) err = node_on_forward_reply(node, from, payload);
+        if (type == FRAME_DIGESTS) err = node_on_digests(node, from, payload);
     }
     if (err != TL_OK) node->metrics.frames_invalid_count++;
     return err;
@@ -477,7 +482,9 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
 {
     node_enter(node);
     struct node_peer *peer = node_find_peer(node, id);
-    if (peer != NULL) peer->is_up[class] = true;
+    if (peer == NULL) return;
+    peer->is_up[class] = true;
+    if (class == PEER_CLASS_RAFT) node_digests_peer_up(node, id);
 }
 
 void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, bool is_refused)

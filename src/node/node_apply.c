@@ -197,6 +197,7 @@ static bool apply_next(struct node_group *group)
     node->metrics.entries_applied_count++;
     bool is_command = entry_type_of(entry) == ENTRY_COMMAND;
     node_group_writes_applied(group, index, entry_term(entry), is_command ? &result : NULL);
+    if (index % node->options.digest_interval == 0) node_group_note_digest(group);
     return true;
 }
 

@@ -8,6 +8,7 @@
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
  *   node_log.c     looks at the log: entries for clients, checks of the chain
+ *   node_digest.c  digests of the states, told to the peers and compared with theirs
  *   node_status.c  status, readiness, metrics, draining
  *
  * Thread:     the loop thread.
@@ -105,6 +106,15 @@ struct node_peer {
     bool has_clock;
     uint64_t clock_us;      /* its wall clock, as told */
     uint64_t clock_read_ns; /* our monotonic time when it was told */
+    uint64_t digests_ns;    /* when it was last told digests */
+};
+
+/* Digests of one member's state: its own place for each of the last DIGEST_POINTS_MAX indexes. */
+struct node_digest_ring {
+    raft_id id; /* RAFT_ID_NONE: free */
+    struct digest_point points[DIGEST_POINTS_MAX];
+    raft_index told;       /* of a peer: up to here it was told ours */
+    raft_index differs_at; /* of a peer: the first index at which it was seen to differ; 0: none */
 };
 
 struct node_group {
@@ -144,6 +154,11 @@ struct node_group {
     bool has_more_to_apply;                 /* the turn's share is used up, more is there */
     uint64_t frozen_order[VIEW_FROZEN_MAX]; /* oldest first; what is flushed next is the smallest */
     raft_index drain_index;
+
+    /* Digests. */
+    struct node_digest_ring digests[RAFT_MEMBERS_MAX]; /* own ones at 0 */
+    raft_index digest_index;                           /* of the newest own one */
+    raft_index diverged_at; /* this replica is not like most others; 0: it is */
 
     struct write_list queued;
     struct write_list proposed; /* by index, then term */
@@ -223,6 +238,11 @@ struct node {
     uint64_t flush_began_ns;
     uint64_t freezes_count;
 
+    bool is_diverged;            /* a group is: no client is served any more */
+    bool is_marked_diverged;     /* so is the data directory */
+    bool has_new_digests;        /* somebody may have to be told */
+    uint64_t digest_deadline_ns; /* when to tell digests that were too early to tell */
+
     /* Requests. */
     uint32_t requests_count;
     size_t request_bytes;
@@ -301,6 +321,8 @@ void node_writes_link_lost(struct node *node, raft_id peer);
 void node_group_expire_writes(struct node_group *group, uint64_t *check_ns);
 void node_deliver_writes(struct node *node);
 void node_writes_close(struct node *node);
+/* This replica has diverged: nothing that waits for its state is answered from it. */
+void node_group_refuse_writes(struct node_group *group);
 TL_MUST_CHECK enum tl_err node_on_forward(struct node *node, raft_id peer, struct bytes payload);
 TL_MUST_CHECK enum tl_err node_on_forward_reply(struct node *node, raft_id peer,
                                                 struct bytes payload);
@@ -311,6 +333,7 @@ void node_group_ready_reads(struct node_group *group);
 void node_group_expire_reads(struct node_group *group, uint64_t *check_ns);
 void node_deliver_reads(struct node *node);
 void node_reads_close(struct node *node);
+void node_group_refuse_reads(struct node_group *group);
 
 /* ---- node_log.c ---- */
 /* Starts the check of a recovered group's log. */
@@ -322,6 +345,22 @@ void node_log_query_come(struct node *node, struct node_job *job, enum tl_err er
 void node_log_queries_close(struct node *node);
 /* Ends the node when the time for telling clients of damage is over. */
 void node_check_damage(struct node *node);
+
+/* ---- node_digest.c ---- */
+void node_group_init_digests(struct node_group *group);
+/* At start: whether this data directory may be served from. */
+void node_recover_diverged(struct node *node);
+/* Entry state.group.index has been applied. */
+void node_group_note_digest(struct node_group *group);
+TL_MUST_CHECK enum tl_err node_on_digests(struct node *node, raft_id peer, struct bytes payload);
+/* The peer's connection is new: what it was told before may have been lost. */
+void node_digests_peer_up(struct node *node, raft_id peer);
+void node_digests_step(struct node *node);
+/* A diverged replica keeps the log and votes, but does not lead: takes what leaders and candidates
+ * say out of the output. */
+void node_group_mute(struct node_group *group);
+void node_group_describe_digests(const struct node_group *group,
+                                 struct node_group_status *out_status);
 
 /* ---- node_status.c ---- */
 bool node_is_replaying(const struct node *node);

@@ -169,6 +169,7 @@ static void take_output(struct node_group *group, struct node_batch **batch)
                      "a majority of the replicas has other bytes in its log");
         node_fail(node, &fault);
     }
+    if (group->diverged_at != 0) node_group_mute(group);
     note_leader(group);
     node_group_writes_committed(group);
 }
@@ -334,6 +335,7 @@ static uint64_t next_deadline(const struct node *node)
         uint64_t stalled_ns = node->batches_oldest->log.issued_ns + NODE_LOG_COMMIT_MAX_NS;
         deadline_ns = TL_MIN(deadline_ns, stalled_ns);
     }
+    deadline_ns = TL_MIN(deadline_ns, node->digest_deadline_ns);
     if (node->damage_ns != 0) deadline_ns = TL_MIN(deadline_ns, node->damage_ns);
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct node_group *group = node->groups[i];
@@ -362,6 +364,7 @@ static void turn_groups(struct node *node)
     }
     node_maybe_flush(node);
     node_log_queries_step(node);
+    node_digests_step(node);
 }
 
 void node_turn(struct node *node)

@@ -259,6 +259,20 @@ struct buf *sample_forward_reply(void)
     return forward_reply_encode(&reply);
 }
 
+struct buf *sample_digests(void)
+{
+    const struct digest_report report = {
+        .group = 1,
+        .points_count = 2,
+        .points = {{.index = 256, .digest = {0x1111111111111111u, 0x2222222222222222u}},
+                   {.index = 512, .digest = group_state_digest(&sample_group_state_value)}}};
+    struct buf *frame = buf_create(FRAME_HEADER_BYTES + digest_report_bytes(report.points_count));
+    frame->count = FRAME_HEADER_BYTES;
+    digest_report_encode(&report, frame);
+    frame_seal(frame, FRAME_DIGESTS);
+    return frame;
+}
+
 /* ---- FORMAT.md ---- */
 
 /* Reads hex digits up to '#' or the line's end; false at the fence that ends the block. */

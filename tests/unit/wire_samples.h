@@ -7,6 +7,7 @@
 #ifndef TL_WIRE_SAMPLES_H
 #define TL_WIRE_SAMPLES_H
 
+#include "trilith/digest_report.h"
 #include "trilith/frame.h"
 #include "trilith/raft_message.h"
 
@@ -25,6 +26,7 @@ struct buf *sample_hello(void); /* a frame, as the next ones */
 struct buf *sample_raft_batch(void);
 struct buf *sample_forward(void);
 struct buf *sample_forward_reply(void);
+struct buf *sample_digests(void);
 
 /* What the samples are made from. */
 struct raft_message sample_raft_message_value(void); /* owns its entries */
