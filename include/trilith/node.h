@@ -136,6 +136,7 @@ struct node_options {
     uint64_t generation_age_ns;     /* freeze this long after the first entry: 5 s */
     uint32_t digest_interval;       /* entries between two digests: 256; less in the simulator */
     uint32_t generation_rows_max;   /* 0: GENERATION_ROWS_MAX; smaller in the simulator */
+    uint64_t free_bytes_min;        /* a leader takes writes above this: 128 MiB */
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
 };
 
@@ -216,7 +217,8 @@ struct node_write {
  *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
  *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command),
- *   TL_ERR_DIVERGED (this replica's state is not that of the others)
+ *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min), TL_ERR_DIVERGED (this replica's state is
+ *   not that of the others)
  *                   certainly not executed
  * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_DIVERGED returned: on_done is never called;
  * entry stays the caller's. on_done may start and cancel requests. */

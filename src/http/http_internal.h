@@ -64,7 +64,9 @@ struct http_counters {
     uint64_t requests[FAMILIES_COUNT][METHODS_COUNT][STATUSES_COUNT]; /* answered */
     uint64_t connections_accepted_count;
     uint64_t accept_failures_count;
-    uint64_t abandoned_count; /* the client went while the node was at work */
+    uint64_t connections_refused_count; /* over connections_max */
+    uint64_t unreadable_count;          /* what HTTP/1 could not parse as a request */
+    uint64_t abandoned_count;           /* the client went while the node was at work */
 };
 
 /* An accepted connection. h2o owns it; it unlinks itself when h2o has closed it. */
@@ -74,6 +76,8 @@ struct connection {
     struct http_server *server; /* outlives it */
     struct connection *next;
     struct connection *previous;
+    h2o_socket_t *socket;  /* h2o's, until on_socket_closed() */
+    size_t answered_bytes; /* sent up to the last answer to a request */
 };
 
 struct http_server {

@@ -152,14 +152,14 @@ void kv_records_add(struct kv_apply *apply, const struct command *command,
     };
     uint8_t record_room[RECORD_KEY_BYTES];
     struct bytes env_key = record_key(command->idempotency_key, record_room);
-    uint8_t *at = kv_table_put(apply->table, apply->index, env_key, RECORD_BYTES);
+    uint8_t *at = kv_table_put(apply->table, apply->index, env_key, RECORD_BYTES, 0);
     record_encode(&record, at);
     digest_add(&group->records_digest, record_element(env_key, bytes_make(at, RECORD_BYTES)));
 
     const struct queue_item item = {.key = command->idempotency_key, .time_us = apply->time_us};
     uint8_t queue_room[QUEUE_KEY_BYTES];
     at = kv_table_put(apply->table, apply->index, queue_key(group->records_next, queue_room),
-                      QUEUE_ITEM_BYTES);
+                      QUEUE_ITEM_BYTES, 0);
     queue_item_encode(&item, at);
     group->records_next++;
 }

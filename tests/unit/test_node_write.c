@@ -404,6 +404,23 @@ static void fill_queue(struct cluster *cluster, struct site *site)
     cr_assert_eq(more.err, TL_OK);
 }
 
+Test(node_write, is_refused_while_the_leader_is_short_of_space)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+        cluster->sites[i].options.free_bytes_min = UINT64_MAX;
+    }
+    uint32_t leader = cluster_form(cluster);
+    struct site *follower = &cluster->sites[(leader + 1) % CLUSTER_NODES];
+    struct effort effort;
+    start_put(&effort, &cluster->sites[leader], "a", "1");
+    expect_end(cluster, &effort, TL_ERR_NO_SPACE);
+    start_put(&effort, follower, "a", "1");
+    expect_end(cluster, &effort, TL_ERR_NO_SPACE); /* definite also over the hop */
+    cr_assert_null(site_get(follower, "a"), "nothing was executed");
+    cluster_destroy(cluster);
+}
+
 Test(node_write, queue_is_bounded_in_requests)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
