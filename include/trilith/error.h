@@ -33,6 +33,7 @@
     X(TL_ERR_COMPACTED, -18, "below the first kept index")      \
     X(TL_ERR_NO_SPACE, -19, "no space left on the device")      \
     X(TL_ERR_NO_MEMORY, -20, "out of memory")                   \
+    X(TL_ERR_OUT_OF_ORDER, -23, "not the next part")            \
     X(TL_ERR_DIVERGED, -24, "this replica's state is not that of the others")
 
 enum tl_err {

@@ -149,6 +149,29 @@ static void copy_options(struct node *node, const struct node_options *options)
     node->options.view = NULL; /* node->view has it */
 }
 
+/* What a crash left of a table that was being installed, or of one that was replaced: every table's
+ * directory that the log does not name. */
+static enum tl_err delete_leftovers(struct node *node, struct tl_fault *out_fault)
+{
+    raft_group groups[LOG_STORE_GROUPS_MAX];
+    struct data_dir_table tables[LOG_STORE_GROUPS_MAX];
+    uint32_t groups_count = log_store_groups(node->log_store, groups);
+    for (uint32_t i = 0; i < groups_count; i++) {
+        struct log_group_info info;
+        enum tl_err err = log_store_recover(node->log_store, groups[i], &info, out_fault);
+        if (err != TL_OK) return err;
+        buf_release(info.conf);
+        tables[i] = (struct data_dir_table){.group = groups[i], .number = info.table_number};
+    }
+    uint32_t deleted_count;
+    enum tl_err err =
+        data_dir_keep_tables(node->data_dir, tables, groups_count, &deleted_count, out_fault);
+    if (err == TL_OK && deleted_count > 0) {
+        node_log(node, LOG_LEVEL_INFO, "leftovers_deleted", "tables=%u", deleted_count);
+    }
+    return err;
+}
+
 static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
 {
     const struct node_options *options = &node->options;
@@ -166,7 +189,8 @@ static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
         .prefill_bytes = options->log_prefill_bytes,
         .retain_bytes = options->log_retain_bytes,
     };
-    return log_store_open(&log_options, &node->log_store, out_fault);
+    err = log_store_open(&log_options, &node->log_store, out_fault);
+    return err == TL_OK ? delete_leftovers(node, out_fault) : err;
 }
 
 void node_become_member(struct node *node, const struct genesis *genesis, struct buf *payload)

@@ -135,13 +135,12 @@ static enum tl_err open_core(struct node_group *group, const struct log_group_in
     return err;
 }
 
-static enum tl_err open_table(struct node_group *group, struct tl_fault *out_fault)
+static enum tl_err open_table(struct node_group *group, uint64_t number, struct tl_fault *out_fault)
 {
     struct node *node = group->node;
-    char name[32];
-    text_format(name, sizeof name, "kv.%u.0", group->id);
-    enum tl_err err =
-        data_dir_sub(node->data_dir, name, group->table_dir, sizeof group->table_dir, out_fault);
+    const struct data_dir_table name = {.group = group->id, .number = number};
+    enum tl_err err = data_dir_table_make(node->data_dir, name, group->table_dir,
+                                          sizeof group->table_dir, out_fault);
     if (err != TL_OK) return err;
     const struct table_options options = {
         .dir = group->table_dir,
@@ -195,7 +194,7 @@ enum tl_err node_group_open(struct node *node, raft_group id, const struct log_g
     struct log_reader *reader = NULL;
     enum tl_err err = log_reader_create(node->log_store, &reader);
     if (err != TL_OK) tl_fault_set(out_fault, "log", id, 0, "no reader: %s", tl_err_text(err));
-    if (err == TL_OK) err = open_table(group, out_fault);
+    if (err == TL_OK) err = open_table(group, info->table_number, out_fault);
     if (err == TL_OK) err = check_relations(group, info, reader, out_fault);
     if (err == TL_OK) err = open_state(group, out_fault);
     if (err == TL_OK) err = open_core(group, info, reader, out_fault);

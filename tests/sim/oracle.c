@@ -7,6 +7,7 @@
 #include "sim_internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "trilith/frame.h"
@@ -63,18 +64,20 @@ static void check_truncation(struct sim *sim, uint32_t node, const struct mem_lo
     }
 }
 
-/* The index the durable table of a group is at. */
+/* The index the durable table in use by a group is at. */
 static raft_index table_index(const struct mem_disk *disk, raft_group group)
 {
-    raft_index index = 0;
+    char name[64];
+    (void)snprintf(name, sizeof name, "/kv.%" PRIu32 ".%" PRIu64, group,
+                   disk->logs[group].table_number);
     for (uint32_t i = 0; i < disk->tables_count; i++) {
         const struct mem_table *table = &disk->tables[i];
-        const char *name = strstr(table->path, "/kv.");
-        if (name != NULL && strtoul(name + 4, NULL, 10) == group) {
-            index = TL_MAX(index, table->current->index);
+        const char *found = strstr(table->path, "/kv.");
+        if (found != NULL && strcmp(found, name) == 0 && table->current != NULL) {
+            return table->current->index;
         }
     }
-    return index;
+    return 0;
 }
 
 static void on_log_op(void *context, struct mem_disk *disk, const struct log_op *op)

@@ -273,6 +273,50 @@ struct buf *sample_digests(void)
     return frame;
 }
 
+static struct snapshot_info snapshot_info_value(void)
+{
+    struct snapshot_info info = {
+        .group = 1,
+        .chunk_limit = 1024,
+        .chunks_count = 2,
+        .items_count = 1,
+        .state = sample_group_state_value,
+        .conf_bytes = 4,
+        .conf = "conf",
+    };
+    info.id = snapshot_id(info.group, info.chunk_limit, &info.state, bytes_of("conf"));
+    struct buf *row = sample_row();
+    info.bytes = SNAPSHOT_CHUNK_HEADER_BYTES + snapshot_item_bytes(bytes_of("rk"), buf_bytes(row));
+    buf_release(row);
+    return info;
+}
+
+struct buf *sample_snapshot_info(void)
+{
+    struct snapshot_info info = snapshot_info_value();
+    return snapshot_info_encode(&info, 0);
+}
+
+struct buf *sample_snapshot_chunk(void)
+{
+    struct snapshot_info info = snapshot_info_value();
+    struct buf *row = sample_row();
+    struct buf *buf = buf_create(info.bytes);
+    buf->count = (uint32_t)info.bytes;
+    uint8_t *payload = buf->data + SNAPSHOT_CHUNK_HEADER_BYTES;
+    snapshot_item_write(payload, bytes_of("rk"), buf_bytes(row));
+    const struct snapshot_chunk chunk = {
+        .id = info.id,
+        .group = info.group,
+        .number = 1,
+        .items_count = 1,
+        .payload = bytes_make(payload, buf->count - SNAPSHOT_CHUNK_HEADER_BYTES),
+    };
+    snapshot_chunk_seal(&chunk, buf->data);
+    buf_release(row);
+    return buf;
+}
+
 /* ---- FORMAT.md ---- */
 
 /* Reads hex digits up to '#' or the line's end; false at the fence that ends the block. */
