@@ -114,6 +114,9 @@ TL_MUST_CHECK enum tl_err log_store_commit(struct log_store *store, struct log_o
 /* Bytes of the pages that hold entries, all groups, as of the last commit. Any thread. */
 uint64_t log_store_used_bytes(const struct log_store *store);
 
+/* The same of one group; 0 for one never written. Owner's thread, no commit running. */
+uint64_t log_store_group_bytes(struct log_store *store, raft_group group);
+
 /* Size of the data file. Never shrinks. Any thread. */
 uint64_t log_store_file_bytes(const struct log_store *store);
 

@@ -35,6 +35,7 @@ int cli_incr(struct cli *cli);
 int cli_delete(struct cli *cli);
 int cli_status(struct cli *cli);
 int cli_log(struct cli *cli);
+int cli_inspect(struct cli *cli);
 
 /* ---- output ---- */
 

@@ -25,6 +25,9 @@ static const char doc[] =
     "  delete KEY            delete a key\n"
     "  log show              the newest entries of the log, or those --from an index\n"
     "  log verify            check the hash chain of a node's log, or of all (--cluster)\n"
+    "  inspect DIR           a stopped node's data directory: what it holds, and whether all of "
+    "it\n"
+    "                        is as it was written\n"
     "  status                one row a node and group, and what may still fail\n"
     "\n"
     "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 condition failed, 5 unavailable,\n"
@@ -69,9 +72,9 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    {"get", cli_get, 1, 1},   {"put", cli_put, 1, 2},       {"append", cli_append, 1, 2},
-    {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1}, {"status", cli_status, 0, 0},
-    {"log", cli_log, 1, 1},
+    {"get", cli_get, 1, 1},   {"put", cli_put, 1, 2},         {"append", cli_append, 1, 2},
+    {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1},   {"status", cli_status, 0, 0},
+    {"log", cli_log, 1, 1},   {"inspect", cli_inspect, 1, 1},
 };
 
 /* argp's state is the cli and the verb, whose arguments follow it. */
@@ -141,7 +144,7 @@ static void parse_end(struct argp_state *state, const struct parse *parse)
     } else if (parse->cli->args_count < parse->verb->args_min) {
         argp_error(state, "%s: an argument is missing", parse->verb->name);
     } else if (parse->cli->args_count > 0 && parse->cli->args[0][0] == '\0') {
-        argp_error(state, "%s: the key is empty", parse->verb->name);
+        argp_error(state, "%s: an argument is empty", parse->verb->name);
     } else if (parse->cli->write.if_match != 0 && parse->cli->write.if_absent) {
         argp_error(state, "--if-match and --if-absent exclude each other");
     }
@@ -221,8 +224,9 @@ int main(int argc, char **argv)
     argp_err_exit_status = TRILITH_USAGE;
     (void)argp_parse(&argp, argc, argv, 0, NULL, &parse); /* exits with 2 on any error */
 
-    cli.client = trilith_client_create(cli.endpoints, cli.timeout_ms);
-    if (cli.client == NULL) {
+    bool is_offline = parse.verb->run == cli_inspect;
+    if (!is_offline) cli.client = trilith_client_create(cli.endpoints, cli.timeout_ms);
+    if (!is_offline && cli.client == NULL) {
         (void)fprintf(stderr, "trilith: endpoints are HOST:PORT,HOST:PORT,..., not \"%s\"\n",
                       cli.endpoints);
         return TRILITH_USAGE;

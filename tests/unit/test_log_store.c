@@ -428,6 +428,15 @@ Test(log_store, a_read_tells_the_hash_in_front_of_its_first_entry)
     log_reader_destroy(reader);
 }
 
+Test(log_store, bytes_are_told_by_group)
+{
+    struct log_model *model = model_create(1);
+    model_append(model, 100, 1000);
+    cr_assert_geq(log_store_group_bytes(fixture_store, 1), 100 * 1000);
+    cr_assert_eq(log_store_group_bytes(fixture_store, 1), log_store_used_bytes(fixture_store));
+    cr_assert_eq(log_store_group_bytes(fixture_store, 2), 0);
+}
+
 Test(log_store, readers_are_many_and_their_limit_is_told)
 {
     static struct log_reader *readers[200];
