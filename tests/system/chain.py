@@ -6,12 +6,14 @@ chain.py [--entries N] [--log-retain SIZE] [--within SECONDS]
 """
 
 import argparse
+import http.server
 import json
 import os
 import re
 import subprocess
 import threading
 import time
+import urllib.parse
 
 from cluster import Cluster, program, wait_for
 
@@ -135,12 +137,58 @@ def a_flipped_byte_is_named(cluster):
     assert code == 5 and f"{victim.address} does not answer" in out, (code, out)
 
 
+def a_differing_node_is_named():
+    """Nodes that answer as if one had other entries from an index on: no real cluster gets there."""
+    first, last, differs_from = 1000, 9000, 4321
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            url = urllib.parse.urlparse(self.path)
+            query = {k: int(v) for k, v in urllib.parse.parse_qsl(url.query)}
+            server, own_last = self.server, last + self.server.extra
+            head = {"group": 1, "first": first, "last": own_last, "commit": own_last}
+
+            def hash_of(index):
+                return "%032x" % (index + (10**6 if server.is_wrong and index >= differs_from else 0))
+            answer = {"/v1/status": {}, "/v1/cluster": {"members": [{"address": a} for a in addresses]},
+                      "/v1/log/verify": {**head, "count": own_last - first + 1, "hash": hash_of(own_last), "ok": True}}
+            if url.path == "/v1/log":
+                server.asked += 1
+                index = query["from"]
+                body = {**head, "blocks": [{"index": index, "hash": hash_of(index)}], "next": None}
+            else:
+                body = answer[url.path]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_):
+            pass
+
+    servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(3)]
+    addresses = [f"127.0.0.1:{s.server_port}" for s in servers]
+    for number, server in enumerate(servers):
+        server.is_wrong, server.extra, server.asked = number == 1, number, 0
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    code, out, _ = trilith("-e", addresses[0], "-o", "table", "log", "verify", "--cluster")
+    assert code == 1, (code, out)
+    assert f"{addresses[1]} differs from the others from index {differs_from} on." in out, out
+    result = json.loads(trilith("-e", addresses[0], "-o", "json", "log", "verify", "--cluster")[1])
+    assert [n["differs_from"] for n in result["nodes"]] == [None, differs_from, None], result
+    assert not result["agree"] and (result["common_first"], result["common_last"]) == (first, last), result
+    assert sum(s.asked for s in servers) < 100, "found by bisection"
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=3000)
     parser.add_argument("--log-retain", default="1MiB")
     parser.add_argument("--within", type=float, default=30.0)
     args = parser.parse_args()
+    a_differing_node_is_named()
     with Cluster(3, options=["--log-retain", args.log_retain]) as cluster:
         fill(cluster.leader(), args.entries)
         for part in (blocks_are_a_chain, lambda c: verified_everywhere(c, args.within), shown_on_the_command_line,
