@@ -66,6 +66,7 @@ struct http_counters {
     uint64_t accept_failures_count;
     uint64_t connections_refused_count; /* over connections_max */
     uint64_t unreadable_count;          /* what HTTP/1 could not parse as a request */
+    uint64_t requestless_count;         /* connections that ended without one */
     uint64_t abandoned_count;           /* the client went while the node was at work */
 };
 
@@ -78,6 +79,7 @@ struct connection {
     struct connection *previous;
     h2o_socket_t *socket;  /* h2o's, until on_socket_closed() */
     size_t answered_bytes; /* sent up to the last answer to a request */
+    bool has_had_request;
 };
 
 struct http_server {
@@ -214,7 +216,10 @@ struct router_handler {
 
 /* ---- exchange.c: the steps ---- */
 struct exchange *exchange_create(struct http_server *server, h2o_req_t *req);
-/* Fills params (may be none) from the query. False: it has been refused. */
+/* Fills params (may be none) from the query. */
+const struct failure *exchange_parse_query(struct exchange *exchange, struct query_param *params,
+                                           size_t params_count);
+/* As exchange_parse_query(). False: it has been refused. */
 bool exchange_take_query(struct exchange *exchange, struct query_param *params,
                          size_t params_count);
 /* For what is only looked at: GET or HEAD with these parameters. False: it has been refused. */

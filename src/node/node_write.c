@@ -380,18 +380,19 @@ void node_group_writes_applied(struct node_group *group, raft_index index, raft_
                                const struct kv_result *result)
 {
     struct node *node = group->node;
-    /* Terms do not fall along a log: what was proposed in an older term from here on is not in
-     * this log, and this log is the committed one. */
+    /* This log is the committed one. Terms do not fall along it, so what was proposed in an older
+     * term from here on is not in it; and this index holds what its own term says, which may be
+     * older than the proposal's: a leader that reached nobody is followed by one before it. */
     struct node_write *next = NULL;
     for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
         next = write->next;
         if (write->index > index && write->term >= term) break;
-        if (write->term < term) finish_later(node, write, TL_ERR_REPLACED);
+        bool is_other = write->index <= index && write->term != term;
+        if (write->term < term || is_other) finish_later(node, write, TL_ERR_REPLACED);
     }
     struct node_write *write = group->proposed.first;
     if (write == NULL || write->index > index) return;
     TL_ASSERT(write->index == index);
-    TL_ASSERT(write->term == term);
     TL_ASSERT(result != NULL);
     finish(node, write, TL_OK, result);
 }
