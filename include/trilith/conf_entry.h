@@ -1,8 +1,7 @@
 /* conf_entry.h - a group's configuration as it stands in a log entry.
  *
- * Role:       Encoding of configurations (src/wire/FORMAT.md 8): the payload of ENTRY_CONF, which
- * is
- *             also what the log store and a table's state keep of it. What a configuration means to
+ * Role:       Encoding of configurations (src/wire/FORMAT.md 8): the payload of ENTRY_CONF, also
+ *             what the log store and a table's state keep of it. What a configuration means to
  *             votes and commitment is in raft.h.
  * Thread:     pure.
  */

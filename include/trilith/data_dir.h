@@ -1,7 +1,7 @@
 /* data_dir.h - the data directory of a node: lock, format mark, identity.
  *
  * Role:       DIR/lock (flock), DIR/identity (format, store id, address, checksum), DIR/log (log
- *             env), DIR/kv.<group>.<n> (tables). src/store/FORMAT.md 1.
+ *             env), DIR/kv.<group>.<n> (tables), DIR/diverged (a mark). src/store/FORMAT.md 1.
  * Thread:     the owner, before anything else runs.
  * Blocking:   creation waits for fsync of file and directory: an identity is durable before it is
  *             told.
@@ -51,6 +51,14 @@ const char *data_dir_address(const struct data_dir *dir);
  * name: "log", "kv.<group>.<n>". */
 TL_MUST_CHECK enum tl_err data_dir_sub(const struct data_dir *dir, const char *name, char *out_path,
                                        size_t path_bytes, struct tl_fault *out_fault);
+
+/* A mark that stays: what this directory holds of a group was found to differ from what most other
+ * replicas hold, so no node serves clients from it any more. Durable on return. */
+TL_MUST_CHECK enum tl_err data_dir_mark_diverged(const struct data_dir *dir, raft_group group,
+                                                 raft_index index, struct tl_fault *out_fault);
+/* TL_ERR_NOT_FOUND: it is not marked. A mark that cannot be read is one: *out_index is 0 then. */
+TL_MUST_CHECK enum tl_err data_dir_diverged(const struct data_dir *dir, raft_group *out_group,
+                                            raft_index *out_index);
 
 /* A table's directory, kv.<group>.<number>. Which number is in use the log says
  * (log_group_info.table_number). */

@@ -35,7 +35,8 @@
     X(TL_ERR_NO_MEMORY, -20, "out of memory")                   \
     X(TL_ERR_BUSY, -21, "another change is under way")          \
     X(TL_ERR_STALE, -22, "older than what is known")            \
-    X(TL_ERR_OUT_OF_ORDER, -23, "not the next part")
+    X(TL_ERR_OUT_OF_ORDER, -23, "not the next part")            \
+    X(TL_ERR_DIVERGED, -24, "this replica's state is not that of the others")
 
 enum tl_err {
 #define TL_ERR_ENUM(name, number, text) name = number,

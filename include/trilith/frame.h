@@ -24,6 +24,7 @@ enum frame_type {
     FRAME_FORWARD_REPLY = 5,
     FRAME_SNAPSHOT_CHUNK = 6, /* a chunk as it is (snapshot_chunk.h), to a peer that needs it */
     FRAME_SNAPSHOT_ACK = 7,   /* snapshot_ack, back */
+    FRAME_DIGESTS = 8,        /* digest reports (digest_report.h), one behind the other */
 };
 
 enum peer_class { PEER_CLASS_RAFT = 0, PEER_CLASS_BULK = 1, PEER_CLASS_FORWARD = 2 };

@@ -30,6 +30,9 @@ void store_id_format(const struct store_id *id, char out_text[HASH_TEXT_BYTES]);
 /* The member's id in the consensus core: its first 8 bytes, little-endian. Makers of store ids draw
  * again when this is 0; a genesis in which two members share it is refused. */
 raft_id store_id_raft(const struct store_id *id);
+/* The first 16 digits of store_id_format(). */
+#define RAFT_ID_TEXT_BYTES 17u
+void raft_id_format(raft_id id, char out_text[RAFT_ID_TEXT_BYTES]);
 /* Its 16 bytes. Reading past the end latches the reader and leaves *out_id. */
 void store_id_write(struct buf *buf, const struct store_id *id);
 void store_id_read(struct reader *reader, struct store_id *out_id);

@@ -20,11 +20,17 @@
 #define RECORD_KEEP_MIN_US (60ull * 1000000) /* younger ones may not */
 #define RECORD_EVICT_MAX 4u                  /* evictions an entry does at most */
 
+/* Planted bugs of the test suite (docs/correctness.md numbers them). */
+enum kv_mutation {
+    KV_MUTATION_NONE = 0,
+    KV_MUTATION_OWN_TIME = 27, /* rows and records get a time that is not the entry's */
+};
+
 struct kv_state {
     struct group_state group;
     /* Why the last apply was TL_ERR_CORRUPT; NULL: kv_table_fault() says it. Static. */
     const char *fault_reason;
-    uint32_t mutation; /* planted bug of the test suite, 0 in production */
+    uint32_t mutation; /* enum kv_mutation; 0 in production */
 };
 
 /* Takes over what the table holds. */

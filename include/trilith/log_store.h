@@ -114,6 +114,9 @@ TL_MUST_CHECK enum tl_err log_store_commit(struct log_store *store, struct log_o
 /* Bytes of the pages that hold entries, all groups, as of the last commit. Any thread. */
 uint64_t log_store_used_bytes(const struct log_store *store);
 
+/* The same of one group; 0 for one never written. Owner's thread, no commit running. */
+uint64_t log_store_group_bytes(struct log_store *store, raft_group group);
+
 /* Size of the data file. Never shrinks. Any thread. */
 uint64_t log_store_file_bytes(const struct log_store *store);
 
@@ -136,6 +139,10 @@ TL_MUST_CHECK enum tl_err log_reader_read(struct log_reader *reader, raft_group 
                                           raft_index first, raft_index last, uint32_t entries_max,
                                           size_t bytes_max, struct buf **out_entries,
                                           uint32_t *out_count, struct tl_fault *out_fault);
+
+/* The chain hash in front of the first entry that the last successful read gave out (out_count >
+ * 0): of the entry before it, or of the base. As checked by that read, in its transaction. */
+struct hash128 log_reader_previous_hash(const struct log_reader *reader);
 
 /* Checks a group's whole log as of now, from the base to the end: indexes without a gap, every
  * record and its chain hash, terms and times that do not fall. on_progress (NULL allowed) is told

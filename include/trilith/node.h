@@ -19,6 +19,7 @@
 #define TL_NODE_H
 
 #include "trilith/data_dir.h"
+#include "trilith/digest_report.h"
 #include "trilith/frame.h"
 #include "trilith/histogram.h"
 #include "trilith/kv_state.h"
@@ -53,20 +54,31 @@ struct node_flush_job {
     uint32_t mutation; /* options.mutation: NODE_MUTATION_SPLIT_FLUSH is the carrier's to plant */
 };
 
-/* A read of log entries, for a lagging peer, a replay, or the check of one record. */
+/* A read of log entries, for a lagging peer, a replay, the check of one record, or a query. */
 #define NODE_LOG_READ_ENTRIES_MAX 4096u
 struct node_log_read {
     raft_group group;
     raft_index first;
     raft_index last;
     size_t bytes_max;
-    enum { NODE_LOG_READ_PEER, NODE_LOG_READ_APPLY, NODE_LOG_READ_VERIFY } purpose;
+    enum {
+        NODE_LOG_READ_PEER,
+        NODE_LOG_READ_APPLY,
+        NODE_LOG_READ_VERIFY,
+        NODE_LOG_READ_QUERY
+    } purpose;
     raft_id peer;
-    /* Filled by whoever carries it out, from log_reader_read(); the node releases them. */
+    bool keeps_last_only; /* read and checked to the end, but only the last entry is given out */
+    /* Filled by node_log_read_carry_out(); the node releases the entries. */
     struct buf *entries[NODE_LOG_READ_ENTRIES_MAX];
     uint32_t entries_count;
+    struct hash128 previous_hash; /* in front of the first entry read, when there is one */
     struct node_log_read *next;
 };
+/* What carrying it out is: for the threads that do. Errors as log_reader_read(). */
+TL_MUST_CHECK enum tl_err node_log_read_carry_out(struct node_log_read *read,
+                                                  struct log_reader *reader,
+                                                  struct tl_fault *out_fault);
 
 /* A step of a snapshot's way: cutting, reading, staging, opening or deleting a table. */
 struct node_snapshot_job;
@@ -132,6 +144,7 @@ struct node_options {
     uint64_t election_timeout_ns;   /* 300 ms */
     uint64_t heartbeat_interval_ns; /* 50 ms */
     uint64_t generation_age_ns;     /* freeze this long after the first entry: 5 s */
+    uint32_t digest_interval;       /* entries between two digests: 256; less in the simulator */
     uint32_t generation_rows_max;   /* 0: GENERATION_ROWS_MAX; smaller in the simulator */
     uint64_t log_cache_bytes;       /* 0: RAFT_CACHE_BYTES_MAX; smaller in the simulator */
     uint32_t snapshot_chunk_bytes;  /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT; smaller in the simulator */
@@ -221,10 +234,11 @@ struct node_write {
  *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
  *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command),
- *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min)
+ *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min), TL_ERR_DIVERGED (this replica's state is
+ *   not that of the others)
  *                   certainly not executed
- * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING returned: on_done is never called; entry stays the
- * caller's. on_done may start and cancel requests. */
+ * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_DIVERGED returned: on_done is never called;
+ * entry stays the caller's. on_done may start and cancel requests. */
 TL_MUST_CHECK enum tl_err node_write(struct node *node, struct node_write *write);
 /* The client has gone: on_done is not called any more. The write itself may still happen. */
 void node_write_cancel(struct node *node, struct node_write *write);
@@ -250,7 +264,7 @@ struct node_read {
     struct node_read *next;
     struct node_read *previous;
 };
-/* on_ready errors: TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_TIMEOUT, TL_ERR_STOPPING. Local reads
+/* on_ready errors: as of node_write, but for TL_ERR_UNKNOWN and TL_ERR_REPLACED. Local reads
  * and causal ones already covered return *out_is_ready true and on_ready is not called. Returned
  * errors as node_write(). */
 TL_MUST_CHECK enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_ready);
@@ -307,6 +321,56 @@ uint64_t node_applied_revision(const struct node *node, raft_group group);
 uint64_t node_age_ms(const struct node *node, raft_group group);
 raft_id node_self(const struct node *node);
 
+/* ---- the log, for those who look at it ---- */
+
+#define NODE_LOG_QUERIES_MAX 16u
+#define NODE_LOG_QUERY_ENTRIES_MAX 1000u
+#define NODE_LOG_QUERY_BYTES_MAX (4u * 1024u * 1024u)
+
+enum node_log_query_kind { NODE_LOG_ENTRIES = 0, NODE_LOG_VERIFY = 1 };
+
+/* A look at a group's durable log: some entries, or a check of the whole chain. What is in memory
+ * is given out from there; the rest is read on the background thread, one slice at a time for all
+ * queries of the node, so that neither peers that lag nor the log's commits wait for a long check.
+ * Same life and cancel rules as node_write. */
+struct node_log_query {
+    /* Set by the caller. */
+    raft_group group;
+    enum node_log_query_kind kind;
+    raft_index from; /* ENTRIES: the first wanted; 0: the newest ones */
+    uint32_t limit;  /* ENTRIES: 1 ... NODE_LOG_QUERY_ENTRIES_MAX */
+    void (*on_done)(struct node_log_query *query, enum tl_err err);
+    void *context;
+    /* Set by the node, valid in on_done. */
+    raft_index first;  /* kept and durable here: first ... last; none when last < first */
+    raft_index last;   /* VERIFY: first ... last are those that were checked */
+    raft_index commit; /* what is above it may still be replaced */
+    /* ENTRIES: borrowed until on_done returns. */
+    struct buf *const *entries;
+    uint32_t entries_count;
+    struct hash128 previous_hash; /* in front of entries[0] */
+    struct hash128 last_hash;     /* VERIFY: of entry `last` */
+    struct tl_fault fault;        /* TL_ERR_CORRUPT: where, and why */
+    /* The node's own. */
+    uint32_t state;
+    raft_index next_index; /* VERIFY: the next slice begins here; 0: not begun */
+    int32_t outcome;       /* enum tl_err of the read that has come */
+    struct node_log_read *read;
+    struct node_log_query *next;
+};
+
+/* Starts a query. TL_OK: on_done is called exactly once, later, with
+ *   TL_OK             entries, or a chain without a break
+ *   TL_ERR_COMPACTED  ENTRIES: `from` is below `first`
+ *   TL_ERR_CORRUPT    a record failed its check; `fault` names it. The node has reported it and
+ *                     ends (exit 4) NODE_DAMAGE_GRACE_NS later: time to tell the client
+ *   TL_ERR_STOPPING
+ * Returned: TL_ERR_NOT_FOUND (no such group), TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL;
+ * on_done is then never called. */
+TL_MUST_CHECK enum tl_err node_log_query(struct node *node, struct node_log_query *query);
+void node_log_query_cancel(struct node *node, struct node_log_query *query);
+#define NODE_DAMAGE_GRACE_NS 1000000000ull
+
 /* ---- stopping ---- */
 /* No new requests (TL_ERR_STOPPING); freezes and flushes what is applied. node_is_drained() when
  * nothing is waiting and all is flushed. */
@@ -321,8 +385,20 @@ enum node_stage {
     NODE_STAGE_DRAINING = 3
 };
 
+/* What the exchange of digests has shown (docs/operations.md). */
+enum node_digests {
+    NODE_DIGESTS_AGREE = 0,
+    NODE_DIGESTS_DIFFER =
+        1, /* some members have another state; this one is not known to be wrong */
+    NODE_DIGESTS_DIVERGED = 2, /* most are equal and this one is not: it does not serve any more */
+};
+
 struct node_group_status {
     raft_group group;
+    enum node_digests digests;
+    raft_index differs_at;    /* the first index at which a difference was seen; 0: none */
+    uint32_t differing_count; /* members whose state is not this replica's */
+    raft_id differing[RAFT_MEMBERS_MAX];
     struct raft_status raft;
     struct group_state state; /* as applied; digests included */
     raft_index flushed;
@@ -343,6 +419,7 @@ struct node_status {
     uint64_t placement_epoch;
     uint32_t removed_count; /* store ids that are refused for ever */
     uint32_t groups_count;
+    bool is_diverged; /* of some group: no client is served (node_group_status.digests) */
     uint64_t requests_waiting_count;
     uint64_t request_bytes_waiting;
     uint64_t log_used_bytes;
@@ -409,6 +486,8 @@ struct node_metrics {
     uint64_t snapshot_bytes_received_count;
     uint64_t replays_count; /* idempotent repeats answered from the record */
     uint64_t confs_proposed_count;
+    uint64_t log_queries_count;
+    uint64_t log_entries_verified_count; /* by queries and at start */
 };
 const struct node_metrics *node_get_metrics(const struct node *node);
 

@@ -118,5 +118,7 @@ size_t group_state_encode(const struct group_state *state, struct bytes conf,
                           uint8_t out_bytes[GROUP_STATE_BYTES_MAX]);
 TL_MUST_CHECK enum tl_err group_state_decode(struct bytes source, struct group_state *out_state,
                                              struct bytes *out_conf);
+/* Over all fields: equal logs give equal digests at equal indexes. */
+struct hash128 group_state_digest(const struct group_state *state);
 
 #endif

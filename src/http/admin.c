@@ -76,6 +76,7 @@ static void put_group(json_t *array, const struct http_server *server,
     json_put_hash(group, "chain_hash", status->state.chain_hash);
     json_put_hash(group, "rows_digest", status->state.rows_digest);
     json_put_hash(group, "records_digest", status->state.records_digest);
+    json_put_digests(group, server, status);
     json_put_u64(group, "idempotency_records",
                  status->state.records_next - status->state.records_first);
     json_put_u64(group, "generation_bytes", status->generation_bytes);

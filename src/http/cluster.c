@@ -12,6 +12,7 @@
 struct knowledge {
     const struct node_status *node;
     const struct raft_status *raft;
+    const struct node_group_status *group;
     raft_id self;
 };
 
@@ -23,9 +24,34 @@ static bool is_connected(const struct node_status *node, raft_id id)
     return false;
 }
 
+static bool is_voter(const struct raft_conf *conf, raft_id id)
+{
+    for (uint32_t i = 0; i < conf->voters_count; i++) {
+        if (conf->voters[i] == id) return true;
+    }
+    return false;
+}
+
+/* It keeps the log and votes, but it would not serve. */
+static bool has_diverged(const struct knowledge *knowledge, raft_id id)
+{
+    const struct node_group_status *group = knowledge->group;
+    if (group->digests == NODE_DIGESTS_DIVERGED) return id == knowledge->self;
+    const struct raft_conf *conf = &knowledge->raft->conf;
+    uint32_t voters_count = 0;
+    bool is_found = false;
+    for (uint32_t i = 0; i < group->differing_count; i++) {
+        if (is_voter(conf, group->differing[i])) voters_count++;
+        if (group->differing[i] == id) is_found = true;
+    }
+    /* Without a majority of one state nobody knows whose is wrong. */
+    return is_found && voters_count + conf->voters_count / 2 + 1 <= conf->voters_count;
+}
+
 static bool is_able(const struct knowledge *knowledge, raft_id id)
 {
     const struct raft_status *raft = knowledge->raft;
+    if (has_diverged(knowledge, id)) return false;
     if (id == knowledge->self) return true;
     if (raft->role != RAFT_LEADER) return is_connected(knowledge->node, id);
     for (uint32_t i = 0; i < raft->peers_count; i++) {
@@ -55,18 +81,6 @@ static int64_t can_lose(const struct knowledge *knowledge)
     int64_t count = can_lose_of(knowledge, conf->voters, conf->voters_count);
     if (conf->outgoing_count == 0) return count;
     return TL_MIN(count, can_lose_of(knowledge, conf->outgoing, conf->outgoing_count));
-}
-
-static void put_addresses(json_t *object, const char *name, const struct http_server *server,
-                          const raft_id *ids, uint32_t ids_count)
-{
-    json_t *array = json_put_array(object, name);
-    for (uint32_t i = 0; i < ids_count; i++) {
-        const char *address = describe_address(server, ids[i]);
-        json_t *item = address != NULL ? json_string(address) : NULL;
-        int err = json_array_append_new(array, item != NULL ? item : json_null());
-        TL_ASSERT(err == 0);
-    }
 }
 
 static void put_members(json_t *root, const struct node_status *node)
@@ -109,7 +123,7 @@ static int64_t put_group(json_t *array, const struct http_server *server,
     (void)describe_group(server, node, id, &status); /* it exists: id < groups_count */
     const struct raft_status *raft = &status.raft;
     const struct knowledge knowledge = {
-        .node = node, .raft = raft, .self = node_self(server->node)};
+        .node = node, .raft = raft, .group = &status, .self = node_self(server->node)};
     int64_t count = can_lose(&knowledge);
     json_t *group = json_add_object(array);
     json_put_u64(group, "group", id);
@@ -119,12 +133,14 @@ static int64_t put_group(json_t *array, const struct http_server *server,
     json_put_u64(group, "last", raft->last);
     json_put_u64(group, "commit", raft->commit);
     json_put_u64(group, "applied", raft->applied);
-    put_addresses(group, "voters", server, raft->conf.voters, raft->conf.voters_count);
-    put_addresses(group, "learners", server, raft->conf.learners, raft->conf.learners_count);
+    json_put_addresses(group, "voters", server, raft->conf.voters, raft->conf.voters_count);
+    json_put_addresses(group, "learners", server, raft->conf.learners, raft->conf.learners_count);
     if (raft->conf.outgoing_count > 0) {
-        put_addresses(group, "outgoing", server, raft->conf.outgoing, raft->conf.outgoing_count);
+        json_put_addresses(group, "outgoing", server, raft->conf.outgoing,
+                           raft->conf.outgoing_count);
     }
     if (raft->role == RAFT_LEADER) put_peers(group, server, raft);
+    json_put_digests(group, server, &status);
     json_put_i64(group, "can_lose", count);
     return count;
 }

@@ -128,6 +128,40 @@ struct json_t *json_put_array(struct json_t *object, const char *name)
     return inner;
 }
 
+void json_put_addresses(struct json_t *object, const char *name, const struct http_server *server,
+                        const raft_id *ids, uint32_t ids_count)
+{
+    json_t *array = json_put_array(object, name);
+    for (uint32_t i = 0; i < ids_count; i++) {
+        const char *address = describe_address(server, ids[i]);
+        json_t *item = address != NULL ? json_string(address) : NULL;
+        int err = json_array_append_new(array, item != NULL ? item : json_null());
+        TL_ASSERT(err == 0);
+    }
+}
+
+const char *describe_digests(enum node_digests digests)
+{
+    switch (digests) {
+    case NODE_DIGESTS_AGREE:
+        return "agree";
+    case NODE_DIGESTS_DIFFER:
+        return "differ";
+    case NODE_DIGESTS_DIVERGED:
+        return "diverged";
+    }
+    return "unknown";
+}
+
+void json_put_digests(struct json_t *group, const struct http_server *server,
+                      const struct node_group_status *status)
+{
+    json_put_string(group, "digests", describe_digests(status->digests));
+    if (status->digests == NODE_DIGESTS_AGREE) return;
+    json_put_u64(group, "differs_at", status->differs_at);
+    json_put_addresses(group, "differing", server, status->differing, status->differing_count);
+}
+
 struct json_t *json_add_object(struct json_t *array)
 {
     json_t *inner = json_object();

@@ -10,6 +10,7 @@ static void check(const struct exchange *exchange)
     if (exchange->waiting == EXCHANGE_WRITING) TL_ASSERT(exchange->on_written != NULL);
     if (exchange->waiting == EXCHANGE_READING) TL_ASSERT(exchange->on_row != NULL);
     if (exchange->waiting == EXCHANGE_CHANGING) TL_ASSERT(exchange->on_changed != NULL);
+    if (exchange->waiting == EXCHANGE_LOG) TL_ASSERT(exchange->on_log != NULL);
 }
 
 /* The request is gone: nobody waits for the answer any more. */
@@ -23,8 +24,10 @@ static void exchange_dispose(void *memory)
             node_write_cancel(server->node, &exchange->write);
         } else if (exchange->waiting == EXCHANGE_CHANGING) {
             node_change_cancel(server->node, exchange->change);
-        } else {
+        } else if (exchange->waiting == EXCHANGE_READING) {
             node_read_cancel(server->node, &exchange->read);
+        } else {
+            node_log_query_cancel(server->node, exchange->log);
         }
         server->exchanges_waiting_count--;
         server->counters.abandoned_count++;
@@ -374,4 +377,27 @@ void exchange_change(struct exchange *exchange, struct node_change *change,
         return;
     }
     wait_begin(exchange, EXCHANGE_CHANGING);
+}
+
+static void on_log_done(struct node_log_query *query, enum tl_err err)
+{
+    struct exchange *exchange = TL_CAST(exchange, query->context, EXCHANGE_MAGIC);
+    wait_end(exchange);
+    exchange->on_log(exchange, err, query);
+}
+
+void exchange_query_log(struct exchange *exchange, const struct node_log_query *query,
+                        exchange_on_log on_log)
+{
+    exchange->on_log = on_log;
+    exchange->log = h2o_mem_alloc_pool(&exchange->req->pool, sizeof *exchange->log);
+    *exchange->log = *query;
+    exchange->log->on_done = on_log_done;
+    exchange->log->context = exchange;
+    enum tl_err err = node_log_query(exchange->server->node, exchange->log);
+    if (err != TL_OK) {
+        on_log(exchange, err, exchange->log);
+        return;
+    }
+    wait_begin(exchange, EXCHANGE_LOG);
 }

@@ -29,11 +29,19 @@ const struct failure *failure_of_err(enum tl_err err)
         {TL_ERR_NO_QUORUM, {503, "no_quorum", "no quorum of the voters answers", false}},
         {TL_ERR_STARTING, {503, "starting", "this node is starting", false}},
         {TL_ERR_STOPPING, {503, "stopping", "this node is stopping", false}},
+        {TL_ERR_DIVERGED,
+         {503, "diverged", "this node's state is not that of most replicas", false}},
+        {TL_ERR_BUSY, {503, "busy", "another change is under way", false}},
+        {TL_ERR_STALE, {409, "stale", "something newer is known", false}},
+        {TL_ERR_OUT_OF_ORDER, {409, "out_of_order", "it is not the next part", false}},
         {TL_ERR_REPLACED, {503, "replaced", "another entry took its place in the log", false}},
         {TL_ERR_TIMEOUT, {503, "timeout", "it was not done within the request timeout", false}},
         {TL_ERR_CANCELED, {503, "canceled", "it was canceled", false}},
         {TL_ERR_NO_SPACE, {507, "disk_full", "the leader's file system is nearly full", false}},
         {TL_ERR_INVALID, {400, "refused", "the leader refuses the command", false}},
+        {TL_ERR_NOT_FOUND, {404, "no_group", "there is no such group", false}},
+        {TL_ERR_COMPACTED, {410, "compacted", "it is below the first kept index", false}},
+        {TL_ERR_CORRUPT, {500, "log_damaged", "a log record fails its check", false}},
         {TL_ERR_UNKNOWN, {504, "unknown", "it may have been done, or still be done", true}},
     };
     static const struct failure internal = {500, "internal", "an internal error", true};
@@ -80,6 +88,8 @@ const char *status_reason(int status)
         return "Method Not Allowed";
     case 409:
         return "Conflict";
+    case 410:
+        return "Gone";
     case 412:
         return "Precondition Failed";
     case 413:

@@ -16,6 +16,9 @@ void livez_serve(struct exchange *exchange)
 static const char *reason_of(const struct node_status *node, const struct node_group_status *group)
 {
     if (node->waits_for[0] != '\0') return node->waits_for;
+    if (node->is_diverged) {
+        return "diverged: this node's state is not that of most replicas; empty its data directory";
+    }
     switch (node->stage) {
     case NODE_STAGE_BIRTH:
         return "no cluster yet";
@@ -43,6 +46,7 @@ static void respond_verbose(struct exchange *exchange, const struct node_status 
     json_put_u64(root, "commit", group->raft.commit);
     json_put_u64(root, "leader_commit", group->raft.leader_commit);
     json_put_u64(root, "replay_left", group->replay_left);
+    json_put_string(root, "digests", describe_digests(group->digests));
     respond_document(exchange, is_ready ? 200 : 503, root);
 }
 
@@ -60,7 +64,7 @@ void readyz_serve(struct exchange *exchange)
         respond_verbose(exchange, &node, &group, is_ready);
         return;
     }
-    struct text text = text_make(&exchange->req->pool, sizeof node.waits_for + 64);
+    struct text text = text_make(&exchange->req->pool, sizeof node.waits_for + 128);
     if (is_ready) {
         text_add_string(&text, "ready\n");
     } else {

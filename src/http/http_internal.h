@@ -40,6 +40,7 @@ enum http_family {
     FAMILY_KEYS,
     FAMILY_STATUS,
     FAMILY_CLUSTER,
+    FAMILY_LOG,
     FAMILY_METRICS,
     FAMILY_HEALTH,
     FAMILY_OTHER,
@@ -138,7 +139,16 @@ typedef void (*exchange_on_written)(struct exchange *exchange, enum tl_err err,
 
 typedef void (*exchange_on_changed)(struct exchange *exchange, enum tl_err err);
 
-enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING, EXCHANGE_CHANGING };
+typedef void (*exchange_on_log)(struct exchange *exchange, enum tl_err err,
+                                const struct node_log_query *query);
+
+enum exchange_waiting {
+    EXCHANGE_IDLE,
+    EXCHANGE_WRITING,
+    EXCHANGE_READING,
+    EXCHANGE_CHANGING,
+    EXCHANGE_LOG
+};
 
 struct exchange {
     uint32_t magic;
@@ -161,11 +171,14 @@ struct exchange {
     union {
         struct node_write write;
         struct node_read read;
+        struct node_log_query
+            *log; /* in the request's pool: too large for what every request has */
     };
     struct node_change *change; /* in req's pool */
     exchange_on_written on_written;
     exchange_on_row on_row;
     exchange_on_changed on_changed;
+    exchange_on_log on_log;
 };
 
 /* ---- server.c ---- */
@@ -187,6 +200,10 @@ const char *describe_member_role(enum member_role role);
 /* Snapshots on their way from or to this node, as array `transfers`. */
 void describe_transfers(const struct http_server *server, struct json_t *root);
 const char *describe_stage(enum node_stage stage);
+const char *describe_digests(enum node_digests digests);
+/* What the exchange of digests has shown of a group: digests, differs_at, differing. */
+void json_put_digests(struct json_t *group, const struct http_server *server,
+                      const struct node_group_status *status);
 void json_put_u64(struct json_t *object, const char *name, uint64_t value);
 void json_put_i64(struct json_t *object, const char *name, int64_t value);
 void json_put_bool(struct json_t *object, const char *name, bool value);
@@ -197,6 +214,9 @@ void json_put_store_id(struct json_t *object, const char *name, const struct sto
 struct json_t *json_put_object(struct json_t *object, const char *name);
 struct json_t *json_put_array(struct json_t *object, const char *name);
 struct json_t *json_add_object(struct json_t *array);
+/* Their addresses, null for strangers. */
+void json_put_addresses(struct json_t *object, const char *name, const struct http_server *server,
+                        const raft_id *ids, uint32_t ids_count);
 /* Takes `json`. */
 void respond_document(struct exchange *exchange, int status, struct json_t *json);
 
@@ -234,6 +254,10 @@ void exchange_change(struct exchange *exchange, struct node_change *change,
 /* Reads the exchange's key at its consistency; on_row is called once, now or later. */
 void exchange_read(struct exchange *exchange, exchange_on_row on_row);
 
+/* Asks about the log; on_log is called once, now (when it is refused) or later. */
+void exchange_query_log(struct exchange *exchange, const struct node_log_query *query,
+                        exchange_on_log on_log);
+
 /* ---- respond.c: the answer; exactly one per exchange ---- */
 void respond_etag(struct exchange *exchange, uint64_t revision);
 void respond_replayed(struct exchange *exchange);
@@ -247,6 +271,9 @@ void respond_json(struct exchange *exchange, int status, const struct text *text
 void respond_empty(struct exchange *exchange, int status);
 /* The error JSON, with Retry-After where it is worth trying again. */
 void respond_failure(struct exchange *exchange, const struct failure *failure);
+/* The same with a number that belongs to it. */
+void respond_failure_with(struct exchange *exchange, const struct failure *failure,
+                          const char *name, uint64_t value);
 void respond_refusal(struct exchange *exchange, enum refusal refusal);
 void respond_method(struct exchange *exchange, const char *allow);
 /* 412 with the present revision, 0 when the key is absent. */
@@ -262,6 +289,8 @@ void admin_serve(struct exchange *exchange);
 void cluster_serve(struct exchange *exchange);
 void members_serve(struct exchange *exchange);
 void member_serve(struct exchange *exchange);
+void log_serve(struct exchange *exchange);
+void log_verify_serve(struct exchange *exchange);
 void metrics_serve(struct exchange *exchange);
 void livez_serve(struct exchange *exchange);
 void readyz_serve(struct exchange *exchange);

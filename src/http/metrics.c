@@ -109,6 +109,10 @@ static void add_disk(struct text *text, const struct node_metrics *metrics,
     add_buckets(text, "log_batch_entries", "", &metrics->log_batch_entries, 1);
     add_seconds(text, "flush_seconds", "Table flushes.", &metrics->flush_us);
     add_counter(text, "flushes_total", "Generations flushed to the table.", metrics->flushes_count);
+    add_counter(text, "log_queries_total", "Looks of clients at the log.",
+                metrics->log_queries_count);
+    add_counter(text, "log_entries_verified_total", "Log records read back and checked.",
+                metrics->log_entries_verified_count);
     add_gauge(text, "log_commit_age_ms", "Age of the oldest unfinished log commit.",
               node->log_commit_age_ms);
     add_gauge(text, "log_used_bytes", "Bytes of log records kept.", node->log_used_bytes);
@@ -219,6 +223,8 @@ static void add_groups(struct text *text, const struct http_server *server,
         {"raft_voters", "gauge", "Voters of the newest configuration."},
         {"raft_learners", "gauge", "Its learners."},
         {"raft_outgoing", "gauge", "Voters of the configuration that is being left; 0: none is."},
+        {"diverged", "gauge", "1: this state is not that of most replicas; nothing is served."},
+        {"digest_differing_members", "gauge", "Members whose state is not this replica's."},
     };
     uint64_t values[NODE_GROUPS_MAX][TL_COUNT_OF(metrics)];
     for (raft_group group = 0; group < node->groups_count; group++) {
@@ -244,7 +250,9 @@ static void add_groups(struct text *text, const struct http_server *server,
                                 raft->chain_mismatches_count,
                                 raft->conf.voters_count,
                                 raft->conf.learners_count,
-                                raft->conf.outgoing_count};
+                                raft->conf.outgoing_count,
+                                status.digests == NODE_DIGESTS_DIVERGED,
+                                status.differing_count};
         _Static_assert(sizeof row == sizeof values[0], "a value for every metric");
         memcpy(values[group], row, sizeof row);
     }
@@ -289,7 +297,7 @@ static void add_requests(struct text *text, const struct http_counters *counters
     static const char *const families[] = {
         [FAMILY_KV] = "kv",           [FAMILY_KEYS] = "keys",       [FAMILY_STATUS] = "status",
         [FAMILY_CLUSTER] = "cluster", [FAMILY_METRICS] = "metrics", [FAMILY_HEALTH] = "health",
-        [FAMILY_OTHER] = "other",
+        [FAMILY_LOG] = "log",         [FAMILY_OTHER] = "other",
     };
     static const char *const methods[] = {
         [METHOD_GET] = "GET",   [METHOD_HEAD] = "HEAD",     [METHOD_PUT] = "PUT",

@@ -163,8 +163,8 @@ void respond_empty(struct exchange *exchange, int status)
     send_answer(exchange, status, status == 204 ? SIZE_MAX : 0, bytes_make(NULL, 0));
 }
 
-static void respond_failure_at(struct exchange *exchange, const struct failure *failure,
-                               const uint64_t *revision)
+void respond_failure_with(struct exchange *exchange, const struct failure *failure,
+                          const char *name, uint64_t value)
 {
     if (failure->status == 429 || failure->status == 503) {
         add_token_header(exchange, H2O_TOKEN_RETRY_AFTER, "Retry-After", bytes_of(RETRY_AFTER_S));
@@ -177,9 +177,11 @@ static void respond_failure_at(struct exchange *exchange, const struct failure *
     text_add_string(&text, "\",\"outcome\":\"");
     text_add_string(&text, failure->is_unknown ? "unknown" : "not_executed");
     text_add_string(&text, "\"");
-    if (revision != NULL) {
-        text_add_string(&text, ",\"revision\":");
-        text_add_u64(&text, *revision);
+    if (name != NULL) {
+        text_add_string(&text, ",\"");
+        text_add_string(&text, name);
+        text_add_string(&text, "\":");
+        text_add_u64(&text, value);
     }
     text_add_string(&text, "}}");
     respond_json(exchange, failure->status, &text);
@@ -187,13 +189,13 @@ static void respond_failure_at(struct exchange *exchange, const struct failure *
 
 void respond_failure(struct exchange *exchange, const struct failure *failure)
 {
-    respond_failure_at(exchange, failure, NULL);
+    respond_failure_with(exchange, failure, NULL, 0);
 }
 
 void respond_condition_failed(struct exchange *exchange, uint64_t revision)
 {
     if (revision != 0) respond_etag(exchange, revision);
-    respond_failure_at(exchange, failure_of_outcome(KV_CONDITION_FAILED), &revision);
+    respond_failure_with(exchange, failure_of_outcome(KV_CONDITION_FAILED), "revision", revision);
 }
 
 void respond_refusal(struct exchange *exchange, enum refusal refusal)

@@ -59,6 +59,8 @@ static const struct route routes[] = {
     {"/v1/cluster", false, FAMILY_CLUSTER, cluster_serve},
     {"/v1/cluster/members", false, FAMILY_CLUSTER, members_serve},
     {"/v1/cluster/members/", true, FAMILY_CLUSTER, member_serve},
+    {"/v1/log", false, FAMILY_LOG, log_serve},
+    {"/v1/log/verify", false, FAMILY_LOG, log_verify_serve},
     {"/admin/status", false, FAMILY_STATUS, admin_serve},
     {"/metrics", false, FAMILY_METRICS, metrics_serve},
     {"/livez", false, FAMILY_HEALTH, livez_serve},

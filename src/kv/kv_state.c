@@ -256,7 +256,7 @@ static enum tl_err apply_command(struct kv_apply *apply, struct bytes payload,
     if (command_decode(payload, &command) != TL_OK) {
         return kv_apply_corrupt(apply, "a log entry's command does not decode");
     }
-    struct kv_result result = {.index = apply->index, .time_us = apply->time_us};
+    struct kv_result result = {.index = apply->index, .time_us = apply->group.time_us};
     enum tl_err err = command.has_idempotency_key ? do_keyed_request(apply, &command, &result)
                                                   : do_request(apply, &command, &result);
     if (err != TL_OK) {
@@ -302,6 +302,7 @@ enum tl_err kv_state_apply(struct kv_state *state, struct kv_table *table, const
     apply.group.term = entry_term(entry);
     apply.group.time_us = apply.time_us;
     apply.group.chain_hash = entry_hash(entry);
+    if (state->mutation == KV_MUTATION_OWN_TIME) apply.time_us++;
     enum tl_err err = apply_entry(&apply, entry, out_result);
     if (err != TL_OK) {
         state->fault_reason = apply.fault_reason;

@@ -1,6 +1,6 @@
 /* background.c - the thread that reads old log entries: for peers that lag, for the replay after a
- * start, and to check a record. Its read transaction is over after each job (log_reader_read), so a
- * slow peer never pins the log env's pages. */
+ * start, for clients, and to check them. Its read transaction is over after each job
+ * (log_reader_read), so a slow peer never pins the log env's pages. */
 
 #include "net_internal.h"
 
@@ -11,10 +11,7 @@ void background_carry_out(struct worker *worker, struct job_list *jobs)
     struct background *background = TL_CONTAINER_OF(worker, struct background, worker);
     for (struct job *job; (job = job_list_pop(jobs)) != NULL;) {
         TL_ASSERT(job->kind == JOB_LOG_READ);
-        struct node_log_read *read = job->read;
-        job->err = log_reader_read(background->reader, read->group, read->first, read->last,
-                                   NODE_LOG_READ_ENTRIES_MAX, read->bytes_max, read->entries,
-                                   &read->entries_count, &job->fault);
+        job->err = node_log_read_carry_out(job->read, background->reader, &job->fault);
         completions_post_one(worker->completions, job);
     }
 }

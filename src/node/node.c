@@ -106,6 +106,7 @@ void node_free_job(struct node *node, struct node_job *job)
         buf_release(TL_TAKE(&job->read.entries[i]));
     }
     job->read.entries_count = 0;
+    job->read.keeps_last_only = false;
     job->is_free = true;
     job->next_free = node->jobs_free;
     node->jobs_free = job;
@@ -124,6 +125,7 @@ void node_options_init(struct node_options *options)
         .election_timeout_ns = 300000000,
         .heartbeat_interval_ns = 50000000,
         .generation_age_ns = 5000000000,
+        .digest_interval = 256,
         /* What is under way may still have to be written: three generations of 32 MiB, and LMDB's
          * copies of the pages of one flush. A write that fails for want of space ends the node. */
         .free_bytes_min = 128ull * 1024 * 1024,
@@ -146,6 +148,7 @@ static void copy_options(struct node *node, const struct node_options *options)
     TL_ASSERT(options->data_groups_count < NODE_GROUPS_MAX);
     TL_ASSERT(options->election_timeout_ns > 0);
     TL_ASSERT(options->heartbeat_interval_ns > 0);
+    TL_ASSERT(options->digest_interval > 0);
     node->options = *options;
     node->options.address = text_copy(options->address);
     node->options.peer_address = text_copy(options->peer_address);
@@ -269,6 +272,8 @@ static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
         if (err != TL_OK) return err;
     }
     node->groups_count = groups_count;
+    for (raft_group id = 0; id < node->groups_count; id++) node_group_check_log(node->groups[id]);
+    node_recover_diverged(node);
     return TL_OK;
 }
 
@@ -293,6 +298,7 @@ enum tl_err node_open(const struct node_options *options, const struct node_io *
     node->io = *io;
     node->requests_check_ns = NODE_NEVER;
     node->member_check_ns = NODE_NEVER;
+    node->digest_deadline_ns = NODE_NEVER;
     copy_options(node, options);
     init_random(node);
     node_enter(node);
@@ -345,6 +351,7 @@ void node_close(struct node *node)
     node_receive_close(node);
     node_install_close(node);
     node_changes_close(node);
+    node_log_queries_close(node);
     for (uint32_t i = 0; i < NODE_GROUPS_MAX; i++) {
         node_group_close(node->groups[i]);
         buf_release(node->birth_entries[i]);
@@ -447,6 +454,10 @@ void node_on_log_read_done(struct node *node, struct node_log_read *read, enum t
     struct node_job *job = TL_CONTAINER_OF(read, struct node_job, read);
     TL_ASSERT(job->is_out);
     job->is_out = false;
+    if (read->purpose == NODE_LOG_READ_QUERY) {
+        node_log_query_come(node, job, err, fault);
+        return;
+    }
     struct node_group *group = node->groups[read->group];
     /* To apply, a compacted entry is a missing one: the job has none. */
     if (err != TL_OK && err != TL_ERR_COMPACTED) node_fail(node, fault);
@@ -465,6 +476,8 @@ void node_on_log_read_done(struct node *node, struct node_log_read *read, enum t
         raft_verified(group->raft);
         node_free_job(node, job);
         break;
+    case NODE_LOG_READ_QUERY:
+        break; /* taken above */
     }
 }
 
@@ -525,6 +538,7 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
         if (type == FRAME_SNAPSHOT_CHUNK) err = node_receive_on_chunk(node, from, payload);
         if (type == FRAME_SNAPSHOT_ACK) err = node_send_on_answer(node, from, payload);
         if (type == FRAME_FORWARD_REPLY) err = node_on_forward_reply(node, from, payload);
+        if (type == FRAME_DIGESTS) err = node_on_digests(node, from, payload);
     }
     if (err != TL_OK) node->metrics.frames_invalid_count++;
     return err;
@@ -536,6 +550,7 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL) return;
     peer->is_up[class] = true;
+    if (class == PEER_CLASS_RAFT) node_digests_peer_up(node, id);
     node_member_wake(node);
 }
 

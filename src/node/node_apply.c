@@ -209,6 +209,7 @@ static bool apply_next(struct node_group *group)
         node_member_wake(node);
     }
     node_group_writes_applied(group, index, entry_term(entry), is_command ? &result : NULL);
+    if (index % node->options.digest_interval == 0) node_group_note_digest(group);
     return true;
 }
 

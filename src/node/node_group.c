@@ -281,6 +281,7 @@ enum tl_err node_group_open(struct node *node, raft_group id, const struct log_g
     group->table_number = info->table_number;
     group->replay_target = info->hard_state.commit;
     group->deadline_ns = NODE_NEVER;
+    node_group_reset_digests(group);
     struct log_reader *reader = NULL;
     enum tl_err err = log_reader_create(node->log_store, &reader);
     if (err != TL_OK) tl_fault_set(out_fault, "log", id, 0, "no reader: %s", tl_err_text(err));

@@ -93,6 +93,7 @@ static enum tl_err replace_table(struct node_group *group, struct table *table)
     group->generation_began_ns = 0;
     group->is_apply_stalled = false;
     memset(group->frozen_order, 0, sizeof group->frozen_order);
+    node_group_reset_digests(group);
     return kv_table_create(group->views, &group->kv);
 }
 

@@ -9,6 +9,8 @@
  *   node_apply.c   applying, replay from the log, freezing, flushing
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
+ *   node_log.c     looks at the log: entries for clients, checks of the chain
+ *   node_digest.c  digests of the states, told to the peers and compared with theirs
  *   node_status.c  status, readiness, metrics, draining
  *   node_snapshot.h  snapshots: five files of their own
  *
@@ -28,7 +30,8 @@
 
 #include "trilith/prng.h"
 
-#define NODE_FORWARD_RETRY_NS 20000000ull /* after a definite refusal by the leader asked */
+#define NODE_DIGEST_RINGS (RAFT_MEMBERS_MAX + 1u) /* one's own, and of every other */
+#define NODE_FORWARD_RETRY_NS 20000000ull         /* after a definite refusal by the leader asked */
 #define NODE_LOG_COMMIT_MAX_NS 20000000000ull
 #define NODE_CLOCK_LEAD_US 1000000ull /* an entry's time may lead the voters' median by this */
 #define NODE_READY_AGE_MS 1000u
@@ -37,6 +40,10 @@
 #define NODE_REPLAY_READ_BYTES (4u * 1024u * 1024u)
 #define NODE_TABLE_READERS_MAX 64u
 #define NODE_NEVER UINT64_MAX
+/* A slice of a check: some milliseconds on a cold page cache, far below the 50 ms that a read
+ * transaction of the log may be open. */
+#define NODE_VERIFY_SLICE_ENTRIES 2048u
+#define NODE_VERIFY_SLICE_BYTES (2u * 1024u * 1024u)
 
 enum write_state {
     WRITE_IDLE = 0,
@@ -52,6 +59,13 @@ enum read_state {
     READ_ASKED = 2,     /* waits for its round */
     READ_CONFIRMED = 3, /* waits for applied >= read_index */
     READ_ENDING = 4,
+};
+
+enum log_query_state {
+    LOG_QUERY_IDLE = 0,
+    LOG_QUERY_QUEUED = 1,
+    LOG_QUERY_READING = 2, /* its read is under way */
+    LOG_QUERY_COME = 3,    /* its read has come: looked at in the next turn */
 };
 
 struct write_list {
@@ -103,6 +117,15 @@ struct node_peer {
     uint64_t clock_us;      /* its wall clock, as told */
     uint64_t clock_read_ns; /* our monotonic time when it was told */
     uint64_t heard_ns;      /* when its last frame came; since it is a member here if none has */
+    uint64_t digests_ns;    /* when it was last told digests */
+};
+
+/* Digests of one member's state: its own place for each of the last DIGEST_POINTS_MAX indexes. */
+struct node_digest_ring {
+    raft_id id; /* RAFT_ID_NONE: free */
+    struct digest_point points[DIGEST_POINTS_MAX];
+    raft_index told;       /* of a peer: up to here it was told ours */
+    raft_index differs_at; /* of a peer: the first index at which it was seen to differ; 0: none */
 };
 
 struct node_group {
@@ -139,6 +162,7 @@ struct node_group {
     raft_index replay_target;               /* commit index known at start */
     struct node_job *replay;                /* entries read from the log, being applied */
     struct node_job *replay_ahead;          /* the read behind them, under way or come */
+    struct node_log_query start_check;      /* of the whole log, once after the replay */
     uint32_t generation_permille;           /* share of the limits this generation may reach */
     uint64_t generation_began_ns;           /* when its first entry was applied; 0: it has none */
     bool is_apply_stalled;                  /* no room for another frozen generation */
@@ -150,6 +174,11 @@ struct node_group {
     struct node_receiving *installing; /* not NULL: nothing is applied, frozen or flushed */
     bool has_snapshot_want;            /* of some peer, when this node leads */
     uint64_t snapshot_look_ns;         /* not before */
+
+    /* Digests. */
+    struct node_digest_ring digests[NODE_DIGEST_RINGS]; /* own ones at 0 */
+    raft_index digest_index;                            /* of the newest own one */
+    raft_index diverged_at; /* this replica is not like most others; 0: it is */
 
     struct write_list queued;
     struct write_list proposed; /* by index, then term */
@@ -231,6 +260,13 @@ struct node {
     struct node_job *jobs;
     struct node_job *jobs_free;
 
+    /* Looks at the log. */
+    struct node_log_query *log_queries; /* first in, first served; the one being read too */
+    uint32_t log_queries_count;         /* of clients */
+    bool is_log_query_reading;          /* a read is under way, perhaps of a cancelled query */
+    uint64_t damage_ns;                 /* damage was found: the node ends then; 0: none */
+    struct tl_fault damage;
+
     struct node_flush_job flush_job;
     struct node_group *flush_group; /* NULL: no flush is running */
     raft_index flush_index;
@@ -240,6 +276,11 @@ struct node {
     struct node_sending sending;
     struct node_receiving receivings[SNAPSHOT_RECEIVING_MAX];
     struct node_snapshot_job retiring; /* of a replaced table */
+
+    bool is_diverged;            /* a group is: no client is served any more */
+    bool is_marked_diverged;     /* so is the data directory */
+    bool has_new_digests;        /* somebody may have to be told */
+    uint64_t digest_deadline_ns; /* when to tell digests that were too early to tell */
 
     /* Requests. */
     uint32_t requests_count;
@@ -360,6 +401,8 @@ void node_writes_link_lost(struct node *node, raft_id peer);
 void node_group_expire_writes(struct node_group *group, uint64_t *check_ns);
 void node_deliver_writes(struct node *node);
 void node_writes_close(struct node *node);
+/* This replica has diverged: nothing that waits for its state is answered from it. */
+void node_group_refuse_writes(struct node_group *group);
 TL_MUST_CHECK enum tl_err node_on_forward(struct node *node, raft_id peer, struct bytes payload);
 TL_MUST_CHECK enum tl_err node_on_forward_reply(struct node *node, raft_id peer,
                                                 struct bytes payload);
@@ -370,8 +413,40 @@ void node_group_ready_reads(struct node_group *group);
 void node_group_expire_reads(struct node_group *group, uint64_t *check_ns);
 void node_deliver_reads(struct node *node);
 void node_reads_close(struct node *node);
+void node_group_refuse_reads(struct node_group *group);
+
+/* ---- node_log.c ---- */
+/* Starts the check of a recovered group's log. */
+void node_group_check_log(struct node_group *group);
+void node_log_queries_step(struct node *node);
+void node_log_query_come(struct node *node, struct node_job *job, enum tl_err err,
+                         const struct tl_fault *fault);
+/* Ends the queries: with TL_ERR_STOPPING. */
+void node_log_queries_close(struct node *node);
+/* Ends the node when the time for telling clients of damage is over. */
+void node_check_damage(struct node *node);
+
+/* ---- node_digest.c ---- */
+/* At open, and when a snapshot has taken the place of the state that the kept ones are of. */
+void node_group_reset_digests(struct node_group *group);
+/* At start: whether this data directory may be served from. */
+void node_recover_diverged(struct node *node);
+/* Entry state.group.index has been applied. */
+void node_group_note_digest(struct node_group *group);
+TL_MUST_CHECK enum tl_err node_on_digests(struct node *node, raft_id peer, struct bytes payload);
+/* The peer's connection is new: what it was told before may have been lost. */
+void node_digests_peer_up(struct node *node, raft_id peer);
+void node_digests_step(struct node *node);
+/* The member's state, as far as it has told, is not this replica's. */
+bool node_group_differs(const struct node_group *group, raft_id id);
+/* A diverged replica keeps the log and votes, but does not lead: takes what leaders and candidates
+ * say out of the output. */
+void node_group_mute(struct node_group *group);
+void node_group_describe_digests(const struct node_group *group,
+                                 struct node_group_status *out_status);
 
 /* ---- node_status.c ---- */
+bool node_is_replaying(const struct node *node);
 bool node_group_is_caught_up(const struct node_group *group, const struct raft_status *status);
 void node_drain_step(struct node *node);
 

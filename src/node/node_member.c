@@ -303,8 +303,9 @@ static bool is_caught_up(const void *context, raft_id id)
 }
 
 /* The voter to hand over to: of those that stay, the one that has most. */
-static raft_id best_successor(const struct node *node, const struct raft_status *status)
+static raft_id best_successor(const struct node_group *group, const struct raft_status *status)
 {
+    const struct node *node = group->node;
     const struct raft_peer_status *best = NULL;
     for (uint32_t i = 0; i < status->peers_count; i++) {
         const struct raft_peer_status *peer = &status->peers[i];
@@ -312,6 +313,7 @@ static raft_id best_successor(const struct node *node, const struct raft_status 
         bool stays = member != NULL && member->role == MEMBER_VOTER;
         bool votes = raft_conf_is_voter(&status->conf, peer->id);
         if (!stays || !votes || !peer->is_caught_up || peer->id == node->self) continue;
+        if (node_group_differs(group, peer->id)) continue; /* it may not lead */
         if (best == NULL || peer->match > best->match) best = peer;
     }
     return best != NULL ? best->id : RAFT_ID_NONE;
@@ -327,7 +329,7 @@ static bool hands_over(struct node_group *group, const struct raft_status *statu
     const struct placement_member *self = placement_find(node->placement, node->self);
     if (self == NULL || self->role != MEMBER_LEAVING) return false;
     if (status->transfer_target != RAFT_ID_NONE) return true;
-    raft_id successor = best_successor(node, status);
+    raft_id successor = best_successor(group, status);
     if (successor == RAFT_ID_NONE || node->now_ns < group->handover_ns) return false;
     group->handover_ns = node->now_ns + MEMBER_HANDOVER_INTERVAL_NS;
     return raft_transfer(group->raft, successor) == TL_OK;

@@ -112,6 +112,7 @@ enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_re
     read->state = READ_IDLE;
     if (node->is_failed || node->is_draining) return TL_ERR_STOPPING;
     if (node->groups_count == 0) return TL_ERR_STARTING;
+    if (node->is_diverged) return TL_ERR_DIVERGED;
     TL_ASSERT(read->group < node->groups_count);
     struct node_group *group = node->groups[read->group];
     if (is_covered(group, read)) {
@@ -209,6 +210,17 @@ void node_group_expire_reads(struct node_group *group, uint64_t *check_ns)
 {
     expire_list(group, &group->linearizable, check_ns);
     expire_list(group, &group->causal, check_ns);
+}
+
+static void refuse_list(struct node *node, struct read_list *list)
+{
+    while (list->first != NULL) finish_later(node, list->first, TL_ERR_DIVERGED);
+}
+
+void node_group_refuse_reads(struct node_group *group)
+{
+    refuse_list(group->node, &group->linearizable);
+    refuse_list(group->node, &group->causal);
 }
 
 static void close_list(struct node *node, struct read_list *list)

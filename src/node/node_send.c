@@ -147,7 +147,7 @@ static raft_id choose(struct node *node, const struct raft_status *status, bool 
 
 static void look(struct node *node)
 {
-    if (node->is_draining) return;
+    if (node->is_draining || node->is_diverged) return;
     for (uint32_t i = 0; i < node->groups_count; i++) {
         struct node_group *group = node->groups[i];
         if (!group->has_snapshot_want || node->now_ns < group->snapshot_look_ns) continue;
@@ -339,9 +339,10 @@ static bool end_if_over(struct node *node)
     bool is_cut = sending->state != SENDING_CUTTING;
     bool is_all = is_cut && sending->acked == sending->info.chunks_count;
     const char *needless = find_needless(sending, &status);
-    if (node->is_draining) needless = "this node stops";
+    bool is_ending = node->is_draining || node->is_diverged; /* not to hand a wrong state on */
+    if (is_ending) needless = node->is_draining ? "this node stops" : "this node has diverged";
     if (needless != NULL) {
-        end(node, is_all && !node->is_draining ? SEND_DONE : SEND_USELESS, needless);
+        end(node, is_all && !is_ending ? SEND_DONE : SEND_USELESS, needless);
     } else if (is_cut && status.role == RAFT_LEADER &&
                group->base_index > sending->info.state.index) {
         sending->outdated_count = TL_MIN(sending->outdated_count + 1, OUTDATED_COUNT_MAX);
@@ -394,7 +395,8 @@ void node_send_step(struct node *node)
 static uint64_t look_deadline(const struct node *node)
 {
     uint64_t deadline_ns = NODE_NEVER;
-    for (uint32_t i = 0; i < node->groups_count && !node->is_draining; i++) {
+    if (node->is_draining || node->is_diverged) return deadline_ns;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct node_group *group = node->groups[i];
         if (!group->has_snapshot_want) continue;
         deadline_ns = TL_MIN(deadline_ns, TL_MAX(group->snapshot_look_ns, node->now_ns));

@@ -57,7 +57,7 @@ uint64_t node_age_ms(const struct node *node, raft_group group)
     return (monotonic_ns(node) - found->caught_up_ns) / 1000000;
 }
 
-static bool is_replaying(const struct node *node)
+bool node_is_replaying(const struct node *node)
 {
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct node_group *group = node->groups[i];
@@ -70,12 +70,13 @@ static enum node_stage stage_of(const struct node *node)
 {
     if (node->is_draining) return NODE_STAGE_DRAINING;
     if (node->groups_count == 0) return NODE_STAGE_BIRTH;
-    return is_replaying(node) ? NODE_STAGE_REPLAY : NODE_STAGE_RUNNING;
+    return node_is_replaying(node) ? NODE_STAGE_REPLAY : NODE_STAGE_RUNNING;
 }
 
 bool node_is_ready(const struct node *node)
 {
     if (node->is_failed || stage_of(node) != NODE_STAGE_RUNNING) return false;
+    if (node->is_diverged) return false;
     for (uint32_t i = 0; i < node->groups_count; i++) {
         if (raft_leader(node->groups[i]->raft) == RAFT_ID_NONE) return false;
         if (node_age_ms(node, i) > NODE_READY_AGE_MS) return false;
@@ -89,6 +90,7 @@ void node_get_status(const struct node *node, struct node_status *out_status)
         .stage = stage_of(node),
         .store_id = node->store_id,
         .groups_count = node->groups_count,
+        .is_diverged = node->is_diverged,
         .requests_waiting_count = node->requests_count,
         .request_bytes_waiting = node->request_bytes,
         .log_used_bytes = log_store_used_bytes(node->log_store),
@@ -131,6 +133,7 @@ void node_get_group_status(const struct node *node, raft_group group,
         out_status->replay_left = found->replay_target - found->state.group.index;
     }
     raft_get_status(found->raft, &out_status->raft);
+    node_group_describe_digests(found, out_status);
 }
 
 static void describe_sending(const struct node *node, struct node_transfer_status *out_transfer)

@@ -177,6 +177,7 @@ static void take_output(struct node_group *group, struct node_batch **batch)
                      "a majority of the replicas has other bytes in its log");
         node_fail(node, &fault);
     }
+    if (group->diverged_at != 0) node_group_mute(group);
     note_leader(group);
     node_group_writes_committed(group);
 }
@@ -346,6 +347,8 @@ static uint64_t next_deadline(const struct node *node)
         uint64_t stalled_ns = node->batches_oldest->log.issued_ns + NODE_LOG_COMMIT_MAX_NS;
         deadline_ns = TL_MIN(deadline_ns, stalled_ns);
     }
+    deadline_ns = TL_MIN(deadline_ns, node->digest_deadline_ns);
+    if (node->damage_ns != 0) deadline_ns = TL_MIN(deadline_ns, node->damage_ns);
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct node_group *group = node->groups[i];
         deadline_ns = TL_MIN(deadline_ns, group->deadline_ns);
@@ -378,6 +381,8 @@ static void turn_groups(struct node *node)
     }
     node_install_retire(node);
     node_maybe_flush(node);
+    node_log_queries_step(node);
+    node_digests_step(node);
 }
 
 static void set_peers(struct node *node)
@@ -396,6 +401,7 @@ void node_turn(struct node *node)
     uint64_t began_ns = node->now_ns; /* which requests made by answers move on */
     node_check(node);
     check_log_commit(node);
+    node_check_damage(node);
     if (node->is_failed) return;
     if (node->groups_count == 0) node_birth_step(node);
     if (node->groups_count > 0) {

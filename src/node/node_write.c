@@ -200,6 +200,7 @@ static enum tl_err submit(struct node *node, struct node_write *write)
 {
     if (node->is_failed || node->is_draining) return TL_ERR_STOPPING;
     if (node->groups_count == 0) return TL_ERR_STARTING;
+    if (node->is_diverged) return TL_ERR_DIVERGED;
     TL_ASSERT(write->group < node->groups_count);
     TL_ASSERT(write->entry != NULL);
     TL_ASSERT(write->on_done != NULL);
@@ -347,6 +348,10 @@ void node_group_push_writes(struct node_group *group)
 {
     if (group->queued.first == NULL) return;
     struct node *node = group->node;
+    if (node->is_diverged) {
+        node_group_refuse_writes(group); /* a leader sent it back */
+        return;
+    }
     bool is_leader = raft_role_of(group->raft) == RAFT_LEADER;
     uint64_t time_us = is_leader ? node_proposal_time_us(node) : 0;
     struct node_write *next = NULL;
@@ -482,6 +487,18 @@ void node_group_expire_writes(struct node_group *group, uint64_t *check_ns)
     expire_sent(group->node, &group->forwarded, check_ns);
 }
 
+static void refuse_list(struct node *node, struct write_list *list, enum tl_err err)
+{
+    while (list->first != NULL) finish_later(node, list->first, err);
+}
+
+/* A forwarded write is answered from the leader's state. */
+void node_group_refuse_writes(struct node_group *group)
+{
+    refuse_list(group->node, &group->queued, TL_ERR_DIVERGED);
+    refuse_list(group->node, &group->proposed, TL_ERR_UNKNOWN);
+}
+
 static void close_list(struct node *node, struct write_list *list, enum tl_err err)
 {
     while (list->first != NULL) finish(node, list->first, err, NULL);
@@ -589,6 +606,7 @@ static enum reply_meaning judge_reply(enum tl_err err)
     case TL_ERR_NO_QUORUM:
     case TL_ERR_STARTING:
     case TL_ERR_STOPPING:
+    case TL_ERR_DIVERGED:
         return REPLY_TRY_AGAIN;
     case TL_ERR_FULL:
     case TL_ERR_INVALID:

@@ -584,6 +584,12 @@ uint64_t log_store_used_bytes(const struct log_store *store)
     return atomic_load_explicit(&store->used_bytes, memory_order_relaxed);
 }
 
+uint64_t log_store_group_bytes(struct log_store *store, raft_group group)
+{
+    const struct log_group *found = log_store_find(store, group);
+    return found != NULL ? found->durable.pages_count * store->page_bytes : 0;
+}
+
 uint64_t log_store_file_bytes(const struct log_store *store)
 {
     return atomic_load_explicit(&store->file_bytes, memory_order_relaxed);

@@ -14,6 +14,7 @@
 struct log_reader {
     struct log_store *store; /* outlives the reader */
     MDB_txn *txn;            /* owned; reset between reads */
+    struct hash128 previous_hash;
 };
 
 enum tl_err log_reader_create(struct log_store *store, struct log_reader **out_reader)
@@ -52,8 +53,9 @@ struct read {
     raft_index last;
     uint32_t entries_max;
     size_t bytes_max;
-    struct buf **entries; /* the caller's array */
-    uint32_t count;       /* filled so far */
+    struct buf **entries;         /* the caller's array */
+    uint32_t count;               /* filled so far */
+    struct hash128 previous_hash; /* in front of `first` */
     struct tl_fault *fault;
 };
 
@@ -162,10 +164,9 @@ static enum tl_err read_range(struct read *read, MDB_cursor *cursor)
     if (err != TL_OK || read->first > read->last) {
         return err;
     }
-    struct hash128 hash;
     err = log_entry_previous_hash(read->store, read->txn, read->group, &read->base, read->first,
-                                  &hash, read->fault);
-    return err == TL_OK ? read_entries(read, cursor, hash) : err;
+                                  &read->previous_hash, read->fault);
+    return err == TL_OK ? read_entries(read, cursor, read->previous_hash) : err;
 }
 
 static enum tl_err read_group(struct read *read)
@@ -223,8 +224,14 @@ enum tl_err log_reader_read(struct log_reader *reader, raft_group group, raft_in
         for (uint32_t i = 0; i < read.count; i++) buf_release(TL_TAKE(&out_entries[i]));
         return err;
     }
+    reader->previous_hash = read.previous_hash;
     *out_count = read.count;
     return TL_OK;
+}
+
+struct hash128 log_reader_previous_hash(const struct log_reader *reader)
+{
+    return reader->previous_hash;
 }
 
 enum tl_err log_reader_verify(struct log_reader *reader, raft_group group,

@@ -1,5 +1,5 @@
 # store: the Raft log and the data directory
-libstore_a_SOURCES += src/store/data_dir.c src/store/data_dir_tables.c \
+libstore_a_SOURCES += src/store/data_dir.c src/store/data_dir_mark.c src/store/data_dir_tables.c \
     src/store/log_store.c src/store/log_store_commit.c \
     src/store/log_store_file.c src/store/log_store_install.c src/store/log_store_internal.h \
     src/store/log_store_read.c src/store/log_store_record.c src/store/log_store_verify.c \

@@ -18,7 +18,12 @@ struct cli {
     const char *consistency; /* NULL: the server's default */
     int64_t by;
     bool is_dry_run;
-    int args_count; /* behind the verb */
+    uint32_t group;
+    uint64_t from; /* 0: the newest */
+    uint32_t limit;
+    bool whole_cluster;
+    bool has_timeout; /* --timeout was given */
+    int args_count;   /* behind the verb */
     char *args[CLI_ARGS_MAX];
     struct trilith_client *client;
 };
@@ -31,6 +36,8 @@ int cli_incr(struct cli *cli);
 int cli_delete(struct cli *cli);
 int cli_status(struct cli *cli);
 int cli_members(struct cli *cli);
+int cli_log(struct cli *cli);
+int cli_inspect(struct cli *cli);
 
 /* ---- output ---- */
 
@@ -49,6 +56,15 @@ struct cli_table {
 __attribute__((format(printf, 4, 5))) void cli_table_set(struct cli_table *table, uint32_t row,
                                                          uint32_t column, const char *format, ...);
 void cli_table_print(const struct cli_table *table);
+
+/* ---- answers that are JSON ---- */
+
+struct json_t;
+/* NULL: *out_status and answer->message say why. The caller clears the answer in both cases. */
+struct json_t *cli_get_json(struct trilith_client *client, const char *path,
+                            struct trilith_answer *answer, enum trilith_status *out_status);
+unsigned long long cli_json_number(const struct json_t *object, const char *name); /* 0: none */
+const char *cli_json_text(const struct json_t *object, const char *name);          /* "-": none */
 
 /* Reads standard input to its end. false: it cannot be read or is over the limit. */
 bool cli_read_input(uint8_t **out_data, size_t *out_bytes);

@@ -23,6 +23,11 @@ static const char doc[] =
     "  append KEY [VALUE|-]  append bytes, or an element to a JSON array\n"
     "  incr KEY              add --by to an integer value\n"
     "  delete KEY            delete a key\n"
+    "  log show              the newest entries of the log, or those --from an index\n"
+    "  log verify            check the hash chain of a node's log, or of all (--cluster)\n"
+    "  inspect DIR           a stopped node's data directory: what it holds, and whether all of "
+    "it\n"
+    "                        is as it was written\n"
     "  status                one row a node and group, and what may still fail\n"
     "  members [list]        who belongs to the cluster\n"
     "  members add ADDRESS   add the node that waits at ADDRESS (--dry-run: only ask)\n"
@@ -40,7 +45,11 @@ enum {
     OPTION_TYPE,
     OPTION_IDEMPOTENCY_KEY,
     OPTION_CONSISTENCY,
-    OPTION_DRY_RUN
+    OPTION_DRY_RUN,
+    OPTION_GROUP,
+    OPTION_FROM,
+    OPTION_LIMIT,
+    OPTION_CLUSTER
 };
 
 static const struct argp_option options[] = {
@@ -54,6 +63,10 @@ static const struct argp_option options[] = {
     {"if-absent", OPTION_IF_ABSENT, NULL, 0, "write only when the key is absent", 0},
     {"dry-run", OPTION_DRY_RUN, NULL, 0, "members add, remove: say what would happen", 0},
     {"idempotency-key", OPTION_IDEMPOTENCY_KEY, "KEY", 0, "instead of a random one", 0},
+    {"group", OPTION_GROUP, "N", 0, "log: the Raft group (1)", 0},
+    {"from", OPTION_FROM, "INDEX", 0, "log show: the first entry wanted", 0},
+    {"limit", OPTION_LIMIT, "N", 0, "log show: at most so many entries (20)", 0},
+    {"cluster", OPTION_CLUSTER, NULL, 0, "log verify: every member, and whether they agree", 0},
     {0},
 };
 
@@ -65,9 +78,9 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    {"get", cli_get, 1, 1},   {"put", cli_put, 1, 2},       {"append", cli_append, 1, 2},
-    {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1}, {"status", cli_status, 0, 0},
-    {"members", cli_members, 0, 2},
+    {"get", cli_get, 1, 1},   {"put", cli_put, 1, 2},         {"append", cli_append, 1, 2},
+    {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1},   {"status", cli_status, 0, 0},
+    {"log", cli_log, 1, 1},   {"inspect", cli_inspect, 1, 1}, {"members", cli_members, 0, 2},
 };
 
 /* argp's state is the cli and the verb, whose arguments follow it. */
@@ -156,6 +169,19 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         break;
     case OPTION_TIMEOUT:
         cli->timeout_ms = (uint32_t)parse_number(state, "timeout", text, 1, TIMEOUT_S_MAX) * 1000u;
+        cli->has_timeout = true;
+        break;
+    case OPTION_GROUP:
+        cli->group = (uint32_t)parse_number(state, "group", text, 0, UINT32_MAX);
+        break;
+    case OPTION_FROM:
+        cli->from = (uint64_t)parse_number(state, "from", text, 1, INT64_MAX);
+        break;
+    case OPTION_LIMIT:
+        cli->limit = (uint32_t)parse_number(state, "limit", text, 1, UINT32_MAX);
+        break;
+    case OPTION_CLUSTER:
+        cli->whole_cluster = true;
         break;
     case OPTION_CONSISTENCY:
         cli->consistency = text;
@@ -199,14 +225,17 @@ int main(int argc, char **argv)
         .format = isatty(STDOUT_FILENO) != 0 ? CLI_FORMAT_TABLE : CLI_FORMAT_RAW,
         .timeout_ms = 10000,
         .by = 1,
+        .group = 1,
+        .limit = 20,
     };
     struct parse parse = {.cli = &cli};
     const struct argp argp = {options, parse_option, "VERB [ARGUMENT...]", doc, NULL, NULL, NULL};
     argp_err_exit_status = TRILITH_USAGE;
     (void)argp_parse(&argp, argc, argv, 0, NULL, &parse); /* exits with 2 on any error */
 
-    cli.client = trilith_client_create(cli.endpoints, cli.timeout_ms);
-    if (cli.client == NULL) {
+    bool is_offline = parse.verb->run == cli_inspect;
+    if (!is_offline) cli.client = trilith_client_create(cli.endpoints, cli.timeout_ms);
+    if (!is_offline && cli.client == NULL) {
         (void)fprintf(stderr, "trilith: endpoints are HOST:PORT,HOST:PORT,..., not \"%s\"\n",
                       cli.endpoints);
         return TRILITH_USAGE;

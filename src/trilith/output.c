@@ -1,6 +1,7 @@
-/* output.c - tables, errors and standard input. */
+/* output.c - tables, errors, JSON answers and standard input. */
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,32 @@ void cli_table_print(const struct cli_table *table)
                          is_last ? "\n" : "  ");
         }
     }
+}
+
+json_t *cli_get_json(struct trilith_client *client, const char *path, struct trilith_answer *answer,
+                     enum trilith_status *out_status)
+{
+    *out_status = trilith_request(client, "GET", path, NULL, 0, NULL, false, answer);
+    if (*out_status != TRILITH_OK) {
+        return NULL;
+    }
+    json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, 0, NULL);
+    if (root == NULL) {
+        *out_status = TRILITH_ERROR;
+        (void)snprintf(answer->message, sizeof answer->message, "the answer is not JSON");
+    }
+    return root;
+}
+
+unsigned long long cli_json_number(const json_t *object, const char *name)
+{
+    return (unsigned long long)json_integer_value(json_object_get(object, name));
+}
+
+const char *cli_json_text(const json_t *object, const char *name)
+{
+    const char *value = json_string_value(json_object_get(object, name));
+    return value != NULL ? value : "-";
 }
 
 bool cli_read_input(uint8_t **out_data, size_t *out_bytes)

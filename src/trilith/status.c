@@ -1,6 +1,7 @@
 /* status.c - the state of the cluster, one row a node and group. */
 
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,54 +10,73 @@
 
 #define NODE_TIMEOUT_MS 1000u
 
-static json_t *get_json(struct trilith_client *client, const char *path,
-                        struct trilith_answer *answer, enum trilith_status *out_status)
+#define NOTES_BYTES 4096u
+
+/* Sentences below the table. */
+struct notes {
+    char text[NOTES_BYTES];
+    size_t count;
+};
+
+__attribute__((format(printf, 2, 3))) static void note(struct notes *notes, const char *format, ...)
 {
-    *out_status = trilith_request(client, "GET", path, NULL, 0, NULL, false, answer);
-    if (*out_status != TRILITH_OK) {
-        return NULL;
-    }
-    json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, 0, NULL);
-    if (root == NULL) {
-        *out_status = TRILITH_ERROR;
-        (void)snprintf(answer->message, sizeof answer->message, "the answer is not JSON");
-    }
-    return root;
+    va_list args;
+    va_start(args, format);
+    int count = vsnprintf(notes->text + notes->count, NOTES_BYTES - notes->count, format, args);
+    va_end(args);
+    if (count > 0 && (size_t)count < NOTES_BYTES - notes->count) notes->count += (size_t)count;
+    notes->text[notes->count] = '\0';
 }
 
-static unsigned long long number(const json_t *object, const char *name)
+static bool is_diverged(const json_t *group)
 {
-    return (unsigned long long)json_integer_value(json_object_get(object, name));
-}
-
-static const char *text(const json_t *object, const char *name)
-{
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "-";
+    return strcmp(cli_json_text(group, "digests"), "diverged") == 0;
 }
 
 static void add_row(struct cli_table *table, const char *address, const json_t *group)
 {
     uint32_t row = table->rows_count;
     cli_table_set(table, row, 0, "%s", address);
-    cli_table_set(table, row, 1, "%llu", number(group, "group"));
-    cli_table_set(table, row, 2, "%s", text(group, "role"));
-    cli_table_set(table, row, 3, "%llu", number(group, "term"));
-    cli_table_set(table, row, 4, "%llu", number(group, "commit"));
-    cli_table_set(table, row, 5, "%llu", number(group, "applied"));
-    cli_table_set(table, row, 6, "%llu", number(group, "flushed"));
-    cli_table_set(table, row, 7, "%llu", number(group, "revision"));
+    cli_table_set(table, row, 1, "%llu", cli_json_number(group, "group"));
+    cli_table_set(table, row, 2, "%s",
+                  is_diverged(group) ? "diverged" : cli_json_text(group, "role"));
+    cli_table_set(table, row, 3, "%llu", cli_json_number(group, "term"));
+    cli_table_set(table, row, 4, "%llu", cli_json_number(group, "commit"));
+    cli_table_set(table, row, 5, "%llu", cli_json_number(group, "applied"));
+    cli_table_set(table, row, 6, "%llu", cli_json_number(group, "flushed"));
+    cli_table_set(table, row, 7, "%llu", cli_json_number(group, "revision"));
+}
+
+static void note_digests(struct notes *notes, const char *address, const json_t *group)
+{
+    if (is_diverged(group)) {
+        note(
+            notes,
+            "%s has diverged: from index %llu on its group %llu is not what most replicas have. It "
+            "does not serve;\nempty its data directory and start it again.\n",
+            address, cli_json_number(group, "differs_at"), cli_json_number(group, "group"));
+        return;
+    }
+    size_t i;
+    json_t *other;
+    json_array_foreach(json_object_get(group, "differing"), i, other)
+    {
+        note(notes, "%s says that group %llu of %s differs from its own, from index %llu on.\n",
+             address, cli_json_number(group, "group"),
+             json_is_string(other) ? json_string_value(other) : "a stranger",
+             cli_json_number(group, "differs_at"));
+    }
 }
 
 /* The rows of one node, asked directly; a node that does not answer gets a row that says so. */
-static void add_node(struct cli_table *table, const char *address)
+static void add_node(struct cli_table *table, struct notes *notes, const char *address)
 {
     struct trilith_answer answer;
     enum trilith_status status = TRILITH_ERROR;
     struct trilith_client *client = trilith_client_create(address, NODE_TIMEOUT_MS);
     json_t *root = NULL;
     if (client != NULL) {
-        root = get_json(client, "/v1/status", &answer, &status);
+        root = cli_get_json(client, "/v1/status", &answer, &status);
         trilith_answer_clear(&answer);
     }
     size_t i;
@@ -64,6 +84,7 @@ static void add_node(struct cli_table *table, const char *address)
     json_array_foreach(json_object_get(root, "groups"), i, group)
     {
         add_row(table, address, group);
+        note_digests(notes, address, group);
     }
     if (root == NULL) {
         uint32_t row = table->rows_count;
@@ -94,13 +115,15 @@ static void print_table(const json_t *cluster)
     for (uint32_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         cli_table_set(&table, 0, i, "%s", heads[i]);
     }
+    static struct notes notes;
     size_t i;
     json_t *member;
     json_array_foreach(json_object_get(cluster, "members"), i, member)
     {
-        add_node(&table, text(member, "address"));
+        add_node(&table, &notes, cli_json_text(member, "address"));
     }
     cli_table_print(&table);
+    (void)printf("%s", notes.text);
     print_can_lose(cluster);
 }
 
@@ -108,7 +131,7 @@ int cli_status(struct cli *cli)
 {
     struct trilith_answer answer;
     enum trilith_status status;
-    json_t *cluster = get_json(cli->client, "/v1/cluster", &answer, &status);
+    json_t *cluster = cli_get_json(cli->client, "/v1/cluster", &answer, &status);
     if (cluster == NULL) {
         int code = cli_report(&answer, status, "status");
         trilith_answer_clear(&answer);

@@ -128,8 +128,15 @@ static int exit_code_of(enum tl_err err)
 
 static void log_start_failed(enum tl_err err, const struct tl_fault *fault)
 {
-    log_event(LOG_LEVEL_ERROR, "start_failed", "error=\"%s\" file=\"%s\" reason=\"%s\"",
-              tl_err_text(err), fault->file, fault->reason);
+    if (fault->group == UINT32_MAX) {
+        log_event(LOG_LEVEL_ERROR, "start_failed", "error=\"%s\" file=\"%s\" reason=\"%s\"",
+                  tl_err_text(err), fault->file, fault->reason);
+    } else {
+        log_event(LOG_LEVEL_ERROR, "start_failed",
+                  "error=\"%s\" file=\"%s\" group=%lu index=%llu reason=\"%s\"", tl_err_text(err),
+                  fault->file, (unsigned long)fault->group, (unsigned long long)fault->index,
+                  fault->reason);
+    }
 }
 
 /* ---- stopping ---- */

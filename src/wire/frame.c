@@ -63,8 +63,7 @@ enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
         get_u16(at + AT_ZERO_6) != 0 || get_u32(at + AT_ZERO_12) != 0) {
         return TL_ERR_INVALID;
     }
-    if (type < FRAME_HELLO || type > FRAME_SNAPSHOT_ACK ||
-        payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
+    if (type < FRAME_HELLO || type > FRAME_DIGESTS || payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
         return TL_ERR_INVALID;
     }
     *out_header = (struct frame_header){

@@ -18,19 +18,31 @@ int store_id_compare(const struct store_id *a, const struct store_id *b)
     return memcmp(a->bytes, b->bytes, sizeof a->bytes);
 }
 
-void store_id_format(const struct store_id *id, char out_text[HASH_TEXT_BYTES])
+static void format_hex(const uint8_t *bytes, size_t count, char *out_text)
 {
     static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < sizeof id->bytes; i++) {
-        out_text[2 * i] = digits[id->bytes[i] >> 4];
-        out_text[2 * i + 1] = digits[id->bytes[i] & 15];
+    for (size_t i = 0; i < count; i++) {
+        out_text[2 * i] = digits[bytes[i] >> 4];
+        out_text[2 * i + 1] = digits[bytes[i] & 15];
     }
-    out_text[2 * sizeof id->bytes] = 0;
+    out_text[2 * count] = 0;
+}
+
+void store_id_format(const struct store_id *id, char out_text[HASH_TEXT_BYTES])
+{
+    format_hex(id->bytes, sizeof id->bytes, out_text);
 }
 
 raft_id store_id_raft(const struct store_id *id)
 {
     return get_u64(id->bytes);
+}
+
+void raft_id_format(raft_id id, char out_text[RAFT_ID_TEXT_BYTES])
+{
+    uint8_t bytes[sizeof id];
+    put_u64(bytes, id);
+    format_hex(bytes, sizeof bytes, out_text);
 }
 
 void store_id_write(struct buf *buf, const struct store_id *id)

@@ -320,3 +320,10 @@ enum tl_err group_state_decode(struct bytes source, struct group_state *out_stat
     *out_conf = conf;
     return TL_OK;
 }
+
+struct hash128 group_state_digest(const struct group_state *state)
+{
+    uint8_t encoded[GROUP_STATE_BYTES_MAX];
+    size_t count = group_state_encode(state, bytes_make(NULL, 0), encoded);
+    return hash_bytes(bytes_make(encoded, count));
+}

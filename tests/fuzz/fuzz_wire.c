@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "trilith/conf_entry.h"
+#include "trilith/digest_report.h"
 #include "trilith/frame.h"
 #include "trilith/placement.h"
 #include "trilith/raft_message.h"
@@ -189,6 +190,14 @@ static void try_frame_payloads(struct bytes source)
     struct snapshot_ack ack;
     if (snapshot_ack_decode(source, &ack) == TL_OK) {
         expect_frame_payload(source, snapshot_ack_encode(&ack));
+    }
+    struct reader digests = reader_make(source);
+    struct digest_report report;
+    if (digest_report_decode(&digests, &report) == TL_OK) {
+        struct buf *buf = buf_create(digest_report_bytes(report.points_count));
+        digest_report_encode(&report, buf);
+        expect_same(bytes_make(source.data, buf->count), buf_bytes(buf));
+        buf_release(buf);
     }
     struct reader reader = reader_make(source);
     struct raft_batch_head head;

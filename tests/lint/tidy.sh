@@ -17,8 +17,8 @@ errors=$(
             split("address assert buf codec crash_point error hash histogram log prng std_streams",
                   b, " ")
             for (i in b) layer[b[i]] = "base"
-            split("entry conf_entry raft_message command row genesis frame placement snapshot_chunk",
-                  w, " ")
+            split("entry conf_entry raft_message command row genesis frame placement digest_report" \
+                  " snapshot_chunk", w, " ")
             for (i in w) layer[w[i]] = "wire"
             layer["raft"] = "raft"
             split("log_store table generation view kv_table data_dir snapshot", s, " ")

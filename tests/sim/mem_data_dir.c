@@ -72,6 +72,25 @@ enum tl_err data_dir_sub(const struct data_dir *dir, const char *name, char *out
     return TL_OK;
 }
 
+enum tl_err data_dir_mark_diverged(const struct data_dir *dir, raft_group group, raft_index index,
+                                   struct tl_fault *out_fault)
+{
+    (void)out_fault;
+    dir->disk->is_diverged = true;
+    dir->disk->diverged_group = group;
+    dir->disk->diverged_index = index;
+    return TL_OK;
+}
+
+enum tl_err data_dir_diverged(const struct data_dir *dir, raft_group *out_group,
+                              raft_index *out_index)
+{
+    if (!dir->disk->is_diverged) return TL_ERR_NOT_FOUND;
+    *out_group = dir->disk->diverged_group;
+    *out_index = dir->disk->diverged_index;
+    return TL_OK;
+}
+
 const char *data_dir_address(const struct data_dir *dir)
 {
     return dir->disk->address;

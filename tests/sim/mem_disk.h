@@ -60,6 +60,9 @@ struct mem_disk {
     bool is_cut_off;
     struct store_id store_id;
     char address[ADDRESS_BYTES_MAX];
+    bool is_diverged;
+    raft_group diverged_group;
+    raft_index diverged_index;
     struct mem_log logs[MEM_DISK_GROUPS_MAX];
     struct mem_table tables[MEM_DISK_TABLES_MAX];
     uint32_t tables_count;

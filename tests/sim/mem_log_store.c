@@ -12,6 +12,7 @@ struct log_store {
 
 struct log_reader {
     struct log_store *store;
+    struct hash128 previous_hash;
 };
 
 struct buf *mem_log_entry(const struct mem_log *log, raft_index index)
@@ -250,6 +251,8 @@ enum tl_err log_reader_read(struct log_reader *reader, raft_group group, raft_in
     TL_ASSERT(first > 0);
     const struct mem_log *log = &reader->store->disk->logs[group];
     if (first <= log->base.index) return TL_ERR_COMPACTED;
+    const struct buf *previous = mem_log_entry(log, first - 1);
+    reader->previous_hash = previous != NULL ? entry_hash(previous) : log->base.hash;
     uint32_t count = 0;
     size_t bytes = 0;
     for (raft_index i = first; i <= TL_MIN(last, log->last) && count < entries_max; i++) {
@@ -260,6 +263,11 @@ enum tl_err log_reader_read(struct log_reader *reader, raft_group group, raft_in
     }
     *out_count = count;
     return TL_OK;
+}
+
+struct hash128 log_reader_previous_hash(const struct log_reader *reader)
+{
+    return reader->previous_hash;
 }
 
 enum tl_err log_reader_verify(struct log_reader *reader, raft_group group,

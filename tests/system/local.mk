@@ -1,4 +1,4 @@
-# System tests: real processes on loopback. basic.py and completion.sh are part of `make check`; the others have targets
+# System tests: real processes on loopback. basic.py, chain.py and completion.sh are part of `make check`; the others have targets
 # of their own, bounded by their options.
 noinst_PROGRAMS += tests/system/sync_shim.so
 tests_system_sync_shim_so_SOURCES = tests/system/sync_shim.c
@@ -6,10 +6,10 @@ tests_system_sync_shim_so_CFLAGS = $(AM_CFLAGS) -fPIC -Wno-pedantic -Wno-missing
 tests_system_sync_shim_so_LDFLAGS = -shared
 tests_system_sync_shim_so_LDADD = -ldl
 
-TESTS += tests/system/basic.py tests/system/completion.sh
-dist_check_SCRIPTS += tests/system/basic.py tests/system/completion.sh tests/system/synced.py \
-    tests/system/crash.py tests/system/failover.py tests/system/members.py tests/system/rows.py \
-    tests/system/snapshot.py tests/system/soak.py
+TESTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh
+dist_check_SCRIPTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh \
+    tests/system/synced.py tests/system/crash.py tests/system/failover.py tests/system/members.py \
+    tests/system/rows.py tests/system/snapshot.py tests/system/soak.py
 EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
 
 system_test_environment = builddir='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1
@@ -34,4 +34,6 @@ check-snapshot: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 1000000
 check-soak: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/soak.py --minutes 10
-.PHONY: check-system check-crash check-failover check-rows check-snapshot check-soak
+check-chain: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/chain.py --entries 1000000 --log-retain 1GiB
+.PHONY: check-system check-chain check-crash check-failover check-rows check-snapshot check-soak

@@ -113,6 +113,17 @@ void fake_turn(void)
         change->report = fake.report;
         change->on_done(change, fake.change_err);
     }
+    if (fake.log_query == NULL || fake.is_held) return;
+    struct node_log_query *query = TL_TAKE(&fake.log_query);
+    query->first = fake.log.first;
+    query->last = fake.log.last;
+    query->commit = fake.log.commit;
+    query->entries = fake.log.entries;
+    query->entries_count = fake.log.entries_count;
+    query->previous_hash = fake.log.previous_hash;
+    query->last_hash = fake.log.last_hash;
+    query->fault = fake.log.fault;
+    query->on_done(query, fake.log_err);
 }
 
 /* ---- pump.h ---- */
@@ -213,6 +224,25 @@ void node_change_cancel(struct node *node, struct node_change *change)
     TL_ASSERT(fake.changes == change); /* a test has one at a time */
     fake.changes = change->next;
     fake.changes_cancelled_count++;
+}
+
+enum tl_err node_log_query(struct node *node, struct node_log_query *query)
+{
+    (void)node;
+    if (fake.log_refusal != TL_OK) return fake.log_refusal;
+    TL_ASSERT(fake.log_query == NULL);
+    fake.seen_log_query = *query;
+    fake.log_queries_count++;
+    fake.log_query = query;
+    return TL_OK;
+}
+
+void node_log_query_cancel(struct node *node, struct node_log_query *query)
+{
+    (void)node;
+    TL_ASSERT(fake.log_query == query);
+    fake.log_query = NULL;
+    fake.log_queries_cancelled_count++;
 }
 
 struct views *node_views(struct node *node, raft_group group)

@@ -25,8 +25,11 @@ struct fake_node {
     enum tl_err change_refusal;
     enum tl_err change_err; /* given to on_done */
     struct node_change_report report;
-    bool is_held;         /* fake_turn() answers nothing */
-    bool has_no_group;    /* birth */
+    enum tl_err log_refusal;
+    enum tl_err log_err;       /* given to on_done */
+    struct node_log_query log; /* what on_done sees of it, as far as the node sets it */
+    bool is_held;              /* fake_turn() answers nothing */
+    bool has_no_group;         /* birth */
     bool is_ready;
     uint64_t applied_revision;
     uint64_t applied_time_us;
@@ -47,6 +50,9 @@ struct fake_node {
     struct node_read seen_read; /* copy of the last one */
     uint32_t writes_count;
     uint32_t reads_count;
+    struct node_log_query seen_log_query;
+    uint32_t log_queries_count;
+    uint32_t log_queries_cancelled_count;
     uint32_t writes_cancelled_count;
     uint32_t reads_cancelled_count;
     struct node_change seen_change; /* copy of the last one */
@@ -58,6 +64,7 @@ struct fake_node {
     struct node_write *writes;
     struct node_read *reads;
     struct node_change *changes;
+    struct node_log_query *log_query; /* one is enough */
 };
 extern struct fake_node fake;
 

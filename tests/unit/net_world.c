@@ -118,17 +118,11 @@ void log_reader_destroy(struct log_reader *reader)
     (void)reader;
 }
 
-enum tl_err log_reader_read(struct log_reader *reader, raft_group group, raft_index first,
-                            raft_index last, uint32_t entries_max, size_t bytes_max,
-                            struct buf **out_entries, uint32_t *out_count,
-                            struct tl_fault *out_fault)
+enum tl_err node_log_read_carry_out(struct node_log_read *read, struct log_reader *reader,
+                                    struct tl_fault *out_fault)
 {
     (void)reader;
-    (void)group;
-    (void)entries_max;
-    (void)bytes_max;
-    (void)out_entries;
-    *out_count = (uint32_t)(last - first + 1);
+    read->entries_count = (uint32_t)(read->last - read->first + 1);
     return stores_use(0, out_fault);
 }
 

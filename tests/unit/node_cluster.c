@@ -438,9 +438,7 @@ static void run_read(struct site *site)
     struct tl_fault fault = {.reason = "planted"};
     enum tl_err err = site->read_err;
     if (err == TL_OK) {
-        err = log_reader_read(site->reader, job->group, job->first, job->last,
-                              NODE_LOG_READ_ENTRIES_MAX, job->bytes_max, job->entries,
-                              &job->entries_count, &fault);
+        err = node_log_read_carry_out(job, site->reader, &fault);
         cr_assert(err == TL_OK || err == TL_ERR_COMPACTED, "%s", fault.reason);
     }
     node_on_log_read_done(site->node, job, err, &fault);

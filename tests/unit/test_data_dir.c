@@ -553,3 +553,45 @@ Test(data_dir, a_full_disk_is_told_as_such)
     cr_assert_eq(err, TL_ERR_NO_SPACE);
     open_dir();
 }
+
+/* ---- the mark of a directory that has diverged ---- */
+
+Test(data_dir, a_mark_stays_and_is_read_back)
+{
+    raft_group group = 9;
+    raft_index index = 9;
+    open_dir();
+    make_log();
+    cr_assert_eq(data_dir_diverged(dir, &group, &index), TL_ERR_NOT_FOUND);
+    cr_assert_eq(data_dir_mark_diverged(dir, 1, 512, &fault), TL_OK);
+    (void)close_dir();
+    open_dir();
+    cr_assert_eq(data_dir_diverged(dir, &group, &index), TL_OK);
+    cr_assert_eq(group, 1);
+    cr_assert_eq(index, 512);
+}
+
+Test(data_dir, a_mark_that_was_cut_short_is_one)
+{
+    open_dir();
+    char name[PATH_MAX + 16];
+    (void)snprintf(name, sizeof name, "%s/diverged", path);
+    int fd = open(name, O_WRONLY | O_CREAT, 0600);
+    cr_assert_geq(fd, 0);
+    (void)close(fd);
+    raft_group group = 9;
+    raft_index index = 9;
+    cr_assert_eq(data_dir_diverged(dir, &group, &index), TL_OK);
+    cr_assert_eq(index, 0);
+}
+
+Test(data_dir, a_mark_that_is_not_durable_is_an_error)
+{
+    open_dir();
+    for (uint32_t n = 1; n <= 3; n++) {
+        sys_fault_arm(n, EIO);
+        enum tl_err err = data_dir_mark_diverged(dir, 1, 512, &fault);
+        cr_assert(sys_fault_disarm(), "call %u", n);
+        cr_assert_eq(err, TL_ERR_IO, "fault %u in %s", n, sys_fault_call());
+    }
+}

@@ -83,7 +83,7 @@ Test(frame, garbage_is_recognised_at_the_header)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_SNAPSHOT_ACK + 1}, {5, 1}, {6, 1}, {12, 1}};
+    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_DIGESTS + 1}, {5, 1}, {6, 1}, {12, 1}};
     struct frame_header header;
     struct buf *frame = sample_hello();
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
@@ -280,4 +280,69 @@ Test(forward_reply, an_error_this_version_does_not_know_is_an_unknown_outcome)
         cr_assert_eq(reply.err, TL_ERR_UNKNOWN);
     }
     buf_release(frame);
+}
+
+/* ---- digests ---- */
+
+static bool accepts_digests(struct bytes source)
+{
+    struct reader reader = reader_make(source);
+    struct digest_report report;
+    return digest_report_decode(&reader, &report) == TL_OK && reader_is_done(&reader);
+}
+
+Test(digest_report, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_digests();
+    assert_is_format_example("digests", buf_bytes(frame));
+    struct reader reader = reader_make(payload_of(frame));
+    struct digest_report report;
+    cr_assert_eq(digest_report_decode(&reader, &report), TL_OK);
+    cr_assert_eq(report.group, 1);
+    cr_assert_eq(report.points_count, 2);
+    cr_assert_eq(report.points[0].index, 256);
+    cr_assert_eq(report.points[1].index, 512);
+    cr_assert(hash_equal(report.points[1].digest, group_state_digest(&sample_group_state_value)));
+    assert_refuses_prefixes(payload_of(frame), accepts_digests);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_digests);
+    buf_release(frame);
+}
+
+Test(digest_report, points_are_counted_and_rise)
+{
+    struct buf *frame = sample_digests();
+    uint8_t *payload = frame->data + FRAME_HEADER_BYTES;
+    put_u32(payload + 4, 0);
+    cr_assert_not(accepts_digests(payload_of(frame)));
+    put_u32(payload + 4, DIGEST_POINTS_MAX + 1);
+    cr_assert_not(accepts_digests(payload_of(frame)));
+    put_u32(payload + 4, 2);
+    cr_assert(accepts_digests(payload_of(frame)));
+    put_u64(payload + 8, 512);
+    cr_assert_not(accepts_digests(payload_of(frame)), "an index twice");
+    put_u64(payload + 8, 0);
+    cr_assert_not(accepts_digests(payload_of(frame)), "index 0");
+    buf_release(frame);
+}
+
+Test(group_state, digest_is_over_every_field)
+{
+    struct group_state state = sample_group_state_value;
+    const struct hash128 digest = group_state_digest(&state);
+    uint64_t *const fields[] = {&state.index,
+                                &state.term,
+                                &state.time_us,
+                                &state.chain_hash.low,
+                                &state.revision,
+                                &state.rows_count,
+                                &state.rows_digest.high,
+                                &state.records_digest.low,
+                                &state.records_first,
+                                &state.records_next};
+    for (size_t i = 0; i < TL_COUNT_OF(fields); i++) {
+        (*fields[i])++;
+        cr_assert_not(hash_equal(group_state_digest(&state), digest), "field %zu", i);
+        (*fields[i])--;
+    }
+    cr_assert(hash_equal(group_state_digest(&state), digest));
 }

@@ -196,6 +196,57 @@ Test(http_server, cluster_tells_members_and_leaders)
     json_decref(root);
 }
 
+Test(http_server, a_replica_that_differs_is_named)
+{
+    fake.group.digests = NODE_DIGESTS_DIFFER;
+    fake.group.differs_at = 512;
+    fake.group.differing_count = 1;
+    fake.group.differing[0] = store_id_raft(&fake.status.members[2].store_id);
+    static const char *const targets[] = {"/v1/status", "/v1/cluster"};
+    for (size_t i = 0; i < TL_COUNT_OF(targets); i++) {
+        json_t *root = document(targets[i], 200);
+        const json_t *group = json_array_get(json_object_get(root, "groups"), 1);
+        cr_assert_str_eq(string(group, "digests"), "differ");
+        cr_assert_eq(number(group, "differs_at"), 512);
+        const json_t *differing = json_object_get(group, "differing");
+        cr_assert_eq(json_array_size(differing), 1);
+        cr_assert_str_eq(json_string_value(json_array_get(differing, 0)), "three.test:8083");
+        json_decref(root);
+    }
+    cr_assert_eq(can_lose(), 0, "it would not serve");
+    fake.group.raft.conf.voters_count = 2;
+    fake.group.differing[0] = store_id_raft(&fake.status.members[1].store_id);
+    cr_assert_eq(can_lose(), 0, "of two nobody knows which one is wrong");
+}
+
+Test(http_server, a_node_that_has_diverged_says_so_everywhere)
+{
+    fake.is_ready = false;
+    fake.status.is_diverged = true;
+    fake.group.digests = NODE_DIGESTS_DIVERGED;
+    fake.group.differs_at = 256;
+    fake.read_refusal = TL_ERR_DIVERGED;
+    fake.write_refusal = TL_ERR_DIVERGED;
+    struct answer *answer = request("GET", "/readyz", "", NULL);
+    cr_assert_eq(answer->status, 503);
+    cr_assert_not_null(strstr(body_of(answer), "diverged"));
+    json_t *root = document("/v1/status", 200);
+    const json_t *group = json_array_get(json_object_get(root, "groups"), 1);
+    cr_assert_str_eq(string(group, "digests"), "diverged");
+    json_decref(root);
+    answer = request("GET", "/metrics", "", NULL);
+    cr_assert_not_null(strstr(body_of(answer), "trilith_diverged{group=\"1\"} 1\n"));
+    static const char *const methods[] = {"GET", "PUT"};
+    for (size_t i = 0; i < TL_COUNT_OF(methods); i++) {
+        root =
+            json_loads(body_of(request(methods[i], "/v1/kv/k", "", i == 0 ? NULL : "1")), 0, NULL);
+        const json_t *error = json_object_get(root, "error");
+        cr_assert_str_eq(string(error, "code"), "diverged");
+        cr_assert_str_eq(string(error, "outcome"), "not_executed");
+        json_decref(root);
+    }
+}
+
 Test(http_server, readyz_says_why_not)
 {
     struct answer *answer = request("GET", "/readyz", "", NULL);

@@ -411,6 +411,32 @@ Test(log_store, a_reader_sees_every_commit_before_the_read)
     log_reader_destroy(reader);
 }
 
+Test(log_store, a_read_tells_the_hash_in_front_of_its_first_entry)
+{
+    struct log_model *model = model_create(1);
+    model_append(model, 10, 50);
+    struct log_reader *reader = NULL;
+    cr_assert_eq(log_reader_create(fixture_store, &reader), TL_OK);
+    for (raft_index i = 1; i <= 9; i += 4) {
+        struct buf *entries[2];
+        uint32_t count = 0;
+        cr_assert_eq(log_reader_read(reader, 1, i, i + 1, 2, 1000, entries, &count, NULL), TL_OK);
+        cr_assert_eq(count, 2);
+        cr_assert(entry_hash_is_right(buf_bytes(entries[0]), log_reader_previous_hash(reader)));
+        for (uint32_t k = 0; k < count; k++) buf_release(entries[k]);
+    }
+    log_reader_destroy(reader);
+}
+
+Test(log_store, bytes_are_told_by_group)
+{
+    struct log_model *model = model_create(1);
+    model_append(model, 100, 1000);
+    cr_assert_geq(log_store_group_bytes(fixture_store, 1), 100 * 1000);
+    cr_assert_eq(log_store_group_bytes(fixture_store, 1), log_store_used_bytes(fixture_store));
+    cr_assert_eq(log_store_group_bytes(fixture_store, 2), 0);
+}
+
 Test(log_store, readers_are_many_and_their_limit_is_told)
 {
     static struct log_reader *readers[200];

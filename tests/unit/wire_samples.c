@@ -297,6 +297,20 @@ struct buf *sample_snapshot_ack(void)
     return snapshot_ack_encode(&ack);
 }
 
+struct buf *sample_digests(void)
+{
+    const struct digest_report report = {
+        .group = 1,
+        .points_count = 2,
+        .points = {{.index = 256, .digest = {0x1111111111111111u, 0x2222222222222222u}},
+                   {.index = 512, .digest = group_state_digest(&sample_group_state_value)}}};
+    struct buf *frame = buf_create(FRAME_HEADER_BYTES + digest_report_bytes(report.points_count));
+    frame->count = FRAME_HEADER_BYTES;
+    digest_report_encode(&report, frame);
+    frame_seal(frame, FRAME_DIGESTS);
+    return frame;
+}
+
 static struct snapshot_info snapshot_info_value(void)
 {
     struct snapshot_info info = {

@@ -8,6 +8,7 @@
 #define TL_WIRE_SAMPLES_H
 
 #include "trilith/conf_entry.h"
+#include "trilith/digest_report.h"
 #include "trilith/frame.h"
 #include "trilith/placement.h"
 #include "trilith/raft_message.h"
@@ -31,6 +32,7 @@ struct buf *sample_raft_batch(void);
 struct buf *sample_forward(void);
 struct buf *sample_forward_reply(void);
 struct buf *sample_snapshot_ack(void);
+struct buf *sample_digests(void);
 struct buf *sample_snapshot_info(void); /* chunk 0 */
 struct buf *sample_snapshot_chunk(void);
 

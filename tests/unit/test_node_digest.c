@@ -1,0 +1,254 @@
+/* node: digests of the states, and what a replica does whose state is not that of the others. The
+ * difference is planted: one node applies entries with another time (KV_MUTATION_OWN_TIME). */
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+#include "node_cluster.h"
+
+TestSuite(node_digest, .timeout = 60);
+
+#define INTERVAL 16u
+
+static struct cluster *make_cluster(uint32_t view_count)
+{
+    struct cluster *cluster = cluster_create(view_count);
+    for (uint32_t i = 0; i < view_count; i++) {
+        cluster->sites[i].options.digest_interval = INTERVAL;
+    }
+    return cluster;
+}
+
+static void put_many(struct cluster *cluster, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct site *site = &cluster->sites[cluster_await_leader(cluster)];
+        char key[16];
+        snprintf(key, sizeof key, "k%u", i);
+        struct effort effort;
+        struct buf *entry = effort_entry(key, "v", false, 0, 0);
+        enum tl_err err = effort_start(&effort, site, entry, 10 * CLUSTER_S);
+        if (err != TL_OK) {
+            cr_assert_eq(err, TL_ERR_DIVERGED);
+            buf_release(entry);
+            cluster_pass(cluster, CLUSTER_S); /* it stops leading */
+            continue;
+        }
+        cr_assert(cluster_run(cluster, 20 * CLUSTER_S, effort_is_over, &effort));
+        cr_assert(effort.err == TL_OK || effort.err == TL_ERR_UNKNOWN, "%s",
+                  tl_err_name(effort.err));
+    }
+    cluster_pass(cluster, 300 * CLUSTER_MS);
+}
+
+static struct node_group_status status_of(struct site *site)
+{
+    struct node_group_status status;
+    site_status(site, &status);
+    return status;
+}
+
+/* Three nodes of which `wrong` applies otherwise; enough is written to show it. */
+static struct cluster *diverged_cluster(uint32_t wrong)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    cluster->sites[wrong].options.mutation = KV_MUTATION_OWN_TIME;
+    cluster_form(cluster);
+    put_many(cluster, 2 * INTERVAL);
+    return cluster;
+}
+
+static bool is_diverged(struct site *site)
+{
+    struct node_status status;
+    node_get_status(site->node, &status);
+    return status.is_diverged;
+}
+
+Test(node_digest, equal_replicas_agree)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    cluster_form(cluster);
+    put_many(cluster, 5 * INTERVAL);
+    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+        struct node_group_status status = status_of(&cluster->sites[i]);
+        cr_assert_eq(status.digests, NODE_DIGESTS_AGREE);
+        cr_assert_eq(status.differing_count, 0);
+        cr_assert(node_is_ready(cluster->sites[i].node));
+    }
+    cluster_destroy(cluster);
+}
+
+Test(node_digest, an_idle_cluster_sends_no_digests)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    put_many(cluster, 3 * INTERVAL);
+    uint32_t follower = (leader + 1) % CLUSTER_NODES;
+    uint32_t other = (leader + 2) % CLUSTER_NODES;
+    cluster_pass(cluster, CLUSTER_S);
+    uint32_t frames_count = cluster->sites[follower].frames_count;
+    cluster_cut(cluster, follower, other);
+    cluster_pass(cluster, CLUSTER_S);
+    uint32_t with_leader_only = cluster->sites[follower].frames_count - frames_count;
+    cluster_heal(cluster);
+    cluster_pass(cluster, CLUSTER_S);
+    frames_count = cluster->sites[follower].frames_count;
+    cluster_pass(cluster, CLUSTER_S);
+    uint32_t with_both = cluster->sites[follower].frames_count - frames_count;
+    cr_assert_leq(with_both, with_leader_only + 2, "answers to heartbeats and nothing else");
+    cluster_destroy(cluster);
+}
+
+Test(node_digest, a_minority_that_differs_stops_serving_and_says_so)
+{
+    for (uint32_t wrong = 0; wrong < CLUSTER_NODES; wrong++) { /* the leader is among them */
+        struct cluster *cluster = diverged_cluster(wrong);
+        struct site *site = &cluster->sites[wrong];
+        struct node_group_status status = status_of(site);
+        cr_assert_eq(status.digests, NODE_DIGESTS_DIVERGED);
+        cr_assert_eq(status.differs_at, INTERVAL);
+        cr_assert_eq(status.differing_count, CLUSTER_NODES - 1);
+        cr_assert(is_diverged(site));
+        cr_assert_not(node_is_ready(site->node));
+        struct effort effort;
+        struct buf *entry = effort_entry("k", "v", false, 0, 0);
+        cr_assert_eq(effort_start(&effort, site, entry, CLUSTER_S), TL_ERR_DIVERGED);
+        buf_release(entry);
+        struct glance glance;
+        cr_assert_eq(glance_start(&glance, site, NODE_LOCAL, 0, CLUSTER_S), TL_ERR_DIVERGED);
+        cluster_destroy(cluster);
+    }
+}
+
+Test(node_digest, the_others_name_it_and_go_on)
+{
+    for (uint32_t wrong = 0; wrong < CLUSTER_NODES; wrong++) {
+        struct cluster *cluster = diverged_cluster(wrong);
+        uint32_t leader = cluster_await_leader(cluster);
+        cr_assert_neq(leader, wrong, "it does not lead any more");
+        cr_assert_eq(site_put(&cluster->sites[leader], "after", "1", NULL), TL_OK);
+        for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+            if (i == wrong) continue;
+            struct node_group_status status = status_of(&cluster->sites[i]);
+            cr_assert_eq(status.digests, NODE_DIGESTS_DIFFER);
+            cr_assert_eq(status.differing_count, 1);
+            cr_assert_eq(status.differing[0], cluster->sites[wrong].id);
+            cr_assert_not(is_diverged(&cluster->sites[i]));
+            cr_assert(node_is_ready(cluster->sites[i].node));
+        }
+        cluster_destroy(cluster);
+    }
+}
+
+Test(node_digest, it_keeps_the_log_and_counts_for_the_quorum)
+{
+    struct cluster *cluster = diverged_cluster(1);
+    uint32_t leader = cluster_await_leader(cluster);
+    uint32_t third = CLUSTER_NODES - 1 - leader;
+    site_kill(&cluster->sites[third]);
+    cr_assert_eq(site_put(&cluster->sites[leader], "after", "1", NULL), TL_OK);
+    cluster_pass(cluster, 3 * CLUSTER_S);
+    cr_assert_eq(cluster_leader(cluster), leader);
+    site_start(&cluster->sites[third]);
+    cluster_pass(cluster, CLUSTER_S);
+    site_kill(&cluster->sites[leader]);
+    cluster_pass(cluster, 3 * CLUSTER_S);
+    cr_assert_eq(cluster_await_leader(cluster), third, "by its vote");
+    cluster_destroy(cluster);
+}
+
+Test(node_digest, a_restart_does_not_make_it_serve_again)
+{
+    struct cluster *cluster = diverged_cluster(1);
+    struct site *site = &cluster->sites[1];
+    site_kill(site);
+    site->options.mutation = 0;
+    site_start(site);
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert(is_diverged(site));
+    cr_assert_not(node_is_ready(site->node));
+    cr_assert_eq(status_of(site).digests, NODE_DIGESTS_DIVERGED);
+    cr_assert_eq(status_of(site).differs_at, INTERVAL);
+    cluster_destroy(cluster);
+}
+
+Test(node_digest, one_that_was_away_is_compared_when_it_is_back)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    uint32_t wrong = (leader + 1) % CLUSTER_NODES;
+    site_kill(&cluster->sites[wrong]);
+    put_many(cluster, 5 * INTERVAL);
+    cluster->sites[wrong].options.mutation = KV_MUTATION_OWN_TIME;
+    site_start(&cluster->sites[wrong]);
+    cluster_pass(cluster, 2 * CLUSTER_S);
+    cr_assert(is_diverged(&cluster->sites[wrong]));
+    cluster_destroy(cluster);
+}
+
+/* Nobody knows who is right: all say so, and nobody stops. */
+Test(node_digest, without_a_majority_of_one_state_nothing_stops)
+{
+    struct cluster *cluster = make_cluster(2);
+    cluster->sites[0].options.mutation = KV_MUTATION_OWN_TIME;
+    cluster_form(cluster);
+    put_many(cluster, 2 * INTERVAL);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct node_group_status status = status_of(&cluster->sites[i]);
+        cr_assert_eq(status.digests, NODE_DIGESTS_DIFFER);
+        cr_assert_eq(status.differs_at, INTERVAL);
+        cr_assert_eq(status.differing_count, 1);
+        cr_assert_eq(status.differing[0], cluster->sites[1 - i].id);
+        cr_assert(node_is_ready(cluster->sites[i].node));
+    }
+    cr_assert_eq(site_put(&cluster->sites[0], "k", "v", NULL), TL_OK);
+    cluster_destroy(cluster);
+}
+
+/* The third decides. */
+Test(node_digest, a_majority_that_comes_later_decides)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    uint32_t wrong = leader;
+    uint32_t third = (leader + 1) % CLUSTER_NODES;
+    uint32_t other = (leader + 2) % CLUSTER_NODES;
+    /* The mutation takes effect at the start. */
+    site_kill(&cluster->sites[wrong]);
+    cluster->sites[wrong].options.mutation = KV_MUTATION_OWN_TIME;
+    site_start(&cluster->sites[wrong]);
+    (void)cluster_await_leader(cluster);
+    cluster_pass(cluster, CLUSTER_S);
+    site_kill(&cluster->sites[third]);
+    put_many(cluster, 2 * INTERVAL);
+    cr_assert_eq(status_of(&cluster->sites[wrong]).digests, NODE_DIGESTS_DIFFER);
+    cr_assert_eq(status_of(&cluster->sites[other]).digests, NODE_DIGESTS_DIFFER);
+    cr_assert_not(is_diverged(&cluster->sites[wrong]));
+    site_start(&cluster->sites[third]);
+    cluster_pass(cluster, 3 * CLUSTER_S);
+    cr_assert(is_diverged(&cluster->sites[wrong]));
+    cr_assert_not(is_diverged(&cluster->sites[other]));
+    cr_assert_not(is_diverged(&cluster->sites[third]));
+    cluster_destroy(cluster);
+}
+
+Test(node_digest, garbage_is_refused_and_strangers_groups_are_ignored)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    cluster_form(cluster);
+    raft_id peer = cluster->sites[1].id;
+    struct node *node = cluster->sites[0].node;
+    cr_assert_eq(node_on_frame(node, peer, FRAME_DIGESTS, bytes_of("x")), TL_ERR_INVALID);
+    struct digest_report report = {.group = 77, .points_count = 2};
+    report.points[0].index = INTERVAL;
+    report.points[1].index = INTERVAL + 1; /* no place for this one */
+    struct buf *buf = buf_create(1024);
+    digest_report_encode(&report, buf);
+    report.group = NODE_DATA_GROUP;
+    digest_report_encode(&report, buf);
+    cr_assert_eq(node_on_frame(node, peer, FRAME_DIGESTS, buf_bytes(buf)), TL_OK);
+    buf_release(buf);
+    cr_assert_eq(status_of(&cluster->sites[0]).digests, NODE_DIGESTS_AGREE);
+    cluster_destroy(cluster);
+}
