@@ -212,6 +212,7 @@ void node_group_close(struct node_group *group)
 {
     if (group == NULL) return;
     raft_destroy(group->raft);
+    kv_state_deinit(&group->state);
     kv_table_destroy(group->kv);
     views_destroy(group->views);
     table_close(group->table);

@@ -16,10 +16,10 @@ errors=$(
             for (i = 1; i <= n; i++) rank[order[i]] = i
             split("address assert error buf codec hash histogram log prng", b, " ")
             for (i in b) layer[b[i]] = "base"
-            split("entry raft_message command row genesis frame", w, " ")
+            split("entry raft_message command row genesis frame txn", w, " ")
             for (i in w) layer[w[i]] = "wire"
             layer["raft"] = "raft"
-            split("log_store table generation view kv_table data_dir", s, " ")
+            split("log_store table generation view kv_table data_dir scan", s, " ")
             for (i in s) layer[s[i]] = "store"
             layer["kv_state"] = "kv"; layer["node"] = "node"; layer["pump"] = "net"
             layer["http_server"] = "http"
