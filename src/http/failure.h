@@ -39,7 +39,10 @@ struct failure {
     X(REFUSAL_CONTENT_TYPE, 415, "unsupported_media_type",                                       \
       "Content-Type is not type/subtype of at most 255 bytes, or there are several")             \
     X(REFUSAL_CONTENT_ENCODING, 415, "unsupported_media_type", "Content-Encoding is not served") \
-    X(REFUSAL_VALUE_LARGE, 413, "value_too_large", "the value is over --max-value-size")
+    X(REFUSAL_VALUE_LARGE, 413, "value_too_large", "the value is over --max-value-size")         \
+    X(REFUSAL_TXN_LARGE, 413, "txn_too_large", "a transaction has at most 1 MiB")                \
+    X(REFUSAL_TXN_CONDITION, 400, "bad_request",                                                 \
+      "the conditions of a transaction stand in its body")
 
 enum refusal {
 #define REFUSAL_ENUM(name, status, code, message) name,

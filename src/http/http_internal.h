@@ -21,6 +21,7 @@
 #include "parse.h"
 #include "text.h"
 #include "trilith/http_server.h"
+#include "trilith/txn.h"
 #include "trilith/view.h"
 
 #define HTTP_SERVER_MAGIC 0x74746803u
@@ -37,6 +38,7 @@
 
 enum http_family {
     FAMILY_KV,
+    FAMILY_TXN,
     FAMILY_KEYS,
     FAMILY_STATUS,
     FAMILY_CLUSTER,
@@ -150,6 +152,7 @@ struct exchange {
     /* What it waits for. */
     enum exchange_waiting waiting;
     enum command_type command_type; /* of the write */
+    const struct txn *txn;          /* the write, when it is one; in req's pool */
     union {
         struct node_write write;
         struct node_read read;
@@ -231,11 +234,21 @@ void respond_refusal(struct exchange *exchange, enum refusal refusal);
 void respond_method(struct exchange *exchange, const char *allow);
 /* 412 with the present revision, 0 when the key is absent. */
 void respond_condition_failed(struct exchange *exchange, uint64_t revision);
+/* One operation made the transaction fail as a whole. */
+void respond_operation_failed(struct exchange *exchange, const struct failure *failure,
+                              const char *branch, uint64_t position);
 /* A copy in the request's pool, for what is borrowed from a view. */
 struct bytes respond_copy(struct exchange *exchange, struct bytes bytes);
 
+/* ---- items.c: keys and values as members of JSON objects ---- */
+void item_add_key(struct text *text, struct bytes key);
+void item_add_value(struct text *text, struct bytes value); /* behind another member */
+/* name: with the comma, quotes and colon. */
+void item_add_number(struct text *text, const char *name, uint64_t value);
+
 /* ---- families: each answers the exchange, now or later ---- */
 void kv_serve(struct exchange *exchange);
+void txn_serve(struct exchange *exchange);
 void keys_serve(struct exchange *exchange);
 void status_serve(struct exchange *exchange);
 void admin_serve(struct exchange *exchange);

@@ -256,9 +256,9 @@ static void add_transport(struct text *text, const struct pump_metrics *metrics)
 static void add_requests(struct text *text, const struct http_counters *counters)
 {
     static const char *const families[] = {
-        [FAMILY_KV] = "kv",           [FAMILY_KEYS] = "keys",       [FAMILY_STATUS] = "status",
-        [FAMILY_CLUSTER] = "cluster", [FAMILY_METRICS] = "metrics", [FAMILY_HEALTH] = "health",
-        [FAMILY_OTHER] = "other",
+        [FAMILY_TXN] = "txn",       [FAMILY_KV] = "kv",           [FAMILY_KEYS] = "keys",
+        [FAMILY_STATUS] = "status", [FAMILY_CLUSTER] = "cluster", [FAMILY_METRICS] = "metrics",
+        [FAMILY_HEALTH] = "health", [FAMILY_OTHER] = "other",
     };
     static const char *const methods[] = {
         [METHOD_GET] = "GET",   [METHOD_HEAD] = "HEAD",     [METHOD_PUT] = "PUT",

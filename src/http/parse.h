@@ -17,6 +17,10 @@ int hex_digit(uint8_t byte);
  * two hex digits behind it. */
 bool percent_decode(struct bytes source, uint8_t *out_bytes, size_t *out_count);
 
+/* Decodes standard base64 with its padding (RFC 4648 4), strictly: no blanks, no bits left over.
+ * out_bytes has room for source.count. */
+bool base64_decode(struct bytes source, uint8_t *out_bytes, size_t *out_count);
+
 struct query_param {
     const char *name;
     bool is_present;

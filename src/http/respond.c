@@ -7,6 +7,7 @@
 #define NUMBER_HEADER_BYTES 24u
 #define SERVER_TIMING_BYTES 96u
 #define FAILURE_BODY_BYTES 256u
+#define FAILURE_MORE_BYTES 64u
 
 /* HTTP/2 wants names in lower case; HTTP/1 clients see the spelling of the documents. h2o takes
  * names by a pointer that is not const and does not write through it. */
@@ -163,8 +164,9 @@ void respond_empty(struct exchange *exchange, int status)
     send_answer(exchange, status, status == 204 ? SIZE_MAX : 0, bytes_make(NULL, 0));
 }
 
-static void respond_failure_at(struct exchange *exchange, const struct failure *failure,
-                               const uint64_t *revision)
+/* `more` is what stands behind the usual members of the error: nothing, or from a comma on. */
+static void respond_failure_with(struct exchange *exchange, const struct failure *failure,
+                                 struct bytes more)
 {
     if (failure->status == 429 || failure->status == 503) {
         add_token_header(exchange, H2O_TOKEN_RETRY_AFTER, "Retry-After", bytes_of(RETRY_AFTER_S));
@@ -177,23 +179,31 @@ static void respond_failure_at(struct exchange *exchange, const struct failure *
     text_add_string(&text, "\",\"outcome\":\"");
     text_add_string(&text, failure->is_unknown ? "unknown" : "not_executed");
     text_add_string(&text, "\"");
-    if (revision != NULL) {
-        text_add_string(&text, ",\"revision\":");
-        text_add_u64(&text, *revision);
-    }
+    text_add(&text, more);
     text_add_string(&text, "}}");
     respond_json(exchange, failure->status, &text);
 }
 
 void respond_failure(struct exchange *exchange, const struct failure *failure)
 {
-    respond_failure_at(exchange, failure, NULL);
+    respond_failure_with(exchange, failure, bytes_make(NULL, 0));
 }
 
 void respond_condition_failed(struct exchange *exchange, uint64_t revision)
 {
     if (revision != 0) respond_etag(exchange, revision);
-    respond_failure_at(exchange, failure_of_outcome(KV_CONDITION_FAILED), &revision);
+    struct text more = text_make(&exchange->req->pool, FAILURE_MORE_BYTES);
+    item_add_number(&more, ",\"revision\":", revision);
+    respond_failure_with(exchange, failure_of_outcome(KV_CONDITION_FAILED), text_bytes(&more));
+}
+
+void respond_operation_failed(struct exchange *exchange, const struct failure *failure,
+                              const char *branch, uint64_t position)
+{
+    struct text more = text_make(&exchange->req->pool, FAILURE_MORE_BYTES);
+    text_printf(&more, ",\"branch\":\"%s\"", branch);
+    item_add_number(&more, ",\"operation\":", position);
+    respond_failure_with(exchange, failure, text_bytes(&more));
 }
 
 void respond_refusal(struct exchange *exchange, enum refusal refusal)

@@ -125,7 +125,8 @@ static void configure(struct http_server *server)
     h2o_config_init(config);
     config->server_name = h2o_iovec_init(H2O_STRLIT("trilith"));
     config->max_request_entity_size =
-        (size_t)server->options.value_bytes_max * 2 + HTTP_BODY_OVERHEAD_BYTES;
+        TL_MAX((size_t)server->options.value_bytes_max * 2, (size_t)TXN_BYTES_MAX) +
+        HTTP_BODY_OVERHEAD_BYTES;
     config->http1.req_timeout = HTTP_IDLE_TIMEOUT_MS;
     config->http2.idle_timeout = HTTP_IDLE_TIMEOUT_MS;
     config->http2.graceful_shutdown_timeout = CLOSE_LIMIT_MS; /* behind the second GOAWAY */
