@@ -113,7 +113,9 @@ static bool take_field(struct parse *parse, struct object *object)
 static bool take_object(struct parse *parse, struct object *out_object)
 {
     *out_object = (struct object){.present = 0};
-    if (json_reader_kind(&parse->reader) != JSON_KIND_OBJECT) return refuse(parse, "it is no object");
+    if (json_reader_kind(&parse->reader) != JSON_KIND_OBJECT) {
+        return refuse(parse, "it is no object");
+    }
     json_reader_enter(&parse->reader);
     while (json_reader_more(&parse->reader)) {
         if (!take_field(parse, out_object)) return false;
