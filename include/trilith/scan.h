@@ -34,6 +34,7 @@ struct scan_page {
     void *context;
     /* Set by scan_run(). */
     uint64_t rows_count;
+    bool is_cut;  /* the time was up */
     bool is_last; /* there is nothing behind it; else `after` of the next page is: */
     uint8_t next[KEY_BYTES_MAX];
     size_t next_bytes;

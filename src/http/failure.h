@@ -40,6 +40,7 @@ struct failure {
       "Content-Type is not type/subtype of at most 255 bytes, or there are several")             \
     X(REFUSAL_CONTENT_ENCODING, 415, "unsupported_media_type", "Content-Encoding is not served") \
     X(REFUSAL_VALUE_LARGE, 413, "value_too_large", "the value is over --max-value-size")         \
+    X(REFUSAL_LIMIT, 400, "bad_request", "limit is 1 to 1000, and not for counts")               \
     X(REFUSAL_TXN_LARGE, 413, "txn_too_large", "a transaction has at most 1 MiB")                \
     X(REFUSAL_TXN_CONDITION, 400, "bad_request",                                                 \
       "the conditions of a transaction stand in its body")

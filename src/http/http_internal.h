@@ -32,12 +32,14 @@
 #define HTTP_TCP_KEEPALIVE_S 60u
 #define HTTP_LISTEN_BACKLOG 1024
 #define HTTP_TOKEN_AHEAD_MAX_US 10000000ull
+#define HTTP_SLICE_PAUSE_MS 1u
 /* A body may hold a value in a wrapping (JSON escapes), and one that is only a little too large
  * deserves an answer rather than a closed connection. */
 #define HTTP_BODY_OVERHEAD_BYTES (64u * 1024u)
 
 enum http_family {
     FAMILY_KV,
+    FAMILY_SCAN,
     FAMILY_TXN,
     FAMILY_KEYS,
     FAMILY_STATUS,
@@ -65,7 +67,10 @@ struct http_counters {
     uint64_t requests[FAMILIES_COUNT][METHODS_COUNT][STATUSES_COUNT]; /* answered */
     uint64_t connections_accepted_count;
     uint64_t accept_failures_count;
-    uint64_t abandoned_count; /* the client went while the node was at work */
+    uint64_t abandoned_count;      /* the client went while the node was at work */
+    uint64_t scan_rows_count;      /* given out */
+    uint64_t scan_pages_cut_count; /* ended for want of time, before they were full */
+    uint64_t scan_slices_count;    /* of counts: turns that counted, and others had to follow */
 };
 
 /* An accepted connection. h2o owns it; it unlinks itself when h2o has closed it. */
@@ -95,7 +100,10 @@ struct http_server {
     struct connection *connections;
     uint32_t connections_count;
     uint32_t exchanges_waiting_count;
-    struct view_reader *reader; /* of the data group; made with the first read */
+    struct view_reader *reader;     /* of the data group; made with the first read */
+    uv_timer_t slice_timer;         /* runs while something is paused */
+    struct exchange *paused_oldest; /* go on one a turn; each takes itself out when it dies */
+    struct exchange *paused_newest;
     struct http_counters counters;
     enum { SERVER_OPEN, SERVER_CLOSING, SERVER_CLOSED } state;
     bool is_listener_closed;
@@ -128,11 +136,15 @@ struct row_view {
 /* TL_OK with a row, TL_ERR_NOT_FOUND, or what node_read() failed with. */
 typedef void (*exchange_on_row)(struct exchange *exchange, enum tl_err err,
                                 const struct row_view *row);
+/* A view of the data group that is good enough for the exchange, pinned until on_view returns; NULL
+ * unless TL_OK. */
+typedef void (*exchange_on_view)(struct exchange *exchange, enum tl_err err,
+                                 struct view_reader *reader);
 /* result is set with TL_OK only. */
 typedef void (*exchange_on_written)(struct exchange *exchange, enum tl_err err,
                                     const struct kv_result *result);
 
-enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING };
+enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING, EXCHANGE_PAUSED };
 
 struct exchange {
     uint32_t magic;
@@ -149,15 +161,20 @@ struct exchange {
     bool has_position; /* revision and token are those of a result, not those of now */
     uint64_t revision;
     uint64_t token_us;
+    raft_index applied; /* of the last view */
     /* What it waits for. */
     enum exchange_waiting waiting;
     enum command_type command_type; /* of the write */
     const struct txn *txn;          /* the write, when it is one; in req's pool */
+    struct scan *scan;              /* in req's pool */
+    struct exchange *paused_older;  /* towards server->paused_oldest */
+    struct exchange *paused_newer;
     union {
         struct node_write write;
         struct node_read read;
     };
     exchange_on_written on_written;
+    exchange_on_view on_view;
     exchange_on_row on_row;
 };
 
@@ -217,12 +234,17 @@ void exchange_write(struct exchange *exchange, struct command *command,
 /* Reads the exchange's key at its consistency; on_row is called once, now or later. */
 void exchange_read(struct exchange *exchange, exchange_on_row on_row);
 
+/* As exchange_read(), but a view to read anything in. */
+void exchange_view(struct exchange *exchange, exchange_on_view on_view);
+/* From within on_view: on_view is called again in a later turn, with a new view that is no older.
+ * For work that would hold the loop up. */
+void exchange_pause(struct exchange *exchange);
+void exchange_on_slice_timer(uv_timer_t *timer);
+
 /* ---- respond.c: the answer; exactly one per exchange ---- */
 void respond_etag(struct exchange *exchange, uint64_t revision);
 void respond_replayed(struct exchange *exchange);
 void respond_server_timing(struct exchange *exchange);
-/* The headers of a local read: what it saw and how old that may be. */
-void respond_local(struct exchange *exchange, raft_index applied);
 /* `body` is in the request's pool or static. HEAD sends its length only. */
 void respond(struct exchange *exchange, int status, struct bytes content_type, struct bytes body);
 void respond_text(struct exchange *exchange, int status, const char *body);
@@ -248,6 +270,7 @@ void item_add_number(struct text *text, const char *name, uint64_t value);
 
 /* ---- families: each answers the exchange, now or later ---- */
 void kv_serve(struct exchange *exchange);
+void scan_serve(struct exchange *exchange);
 void txn_serve(struct exchange *exchange);
 void keys_serve(struct exchange *exchange);
 void status_serve(struct exchange *exchange);

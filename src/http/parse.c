@@ -84,6 +84,16 @@ static size_t find_byte(struct bytes text, uint8_t byte)
     return at != NULL ? (size_t)(at - text.data) : text.count;
 }
 
+/* A space is '+' in what browsers and client libraries make of a query (URL Standard 5.1), and a
+ * plus "%2B". */
+static bool form_decode(struct bytes source, uint8_t *out_bytes, size_t *out_count)
+{
+    for (size_t i = 0; i < source.count; i++) {
+        out_bytes[i] = source.data[i] == '+' ? ' ' : source.data[i];
+    }
+    return percent_decode(bytes_make(out_bytes, source.count), out_bytes, out_count);
+}
+
 static bool query_take(struct bytes pair, uint8_t *scratch, struct query_param *params,
                        size_t params_count)
 {
@@ -92,7 +102,7 @@ static bool query_take(struct bytes pair, uint8_t *scratch, struct query_param *
     for (size_t i = 0; i < params_count; i++) {
         if (!text_is(slice(pair, 0, name_count), params[i].name)) continue;
         size_t count;
-        if (params[i].is_present || !percent_decode(value, scratch, &count)) return false;
+        if (params[i].is_present || !form_decode(value, scratch, &count)) return false;
         params[i].is_present = true;
         params[i].value = bytes_make(scratch, count);
         return true;

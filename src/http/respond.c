@@ -69,9 +69,10 @@ void respond_replayed(struct exchange *exchange)
     add_header(exchange, &name_replayed, bytes_of("true"));
 }
 
-void respond_local(struct exchange *exchange, raft_index applied)
+/* The headers of a local read: what it saw and how old that may be. */
+static void add_local(struct exchange *exchange)
 {
-    add_number(exchange, &name_applied, applied);
+    add_number(exchange, &name_applied, exchange->applied);
     add_number(exchange, &name_age, node_age_ms(exchange->server->node, NODE_DATA_GROUP));
 }
 
@@ -112,6 +113,8 @@ static void add_position(struct exchange *exchange)
     add_number(exchange, &name_revision, exchange->revision);
     add_number(exchange, &name_token, exchange->token_us);
     add_header(exchange, &name_node, bytes_of(server->options.address));
+    bool is_local_read = exchange->applied > 0 && exchange->options.consistency == NODE_LOCAL;
+    if (is_local_read) add_local(exchange);
 }
 
 static void count_answer(struct exchange *exchange, int status)

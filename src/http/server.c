@@ -222,6 +222,9 @@ enum tl_err http_server_open(const struct http_server_options *options, struct u
     err = uv_timer_init(loop, &server->close_timer);
     TL_ASSERT(err == 0);
     server->close_timer.data = server;
+    err = uv_timer_init(loop, &server->slice_timer);
+    TL_ASSERT(err == 0);
+    server->slice_timer.data = server;
     check(server);
     *out_server = server;
     return TL_OK;
@@ -258,13 +261,20 @@ static void on_close_timer(uv_timer_t *timer)
     }
 }
 
-static void on_close_timer_closed(uv_handle_t *handle)
+static void on_slice_timer_closed(uv_handle_t *handle)
 {
     struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
+    TL_ASSERT(server->paused_oldest == NULL);
     server->state = SERVER_CLOSED;
     view_reader_destroy(TL_TAKE(&server->reader));
     check(server);
     server->on_closed(server->on_closed_context);
+}
+
+static void on_close_timer_closed(uv_handle_t *handle)
+{
+    struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
+    uv_close((uv_handle_t *)&server->slice_timer, on_slice_timer_closed);
 }
 
 static void maybe_closed(struct http_server *server)

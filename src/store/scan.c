@@ -119,7 +119,8 @@ static bool on_item(void *context, struct bytes env_key, struct bytes row)
     bool is_row = row.data != NULL;
     bool is_full = is_row && page->rows_count > 0 &&
                    (page->rows_count == page->rows_max || state->bytes >= page->bytes_max);
-    if (is_full || is_time_up(state)) {
+    page->is_cut = !is_full && is_time_up(state);
+    if (is_full || page->is_cut) {
         page->is_last = false;
         return false;
     }
@@ -138,6 +139,7 @@ enum tl_err scan_run(struct view_reader *reader, struct scan_page *page, struct 
     set_bounds(&state);
     page->rows_count = 0;
     page->is_last = true;
+    page->is_cut = false;
     page->next_bytes = 0;
     if (bytes_compare(state.low, state.high) >= 0) return TL_OK;
     struct bytes start = page->range.is_reverse ? state.high : state.low;
