@@ -49,6 +49,7 @@ struct settings {
 
 struct connection {
     int fd;
+    uint32_t watched; /* events that epoll reports for it */
     uint64_t sent_ns;
     size_t request_bytes;
     size_t request_sent;
@@ -163,6 +164,10 @@ static bool make_request(struct connection *c)
 
 static void watch(struct connection *c, uint32_t events, int operation)
 {
+    if (operation == EPOLL_CTL_MOD && events == c->watched) {
+        return;
+    }
+    c->watched = events;
     struct epoll_event event = {.events = events, .data.ptr = c};
     if (epoll_ctl(bench.epoll, operation, c->fd, &event) != 0) {
         die("epoll_ctl");

@@ -46,7 +46,7 @@ struct trilith_answer {
     char node[280];    /* Trilith-Node */
     char token[64];    /* Trilith-Token */
     char code[64];     /* of an error */
-    char message[512]; /* of an error, or why no answer arrived */
+    char message[512]; /* set unless TRILITH_OK: of an error, or why no answer arrived */
     uint32_t attempts_count;
 };
 
@@ -54,8 +54,10 @@ struct trilith_answer {
 struct trilith_client *trilith_client_create(const char *endpoints, uint32_t timeout_ms);
 void trilith_client_destroy(struct trilith_client *client); /* accepts NULL */
 
-/* One request with retries. path: raw, begins with '/'. body may be NULL. headers end with a NULL
- * name, or NULL. is_write adds an Idempotency-Key unless the headers have one. */
+/* One request with retries: whatever ends in UNAVAILABLE or UNKNOWN was tried until the timeout,
+ * and a write of unknown outcome for a minute at most, while its key is remembered. A read is
+ * never UNKNOWN. path: raw, begins with '/'. body may be NULL. headers end with a NULL name, or
+ * NULL; no value is empty. is_write adds an Idempotency-Key unless the headers have one. */
 enum trilith_status trilith_request(struct trilith_client *client, const char *method,
                                     const char *path, const void *body, size_t body_bytes,
                                     const struct trilith_header *headers, bool is_write,

@@ -55,7 +55,8 @@ struct tl_fault {
     char reason[160]; /* one sentence */
 };
 
-/* Sets all fields of *fault from a printf format; `fault` may be NULL. */
+/* Sets all fields of *fault from a printf format, without double quotes and control characters in
+ * them, for log.h; `fault` may be NULL. */
 __attribute__((format(printf, 5, 6))) void tl_fault_set(struct tl_fault *fault, const char *file,
                                                         uint32_t group, uint64_t index,
                                                         const char *format, ...);

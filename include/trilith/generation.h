@@ -15,7 +15,7 @@
 
 #include "trilith/row.h"
 
-#define GENERATION_ROWS_MAX 32768u
+#define GENERATION_ROWS_MAX 65536u
 #define GENERATION_BYTES_MAX (32u * 1024u * 1024u)
 #define GENERATION_PAGES_MAX 16384u /* estimate of LMDB pages a flush will dirty */
 
@@ -33,9 +33,10 @@ void generation_destroy(struct generation *generation); /* accepts NULL */
 
 /* Adds a version of `env_key` made by entry `index`; indexes do not fall. Room for value_bytes is
  * returned, to be filled before generation_publish(); NULL and value_bytes 0 with is_deletion. A
- * second put of the same key and index replaces the first before it is published. */
+ * second put of the same key and index replaces the first before it is published. replaced_bytes:
+ * length of the value it takes the place of, 0 if there is none or it is not known. */
 uint8_t *generation_put(struct generation *generation, raft_index index, struct bytes env_key,
-                        size_t value_bytes, bool is_deletion);
+                        size_t value_bytes, size_t replaced_bytes, bool is_deletion);
 
 /* All versions of entry `index` are in place: readers at R >= index may see them. Called for every
  * entry, one that wrote nothing too. The caller then publishes `applied` itself (views_publish). */

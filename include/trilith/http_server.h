@@ -22,6 +22,7 @@ struct http_server_options {
     uint64_t request_timeout_ns;  /* --request-timeout, 5 s */
     uint32_t value_bytes_max;     /* --max-value-size, 1 MiB */
     uint32_t idempotency_records; /* --idempotency-records, 262,144 */
+    uint32_t connections_max;     /* more are closed at once; leaves descriptors for the rest */
 };
 
 /* Opens after pump_open(). On an error the loop still has to run once to free what was begun. */

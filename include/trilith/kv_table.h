@@ -29,9 +29,10 @@ TL_MUST_CHECK enum tl_err kv_table_get(struct kv_table *table, struct bytes env_
                                        struct bytes *out_value);
 
 /* Room for the new value of env_key as of entry `index`, to be filled before kv_table_publish(). Of
- * several puts and deletes of a key within an entry the last one counts. */
+ * several puts and deletes of a key within an entry the last one counts. replaced_bytes: length of
+ * the value that kv_table_get() gave, 0 if there was none; a flush is planned by it. */
 uint8_t *kv_table_put(struct kv_table *table, raft_index index, struct bytes env_key,
-                      size_t value_bytes);
+                      size_t value_bytes, size_t replaced_bytes);
 void kv_table_delete(struct kv_table *table, raft_index index, struct bytes env_key);
 
 /* Publishes everything of entry `index` to readers. Once for every entry, one that wrote nothing

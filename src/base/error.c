@@ -30,6 +30,18 @@ const char *tl_err_name(enum tl_err err)
     return "TL_ERR_?";
 }
 
+/* A fault is printed in double quotes (log.h), and names of files are the operator's. */
+static void make_quotable(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '"') {
+            *text = '\'';
+        } else if ((unsigned char)*text < ' ') {
+            *text = '?';
+        }
+    }
+}
+
 void tl_fault_set(struct tl_fault *fault, const char *file, uint32_t group, uint64_t index,
                   const char *format, ...)
 {
@@ -43,4 +55,6 @@ void tl_fault_set(struct tl_fault *fault, const char *file, uint32_t group, uint
     va_start(args, format);
     (void)vsnprintf(fault->reason, sizeof fault->reason, format, args);
     va_end(args);
+    make_quotable(fault->file);
+    make_quotable(fault->reason);
 }

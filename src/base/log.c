@@ -154,3 +154,14 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
     log_event_v(level, event, format, args);
     va_end(args);
 }
+
+void log_fault(const char *event, const struct tl_fault *fault)
+{
+    if (fault->group == UINT32_MAX) {
+        log_event(LOG_LEVEL_ERROR, event, "file=\"%s\" reason=\"%s\"", fault->file, fault->reason);
+    } else {
+        log_event(LOG_LEVEL_ERROR, event, "file=\"%s\" group=%lu index=%llu reason=\"%s\"",
+                  fault->file, (unsigned long)fault->group, (unsigned long long)fault->index,
+                  fault->reason);
+    }
+}

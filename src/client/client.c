@@ -2,8 +2,10 @@
  *
  * An attempt ends in one of three verdicts (enum client_verdict). What certainly did not happen is
  * tried on the next endpoint; what may have happened is tried again too, because every write
- * carries an Idempotency-Key, which makes the repeat harmless. Between rounds over all endpoints
- * the client waits, 20 ms at first and at most 200 ms, until the timeout of the request.
+ * carries an Idempotency-Key, which makes the repeat harmless for as long as the cluster is sure to
+ * remember the key. A node from which nothing is heard for its share of the time is left for the
+ * next one: it may be stopped and still accept connections. Between rounds over all endpoints the
+ * client waits, 20 ms at first and at most 200 ms, until the timeout of the request.
  */
 
 #include <curl/curl.h>
@@ -21,6 +23,8 @@
 #define CONNECT_TIMEOUT_MS 500L
 #define PAUSE_MS_MIN 20u
 #define PAUSE_MS_MAX 200u
+#define SILENCE_S_MIN 1u
+#define KEY_REMEMBERED_MS 60000u /* at least, however many keys there are (docs/api.md) */
 #define BODY_BYTES_MAX (64u * 1024u * 1024u)
 
 struct trilith_client {
@@ -38,6 +42,8 @@ struct request {
     const void *body;
     size_t body_bytes;
     struct curl_slist *headers;
+    bool is_write;
+    uint64_t begin_ms;
     uint64_t deadline_ms;
 };
 
@@ -154,13 +160,23 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     return bytes;
 }
 
-/* Reads code, message and outcome of an error body; leaves them empty when it is none. */
+/* What the HTTP parser itself refuses is told in a line of plain text, if at all. */
+static void take_plain_reason(struct trilith_answer *answer)
+{
+    const char *text = answer->body != NULL ? (const char *)answer->body : "";
+    int count = (int)strcspn(text, "\r\n");
+    (void)snprintf(answer->message, sizeof answer->message, "%.*s%sHTTP %d", count, text,
+                   count > 0 ? ", " : "", answer->http_status);
+}
+
+/* Reads code, message and outcome of an error body; without one only a message is made. */
 static void parse_error(struct trilith_answer *answer, char *out_outcome, size_t outcome_bytes)
 {
     out_outcome[0] = '\0';
-    if (answer->http_status < 400 || answer->body == NULL) {
+    if (answer->http_status < 400) {
         return;
     }
+    take_plain_reason(answer);
     json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, 0, NULL);
     const char *code = NULL;
     const char *message = NULL;
@@ -177,13 +193,14 @@ static void parse_error(struct trilith_answer *answer, char *out_outcome, size_t
 
 enum client_verdict client_judge(int http_status, const char *outcome)
 {
-    bool is_executed_maybe = strcmp(outcome, "unknown") == 0;
+    if (http_status == 504 || (http_status >= 400 && strcmp(outcome, "unknown") == 0)) {
+        return CLIENT_MAYBE_EXECUTED;
+    }
     switch (http_status) {
     case 429:
     case 503:
-        return is_executed_maybe ? CLIENT_MAYBE_EXECUTED : CLIENT_NOT_EXECUTED;
-    case 504:
-        return CLIENT_MAYBE_EXECUTED;
+    case 507: /* of this leader's disk; another one may have room */
+        return CLIENT_NOT_EXECUTED;
     default:
         return CLIENT_FINAL;
     }
@@ -223,6 +240,12 @@ static void set_request(struct trilith_client *client, const struct request *req
     (void)curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
     (void)curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)left_ms);
+    if (client->endpoints_count > 1) {
+        uint64_t share_s = left_ms / 1000 / client->endpoints_count;
+        (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME,
+                               (long)(share_s > SILENCE_S_MIN ? share_s : SILENCE_S_MIN));
+    }
     (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, request->headers);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
@@ -282,6 +305,11 @@ static enum trilith_status status_of_answer(const struct trilith_answer *answer)
     }
 }
 
+bool client_is_over(uint64_t elapsed_ms, uint64_t timeout_ms, bool is_unknown)
+{
+    return elapsed_ms >= timeout_ms || (is_unknown && elapsed_ms >= KEY_REMEMBERED_MS);
+}
+
 /* Attempts until an answer is final, repeating is not allowed, or the time is over. */
 static enum trilith_status run(struct trilith_client *client, const struct request *request,
                                struct trilith_answer *answer)
@@ -293,16 +321,16 @@ static enum trilith_status run(struct trilith_client *client, const struct reque
         if (verdict == CLIENT_FINAL) {
             return status_of_answer(answer);
         }
-        is_unknown |= verdict == CLIENT_MAYBE_EXECUTED;
+        is_unknown |= request->is_write && verdict == CLIENT_MAYBE_EXECUTED;
         client->endpoint = (client->endpoint + 1) % client->endpoints_count;
-        if (tried % client->endpoints_count == 0) {
-            if (clock_ms() + pause >= request->deadline_ms) {
-                return is_unknown ? TRILITH_UNKNOWN : TRILITH_UNAVAILABLE;
-            }
+        bool is_round_over = tried % client->endpoints_count == 0;
+        uint64_t elapsed_ms = clock_ms() - request->begin_ms + (is_round_over ? pause : 0);
+        if (client_is_over(elapsed_ms, client->timeout_ms, is_unknown)) {
+            return is_unknown ? TRILITH_UNKNOWN : TRILITH_UNAVAILABLE;
+        }
+        if (is_round_over) {
             pause_ms(pause);
             pause = pause * 2 < PAUSE_MS_MAX ? pause * 2 : PAUSE_MS_MAX;
-        } else if (clock_ms() >= request->deadline_ms) {
-            return is_unknown ? TRILITH_UNKNOWN : TRILITH_UNAVAILABLE;
         }
     }
 }
@@ -351,7 +379,8 @@ static bool make_headers(const struct trilith_header *headers, bool is_write,
     /* Without this curl waits for "100 Continue" with large bodies. */
     bool is_ok = append_header(out_list, "Expect", "");
     for (const struct trilith_header *h = headers; is_ok && h != NULL && h->name != NULL; h++) {
-        is_ok = append_header(out_list, h->name, h->value);
+        /* curl leaves a header without a value out: an Idempotency-Key would not be sent. */
+        is_ok = h->value[0] != '\0' && append_header(out_list, h->name, h->value);
     }
     if (is_ok && !has_header(headers, "Content-Type")) {
         is_ok = append_header(out_list, "Content-Type", "application/octet-stream");
@@ -377,7 +406,9 @@ enum trilith_status trilith_request(struct trilith_client *client, const char *m
                               .path = path,
                               .body = body,
                               .body_bytes = body_bytes,
-                              .deadline_ms = clock_ms() + client->timeout_ms};
+                              .is_write = is_write,
+                              .begin_ms = clock_ms()};
+    request.deadline_ms = request.begin_ms + client->timeout_ms;
     enum trilith_status status = TRILITH_USAGE;
     if (make_headers(headers, is_write, &request.headers)) {
         status = run(client, &request, out_answer);

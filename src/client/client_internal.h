@@ -18,4 +18,8 @@ enum client_verdict {
 /* Judges an HTTP answer by status and the error body's "outcome" ("" when there is none). */
 enum client_verdict client_judge(int http_status, const char *outcome);
 
+/* Whether the time for another attempt is over. A write that may have happened is not repeated when
+ * its key may be forgotten: it would happen again. */
+bool client_is_over(uint64_t elapsed_ms, uint64_t timeout_ms, bool is_unknown);
+
 #endif

@@ -1,7 +1,7 @@
 lib_LIBRARIES += libtrilith.a
 libtrilith_a_SOURCES = src/client/client.c src/client/client_ops.c src/client/client_internal.h
 libtrilith_a_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS)
-include_HEADERS += include/trilith/client.h
+pkginclude_HEADERS += include/trilith/client.h
 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_client

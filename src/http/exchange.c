@@ -55,13 +55,20 @@ struct exchange *exchange_create(struct http_server *server, h2o_req_t *req)
     return exchange;
 }
 
+const struct failure *exchange_parse_query(struct exchange *exchange, struct query_param *params,
+                                           size_t params_count)
+{
+    if (exchange->query.count == 0) return NULL;
+    uint8_t *scratch = h2o_mem_alloc_pool(&exchange->req->pool, exchange->query.count);
+    if (query_parse(exchange->query, scratch, params, params_count)) return NULL;
+    return failure_of_refusal(REFUSAL_QUERY);
+}
+
 bool exchange_take_query(struct exchange *exchange, struct query_param *params, size_t params_count)
 {
-    if (exchange->query.count == 0) return true;
-    uint8_t *scratch = h2o_mem_alloc_pool(&exchange->req->pool, exchange->query.count);
-    if (query_parse(exchange->query, scratch, params, params_count)) return true;
-    respond_refusal(exchange, REFUSAL_QUERY);
-    return false;
+    const struct failure *failure = exchange_parse_query(exchange, params, params_count);
+    if (failure != NULL) respond_failure(exchange, failure);
+    return failure == NULL;
 }
 
 bool exchange_take_get(struct exchange *exchange, struct query_param *params, size_t params_count)
@@ -142,20 +149,28 @@ static uint64_t clock_us(void)
     uv_timeval64_t now;
     int err = uv_gettimeofday(&now);
     TL_ASSERT(err == 0);
+    if (now.tv_sec < 0) return 0; /* a clock before 1970 */
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_usec;
 }
 
-/* A token far ahead would drag the cluster's hybrid time along: refused on writes too. */
-static const struct failure *take_token(struct request_options *options, struct bytes value)
+/* A token far ahead would drag the cluster's hybrid time along: refused on writes too. One that the
+ * data here have reached drags nothing, however slow this clock is: it may be our own. */
+static bool is_token_ahead(const struct http_server *server, uint64_t token_us)
 {
+    if (token_us <= clock_us() + HTTP_TOKEN_AHEAD_MAX_US) return false;
+    return node_views(server->node, NODE_DATA_GROUP) == NULL ||
+           token_us > node_applied_time_us(server->node, NODE_DATA_GROUP);
+}
+
+static const struct failure *take_token(struct exchange *exchange, struct bytes value)
+{
+    struct request_options *options = &exchange->options;
     if (options->has_token || !parse_u64(value, &options->token_us)) {
         return failure_of_refusal(REFUSAL_TOKEN);
     }
     options->has_token = true;
-    if (options->token_us > clock_us() + HTTP_TOKEN_AHEAD_MAX_US) {
-        return failure_of_refusal(REFUSAL_TOKEN_AHEAD);
-    }
-    return NULL;
+    if (!is_token_ahead(exchange->server, options->token_us)) return NULL;
+    return failure_of_refusal(REFUSAL_TOKEN_AHEAD);
 }
 
 static const struct failure *take_content_type(struct request_options *options, struct bytes value)
@@ -188,7 +203,7 @@ static const struct failure *take_header(struct exchange *exchange, const h2o_he
     }
     struct bytes name = bytes_of_iovec(*header->name);
     if (text_is(name, "trilith-consistency")) return take_consistency(options, value);
-    if (text_is(name, "trilith-token")) return take_token(options, value);
+    if (text_is(name, "trilith-token")) return take_token(exchange, value);
     if (text_is(name, "idempotency-key")) return take_idempotency_key(options, value);
     return NULL;
 }

@@ -32,7 +32,7 @@ const struct failure *failure_of_err(enum tl_err err)
         {TL_ERR_REPLACED, {503, "replaced", "another entry took its place in the log", false}},
         {TL_ERR_TIMEOUT, {503, "timeout", "it was not done within the request timeout", false}},
         {TL_ERR_CANCELED, {503, "canceled", "it was canceled", false}},
-        {TL_ERR_NO_SPACE, {507, "disk_full", "no space is left on the device", false}},
+        {TL_ERR_NO_SPACE, {507, "disk_full", "the leader's file system is nearly full", false}},
         {TL_ERR_INVALID, {400, "refused", "the leader refuses the command", false}},
         {TL_ERR_UNKNOWN, {504, "unknown", "it may have been done, or still be done", true}},
     };

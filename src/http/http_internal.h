@@ -67,10 +67,12 @@ struct http_counters {
     uint64_t requests[FAMILIES_COUNT][METHODS_COUNT][STATUSES_COUNT]; /* answered */
     uint64_t connections_accepted_count;
     uint64_t accept_failures_count;
-    uint64_t abandoned_count;      /* the client went while the node was at work */
-    uint64_t scan_rows_count;      /* given out */
-    uint64_t scan_pages_cut_count; /* ended for want of time, before they were full */
-    uint64_t scan_slices_count;    /* of counts: turns that counted, and others had to follow */
+    uint64_t connections_refused_count; /* over connections_max */
+    uint64_t unreadable_count;          /* what HTTP/1 could not parse as a request */
+    uint64_t abandoned_count;           /* the client went while the node was at work */
+    uint64_t scan_rows_count;           /* given out */
+    uint64_t scan_pages_cut_count;      /* ended for want of time, before they were full */
+    uint64_t scan_slices_count; /* of counts: turns that counted, and others had to follow */
 };
 
 /* An accepted connection. h2o owns it; it unlinks itself when h2o has closed it. */
@@ -80,6 +82,8 @@ struct connection {
     struct http_server *server; /* outlives it */
     struct connection *next;
     struct connection *previous;
+    h2o_socket_t *socket;  /* h2o's, until on_socket_closed() */
+    size_t answered_bytes; /* sent up to the last answer to a request */
 };
 
 struct http_server {
@@ -216,7 +220,10 @@ struct router_handler {
 
 /* ---- exchange.c: the steps ---- */
 struct exchange *exchange_create(struct http_server *server, h2o_req_t *req);
-/* Fills params (may be none) from the query. False: it has been refused. */
+/* Fills params (may be none) from the query. */
+const struct failure *exchange_parse_query(struct exchange *exchange, struct query_param *params,
+                                           size_t params_count);
+/* As exchange_parse_query(). False: it has been refused. */
 bool exchange_take_query(struct exchange *exchange, struct query_param *params,
                          size_t params_count);
 /* For what is only looked at: GET or HEAD with these parameters. False: it has been refused. */

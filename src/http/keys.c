@@ -32,8 +32,8 @@ static void refuse_failure(struct exchange *exchange, const struct failure *fail
 static bool take_request(struct exchange *exchange)
 {
     struct query_param consistency = {.name = "consistency"};
-    if (!exchange_take_query(exchange, &consistency, 1)) return false;
-    const struct failure *failure = exchange_take_key(exchange, PREFIX);
+    const struct failure *failure = exchange_parse_query(exchange, &consistency, 1);
+    if (failure == NULL) failure = exchange_take_key(exchange, PREFIX);
     if (failure == NULL) failure = exchange_take_options(exchange, &consistency);
     if (failure != NULL) refuse_failure(exchange, failure);
     return failure == NULL;

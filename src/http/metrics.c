@@ -285,17 +285,27 @@ static void add_requests(struct text *text, const struct http_counters *counters
 static void add_http(struct text *text, const struct http_server *server)
 {
     const struct http_counters *counters = &server->counters;
+    const h2o_context_t *context = &server->context;
     add_requests(text, counters);
     add_counter(text, "http_bad_requests_total", "Requests refused by the HTTP/1 parser.",
-                server->context.emitted_error_status[H2O_STATUS_ERROR_400]);
+                counters->unreadable_count + context->emitted_error_status[H2O_STATUS_ERROR_400] +
+                    context->emitted_error_status[H2O_STATUS_ERROR_417]);
     add_counter(text, "http_bodies_too_large_total", "Bodies cut off by the HTTP/1 parser.",
-                server->context.emitted_error_status[H2O_STATUS_ERROR_413]);
+                context->emitted_error_status[H2O_STATUS_ERROR_413]);
+    uint64_t streams_refused_count = 0;
+    for (size_t i = 0; i < H2O_HTTP2_ERROR_MAX; i++) {
+        streams_refused_count += context->http2.events.protocol_level_errors[i];
+    }
+    add_counter(text, "http2_streams_refused_total", "Requests refused by the HTTP/2 parser.",
+                streams_refused_count);
     add_counter(text, "http_abandoned_total", "Clients that went before their answer.",
                 counters->abandoned_count);
     add_counter(text, "http_connections_accepted_total", "Connections accepted.",
                 counters->connections_accepted_count);
     add_counter(text, "http_accept_failures_total", "Connections that could not be accepted.",
                 counters->accept_failures_count);
+    add_counter(text, "http_connections_refused_total", "Connections over the limit.",
+                counters->connections_refused_count);
     add_gauge(text, "http_connections", "Connections open.", server->connections_count);
     add_gauge(text, "http_waiting", "Requests that wait for the node.",
               server->exchanges_waiting_count);

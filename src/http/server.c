@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <h2o/http1.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -21,7 +22,8 @@
 
 #define NS_PER_MS 1000000u
 #define CLOSE_GRACE_MS 1000u
-#define CLOSE_LIMIT_MS 3000u /* below what the program gives the front end at SIGTERM */
+#define UNREADABLE_ANSWER_BYTES 119u /* of h2o's whole answer to what is no HTTP/1 request */
+#define CLOSE_LIMIT_MS 3000u         /* below what the program gives the front end at SIGTERM */
 #define EXIT_STORAGE_FAILED 4
 
 static void check(const struct http_server *server)
@@ -43,8 +45,7 @@ uint64_t http_now_ns(void)
 
 void http_storage_failed(const struct tl_fault *fault)
 {
-    log_event(LOG_LEVEL_ERROR, "storage_failed", "file=\"%s\" group=%u index=%llu reason=\"%s\"",
-              fault->file, (unsigned)fault->group, (unsigned long long)fault->index, fault->reason);
+    log_fault("storage_failed", fault);
     _Exit(EXIT_STORAGE_FAILED);
 }
 
@@ -81,6 +82,36 @@ static void on_connection_closed(uv_handle_t *handle)
     maybe_closed(server);
 }
 
+/* h2o neither counts nor logs what its HTTP/1 parser refuses: the request never came to be. What it
+ * sends then is told apart by its length, behind the last answer to a request. */
+static void on_socket_closed(void *memory)
+{
+    struct connection *connection = TL_CAST(connection, memory, CONNECTION_MAGIC);
+    size_t sent_bytes = TL_TAKE(&connection->socket)->bytes_written;
+    if (sent_bytes - connection->answered_bytes == UNREADABLE_ANSWER_BYTES) {
+        connection->server->counters.unreadable_count++;
+    }
+}
+
+/* A request's answer has been sent. */
+static void on_request_over(h2o_logger_t *logger, h2o_req_t *req)
+{
+    (void)logger;
+    h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
+    struct connection *connection = TL_CAST(connection, socket->on_close.data, CONNECTION_MAGIC);
+    connection->answered_bytes = socket->bytes_written;
+}
+
+/* A client that does not take its answer would keep it in memory for ever. */
+static void set_user_timeout(const uv_tcp_t *tcp)
+{
+    uv_os_fd_t fd;
+    unsigned timeout_ms = HTTP_IDLE_TIMEOUT_MS;
+    if (uv_fileno((const uv_handle_t *)tcp, &fd) == 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
+    }
+}
+
 static struct connection *connection_create(struct http_server *server)
 {
     struct connection *connection = calloc(1, sizeof *connection);
@@ -112,9 +143,18 @@ static void on_connection(uv_stream_t *listener, int status)
         return;
     }
     server->counters.connections_accepted_count++;
+    if (server->connections_count > server->options.connections_max) {
+        server->counters.connections_refused_count++;
+        uv_close((uv_handle_t *)stream, on_connection_closed);
+        return;
+    }
     (void)uv_tcp_nodelay(&connection->tcp, 1); /* a hint: an answer is one write anyway */
     (void)uv_tcp_keepalive(&connection->tcp, 1, HTTP_TCP_KEEPALIVE_S); /* likewise */
-    h2o_accept(&server->accept, h2o_uv_socket_create(stream, on_connection_closed));
+    set_user_timeout(&connection->tcp);
+    connection->socket = h2o_uv_socket_create(stream, on_connection_closed);
+    connection->socket->on_close.cb = on_socket_closed;
+    connection->socket->on_close.data = connection;
+    h2o_accept(&server->accept, connection->socket);
 }
 
 /* ---- open ---- */
@@ -138,6 +178,7 @@ static void configure(struct http_server *server)
         (struct router_handler *)h2o_create_handler(&host->fallback_path, sizeof *router);
     router->super.on_req = router_on_request;
     router->server = server;
+    h2o_create_logger(&host->fallback_path, sizeof(h2o_logger_t))->log_access = on_request_over;
     h2o_context_init(&server->context, server->loop, config);
     server->accept.ctx = &server->context;
     server->accept.hosts = config->hosts;
@@ -202,6 +243,7 @@ enum tl_err http_server_open(const struct http_server_options *options, struct u
     TL_ASSERT(options->request_timeout_ns > 0);
     TL_ASSERT(options->value_bytes_max > 0);
     TL_ASSERT(options->value_bytes_max <= VALUE_BYTES_MAX);
+    TL_ASSERT(options->connections_max > 0);
     struct http_server *server = calloc(1, sizeof *server);
     TL_ASSERT(server != NULL);
     server->magic = HTTP_SERVER_MAGIC;

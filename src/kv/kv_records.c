@@ -153,7 +153,7 @@ void kv_records_add(struct kv_apply *apply, const struct command *command,
     if (result->results.count <= RECORD_RESULTS_BYTES_MAX) record.results = result->results;
     uint8_t record_room[RECORD_KEY_BYTES];
     struct bytes env_key = record_key(command->idempotency_key, record_room);
-    uint8_t *at = kv_table_put(apply->table, apply->index, env_key, record_bytes(&record));
+    uint8_t *at = kv_table_put(apply->table, apply->index, env_key, record_bytes(&record), 0);
     record_encode(&record, at);
     digest_add(&group->records_digest,
                record_element(env_key, bytes_make(at, record_bytes(&record))));
@@ -161,7 +161,7 @@ void kv_records_add(struct kv_apply *apply, const struct command *command,
     const struct queue_item item = {.key = command->idempotency_key, .time_us = apply->time_us};
     uint8_t queue_room[QUEUE_KEY_BYTES];
     at = kv_table_put(apply->table, apply->index, queue_key(group->records_next, queue_room),
-                      QUEUE_ITEM_BYTES);
+                      QUEUE_ITEM_BYTES, 0);
     queue_item_encode(&item, at);
     group->records_next++;
 }

@@ -45,7 +45,8 @@ void kv_row_write(struct kv_apply *apply, const struct command *command, const s
     }
 
     /* The value first: the header holds its checksum. */
-    uint8_t *room = kv_table_put(apply->table, apply->index, env_key, row_bytes(&header));
+    uint8_t *room =
+        kv_table_put(apply->table, apply->index, env_key, row_bytes(&header), old->row.count);
     size_t at = ROW_HEADER_BYTES + header.content_type_bytes;
     for (uint32_t i = 0; i < value->parts_count; i++) {
         if (value->parts[i].count > 0) {

@@ -148,8 +148,7 @@ static bool is_string_list(struct bytes text)
         if (at == close_at) {
             return true;
         }
-        TL_ASSERT(at <
-                  close_at); /* a quote ended the string, and only space is behind the bracket */
+        TL_ASSERT(at < close_at); /* a quote ended the string; behind the bracket is only space */
         if (text.data[at] != ',') {
             return false;
         }
@@ -225,14 +224,14 @@ enum kv_status kv_value_list_append(const struct command *command, const struct 
     if (element_end == 0 || element_end != command->value.count) {
         return KV_NOT_LIST;
     }
-    if (present->is_there &&
-        (!is_json_type(present->content_type) || !is_string_list(present->value))) {
+    bool has_value = present->is_there && present->value.count > 0;
+    if (has_value && (!is_json_type(present->content_type) || !is_string_list(present->value))) {
         return KV_NOT_LIST;
     }
 
     size_t close_at = 0;
     bool is_empty = true;
-    if (present->is_there) {
+    if (has_value) {
         bool is_array = find_array(present->value, &close_at, &is_empty);
         TL_ASSERT(is_array);
     }

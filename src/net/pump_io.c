@@ -52,6 +52,7 @@ static uint64_t io_clock_us(void *context)
     struct timespec now;
     int rc = clock_gettime(CLOCK_REALTIME, &now);
     TL_ASSERT(rc == 0);
+    if (now.tv_sec < 0) return 0; /* a clock before 1970 must not look like one far ahead */
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
@@ -124,14 +125,7 @@ static void io_set_timer(void *context, uint64_t deadline_ns)
 static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 {
     (void)context;
-    if (fault->group == UINT32_MAX) {
-        log_event(LOG_LEVEL_ERROR, "storage_failed", "file=\"%s\" reason=\"%s\"", fault->file,
-                  fault->reason);
-    } else {
-        log_event(LOG_LEVEL_ERROR, "storage_failed",
-                  "file=\"%s\" group=%lu index=%llu reason=\"%s\"", fault->file,
-                  (unsigned long)fault->group, (unsigned long long)fault->index, fault->reason);
-    }
+    log_fault("storage_failed", fault);
     _exit(exit_code);
 }
 

@@ -48,10 +48,6 @@ void node_fail(struct node *node, const struct tl_fault *fault)
         tl_fault_set(&unknown, data_dir_path(node->data_dir), UINT32_MAX, 0, "not reported");
         fault = &unknown;
     }
-    node_log(node, LOG_LEVEL_ERROR, "storage_failed",
-             "file=\"%s\" group=%d index=%llu reason=\"%s\"", fault->file,
-             fault->group == UINT32_MAX ? -1 : (int)fault->group, (unsigned long long)fault->index,
-             fault->reason);
     node->io.fail(node->io.context, 4, fault);
 }
 
@@ -121,6 +117,9 @@ void node_options_init(struct node_options *options)
         .election_timeout_ns = 300000000,
         .heartbeat_interval_ns = 50000000,
         .generation_age_ns = 5000000000,
+        /* What is under way may still have to be written: three generations of 32 MiB, and LMDB's
+         * copies of the pages of one flush. A write that fails for want of space ends the node. */
+        .free_bytes_min = 128ull * 1024 * 1024,
     };
 }
 

@@ -28,6 +28,7 @@
 #define NODE_LOG_COMMIT_MAX_NS 20000000000ull
 #define NODE_CLOCK_LEAD_US 1000000ull /* an entry's time may lead the voters' median by this */
 #define NODE_READY_AGE_MS 1000u
+#define NODE_FREE_BYTES_AGE_NS 1000000000ull /* much less than the reserve is written in it */
 #define NODE_TURN_PASSES_MAX 4u
 #define NODE_REPLAY_READ_BYTES (4u * 1024u * 1024u)
 #define NODE_TABLE_READERS_MAX 64u
@@ -207,7 +208,9 @@ struct node {
     uint32_t requests_count;
     size_t request_bytes;
     uint64_t requests_check_ns; /* nothing has to be looked at before */
-    bool has_new_requests;      /* since the pass began */
+    uint64_t free_bytes;        /* of the file system, when this node leads and writes come */
+    uint64_t free_bytes_read_ns;
+    bool has_new_requests; /* since the pass began */
     struct write_list writes_ending;
     struct read_list reads_ending;
     struct node_write *slots[NODE_REQUESTS_MAX]; /* forwarded writes by request_id */

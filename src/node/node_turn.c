@@ -366,6 +366,7 @@ void node_turn(struct node *node)
 {
     node_enter(node);
     if (node->is_failed) return;
+    uint64_t began_ns = node->now_ns; /* which requests made by answers move on */
     node_check(node);
     check_log_commit(node);
     if (node->is_failed) return;
@@ -379,7 +380,6 @@ void node_turn(struct node *node)
         turn_groups(node);
     }
     if (node->is_failed) return;
-    uint64_t began_ns = node->now_ns;
     node_check(node);
     node->io.set_timer(node->io.context, next_deadline(node));
     node_enter(node);

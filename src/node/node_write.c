@@ -263,6 +263,18 @@ static uint64_t proposal_time_us(struct node *node)
     return TL_MIN(own_us, median_us + NODE_CLOCK_LEAD_US);
 }
 
+/* A full disk is an error of the storage, which ends the node. All replicas tend to fill up at the
+ * same time, so the leader refuses before that, while every node can still start and be read. */
+static bool has_space(struct node *node)
+{
+    if (node->free_bytes_read_ns == 0 ||
+        node->now_ns - node->free_bytes_read_ns >= NODE_FREE_BYTES_AGE_NS) {
+        node->free_bytes = data_dir_free_bytes(node->data_dir);
+        node->free_bytes_read_ns = node->now_ns;
+    }
+    return node->free_bytes >= node->options.free_bytes_min;
+}
+
 /* Writes are answered in the order of their indexes, also when a later leadership of this node
  * begins below what an earlier one left waiting. */
 static void insert_proposed(struct node_group *group, struct node_write *write)
@@ -278,6 +290,10 @@ static void propose_one(struct node_group *group, struct node_write *write, uint
     struct node *node = group->node;
     if (group->is_apply_stalled) {
         finish_later(node, write, TL_ERR_FULL);
+        return;
+    }
+    if (!has_space(node)) {
+        finish_later(node, write, TL_ERR_NO_SPACE);
         return;
     }
     struct command command;
@@ -359,18 +375,19 @@ void node_group_writes_applied(struct node_group *group, raft_index index, raft_
                                const struct kv_result *result)
 {
     struct node *node = group->node;
-    /* Terms do not fall along a log: what was proposed in an older term from here on is not in
-     * this log, and this log is the committed one. */
+    /* This log is the committed one. Terms do not fall along it, so what was proposed in an older
+     * term from here on is not in it; and this index holds what its own term says, which may be
+     * older than the proposal's: a leader that reached nobody is followed by one before it. */
     struct node_write *next = NULL;
     for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
         next = write->next;
         if (write->index > index && write->term >= term) break;
-        if (write->term < term) finish_later(node, write, TL_ERR_REPLACED);
+        bool is_other = write->index <= index && write->term != term;
+        if (write->term < term || is_other) finish_later(node, write, TL_ERR_REPLACED);
     }
     struct node_write *write = group->proposed.first;
     if (write == NULL || write->index > index) return;
     TL_ASSERT(write->index == index);
-    TL_ASSERT(write->term == term);
     TL_ASSERT(result != NULL);
     finish(node, write, TL_OK, result);
 }
@@ -562,6 +579,7 @@ static enum reply_meaning judge_reply(enum tl_err err)
         return REPLY_TRY_AGAIN;
     case TL_ERR_FULL:
     case TL_ERR_INVALID:
+    case TL_ERR_NO_SPACE:
     case TL_ERR_REPLACED:
     case TL_ERR_TIMEOUT:
         return REPLY_DEFINITE;

@@ -44,6 +44,7 @@ struct version {
 
 struct node {
     _Atomic(struct version *) newest;
+    uint32_t replaced_bytes; /* of the value below this generation; 0: none */
     uint16_t key_bytes;
     uint8_t height;
     _Atomic(struct node *) next[]; /* `height` of them, then the key */
@@ -52,7 +53,8 @@ struct node {
 struct generation {
     uint32_t refs_count; /* views that name it; owned by the loop thread */
     bool is_frozen;
-    struct arena arena;
+    struct arena nodes; /* apart from values: a search stays within a megabyte or two */
+    struct arena versions;
     struct node *head; /* no key; before all others */
     atomic_uint height;
 
@@ -63,7 +65,7 @@ struct generation {
     raft_index put_index;
     raft_index published;
     uint32_t keys_count;
-    uint64_t leaf_bytes;     /* of newest versions that fit into leaf pages */
+    uint64_t leaf_bytes;     /* of newest versions in leaf pages, beyond what they replace */
     uint64_t overflow_pages; /* of newest versions that do not */
     uint64_t leaf_pages_max; /* of the table */
 
@@ -124,7 +126,8 @@ void generation_destroy(struct generation *generation)
         return;
     }
     TL_ASSERT(generation->refs_count == 0);
-    arena_clear(&generation->arena);
+    arena_clear(&generation->nodes);
+    arena_clear(&generation->versions);
     buf_release(generation->conf);
     free(generation->head);
     free(generation);
@@ -214,27 +217,41 @@ static bool version_at(const struct node *node, raft_index at,
 
 /* ---- Writing ------------------------------------------------------------------------------- */
 
-/* Adds (sign 1) or takes back (-1) what a newest version is expected to dirty in LMDB. */
-static void count_pages(struct generation *generation, size_t key_bytes,
+static bool has_overflow_pages(size_t key_bytes, size_t value_bytes)
+{
+    return PAGE_NODE_HEADER_BYTES + key_bytes + value_bytes > PAGE_NODE_BYTES_MAX;
+}
+
+/* What a row takes of its leaf page. */
+static uint64_t leaf_bytes_of(size_t key_bytes, size_t value_bytes)
+{
+    size_t data_bytes = has_overflow_pages(key_bytes, value_bytes) ? sizeof(uint64_t) : value_bytes;
+    return PAGE_NODE_HEADER_BYTES + key_bytes + data_bytes + PAGE_NODE_INDEX_BYTES;
+}
+
+/* Adds (sign 1) or takes back (-1) what a newest version is expected to dirty in LMDB beside the
+ * leaf it is on. What fits into the place of the value before it splits no leaf. */
+static void count_pages(struct generation *generation, const struct node *node,
                         const struct version *version, int sign)
 {
     uint64_t unit = sign > 0 ? 1 : UINT64_MAX; /* modulo 2^64: times -1 */
     if (version->is_deletion) {
         return;
     }
-    uint64_t node_bytes_total = PAGE_NODE_HEADER_BYTES + key_bytes + version->value_bytes;
-    if (node_bytes_total > PAGE_NODE_BYTES_MAX) {
+    if (has_overflow_pages(node->key_bytes, version->value_bytes)) {
         uint64_t bytes = PAGE_HEADER_BYTES + (uint64_t)version->value_bytes;
         generation->overflow_pages += unit * ((bytes + PAGE_BYTES - 1) / PAGE_BYTES);
-        node_bytes_total = PAGE_NODE_HEADER_BYTES + key_bytes + sizeof(uint64_t);
     }
-    generation->leaf_bytes += unit * (node_bytes_total + PAGE_NODE_INDEX_BYTES);
+    uint64_t needed = leaf_bytes_of(node->key_bytes, version->value_bytes);
+    uint64_t there =
+        node->replaced_bytes > 0 ? leaf_bytes_of(node->key_bytes, node->replaced_bytes) : 0;
+    generation->leaf_bytes += unit * (needed - TL_MIN(needed, there));
 }
 
 static struct version *version_create(struct generation *generation, raft_index index,
                                       size_t value_bytes, bool is_deletion)
 {
-    struct version *version = arena_alloc(&generation->arena, sizeof *version + value_bytes);
+    struct version *version = arena_alloc(&generation->versions, sizeof *version + value_bytes);
     *version = (struct version){
         .index = index,
         .value_bytes = (uint32_t)value_bytes,
@@ -250,8 +267,8 @@ static void add_version(struct generation *generation, struct node *node, struct
     const struct version *newest = atomic_load_explicit(&node->newest, memory_order_relaxed);
     TL_ASSERT(newest->index <= version->index); /* (2) */
     version->older = newest->index == version->index ? newest->older : newest;
-    count_pages(generation, node->key_bytes, newest, -1);
-    count_pages(generation, node->key_bytes, version, 1);
+    count_pages(generation, node, newest, -1);
+    count_pages(generation, node, version, 1);
     atomic_store_explicit(&node->newest, version, memory_order_release);
 }
 
@@ -267,7 +284,8 @@ static uint32_t draw_height(struct generation *generation)
 }
 
 /* The finger is right. */
-static void add_node(struct generation *generation, struct bytes key, struct version *version)
+static void add_node(struct generation *generation, struct bytes key, struct version *version,
+                     size_t replaced_bytes)
 {
     uint32_t height = draw_height(generation);
     uint32_t height_now = atomic_load_explicit(&generation->height, memory_order_relaxed);
@@ -279,8 +297,9 @@ static void add_node(struct generation *generation, struct bytes key, struct ver
         atomic_store_explicit(&generation->height, height, memory_order_relaxed);
     }
 
-    struct node *node = arena_alloc(&generation->arena, node_bytes(height, key.count));
+    struct node *node = arena_alloc(&generation->nodes, node_bytes(height, key.count));
     atomic_init(&node->newest, version);
+    node->replaced_bytes = (uint32_t)replaced_bytes;
     node->key_bytes = (uint16_t)key.count;
     node->height = (uint8_t)height;
     memcpy(node->next + height, key.data, key.count);
@@ -292,11 +311,11 @@ static void add_node(struct generation *generation, struct bytes key, struct ver
         generation->finger[level] = node;
     }
     generation->keys_count++;
-    count_pages(generation, key.count, version, 1);
+    count_pages(generation, node, version, 1);
 }
 
 uint8_t *generation_put(struct generation *generation, raft_index index, struct bytes env_key,
-                        size_t value_bytes, bool is_deletion)
+                        size_t value_bytes, size_t replaced_bytes, bool is_deletion)
 {
     generation_check(generation);
     TL_ASSERT(!generation->is_frozen);
@@ -305,6 +324,7 @@ uint8_t *generation_put(struct generation *generation, raft_index index, struct 
     TL_ASSERT(env_key.count > 0);
     TL_ASSERT(env_key.count <= ENV_KEY_BYTES_MAX);
     TL_ASSERT(value_bytes <= BUF_BYTES_MAX);
+    TL_ASSERT(replaced_bytes <= BUF_BYTES_MAX);
     TL_ASSERT(!is_deletion || value_bytes == 0);
 
     generation->put_index = index;
@@ -313,7 +333,7 @@ uint8_t *generation_put(struct generation *generation, raft_index index, struct 
     if (key_is(node, env_key)) {
         add_version(generation, node, version);
     } else {
-        add_node(generation, env_key, version);
+        add_node(generation, env_key, version, replaced_bytes);
     }
     return is_deletion ? NULL : version->value;
 }
@@ -441,7 +461,7 @@ uint32_t generation_keys_count(const struct generation *generation)
 
 size_t generation_bytes(const struct generation *generation)
 {
-    return generation->arena.bytes;
+    return generation->nodes.bytes + generation->versions.bytes;
 }
 
 bool generation_is_frozen(const struct generation *generation)
@@ -484,6 +504,6 @@ bool generation_is_full(const struct generation *generation, uint32_t permille)
     TL_ASSERT(permille <= 1000);
     uint64_t scale = permille;
     return generation->keys_count >= GENERATION_ROWS_MAX * scale / 1000 ||
-           generation->arena.bytes >= GENERATION_BYTES_MAX * scale / 1000 ||
+           generation_bytes(generation) >= GENERATION_BYTES_MAX * scale / 1000 ||
            generation_pages(generation) >= GENERATION_PAGES_MAX * scale / 1000;
 }

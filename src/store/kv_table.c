@@ -89,16 +89,17 @@ enum tl_err kv_table_get(struct kv_table *table, struct bytes env_key, struct by
 }
 
 uint8_t *kv_table_put(struct kv_table *table, raft_index index, struct bytes env_key,
-                      size_t value_bytes)
+                      size_t value_bytes, size_t replaced_bytes)
 {
     TL_ASSERT(table->is_begun);
-    return generation_put(views_active(table->views), index, env_key, value_bytes, false);
+    return generation_put(views_active(table->views), index, env_key, value_bytes, replaced_bytes,
+                          false);
 }
 
 void kv_table_delete(struct kv_table *table, raft_index index, struct bytes env_key)
 {
     TL_ASSERT(table->is_begun);
-    (void)generation_put(views_active(table->views), index, env_key, 0, true);
+    (void)generation_put(views_active(table->views), index, env_key, 0, 0, true);
 }
 
 void kv_table_publish(struct kv_table *table, raft_index index)

@@ -4,3 +4,4 @@ trilith_SOURCES = src/trilith/main.c src/trilith/verbs.c src/trilith/status.c \
 trilith_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DPACKAGE_VERSION_TEXT='"$(PACKAGE_VERSION)"'
 trilith_LDADD = libtrilith.a libbase.a $(CURL_LIBS) $(JANSSON_LIBS)
 dist_man_MANS += docs/trilith.1
+dist_bashcompletion_DATA += scripts/completions/trilith

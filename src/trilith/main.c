@@ -9,6 +9,10 @@
 
 #include "cli.h"
 
+#include "trilith/std_streams.h"
+
+#define TIMEOUT_S_MAX 1000000 /* in milliseconds it fits 32 bits */
+
 const char *argp_program_version = "trilith " PACKAGE_VERSION_TEXT;
 
 static const char doc[] =
@@ -90,12 +94,12 @@ static enum cli_format parse_format(struct argp_state *state, const char *text)
 }
 
 static int64_t parse_number(struct argp_state *state, const char *name, const char *text,
-                            int64_t least)
+                            int64_t least, int64_t most)
 {
     int64_t value = 0;
-    if (!parse_integer(text, &value) || value < least) {
-        argp_error(state, "--%s takes a whole number of at least %lld, not \"%s\"", name,
-                   (long long)least, text);
+    if (!parse_integer(text, &value) || value < least || value > most) {
+        argp_error(state, "--%s takes a whole number from %lld to %lld, not \"%s\"", name,
+                   (long long)least, (long long)most, text);
     }
     return value;
 }
@@ -127,6 +131,8 @@ static void parse_end(struct argp_state *state, const struct parse *parse)
         argp_error(state, "%s: an argument is missing", parse->verb->name);
     } else if (parse->cli->args_count > 0 && parse->cli->args[0][0] == '\0') {
         argp_error(state, "%s: the key is empty", parse->verb->name);
+    } else if (parse->cli->write.if_match != 0 && parse->cli->write.if_absent) {
+        argp_error(state, "--if-match and --if-absent exclude each other");
     }
 }
 
@@ -142,7 +148,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         cli->format = parse_format(state, text);
         break;
     case OPTION_TIMEOUT:
-        cli->timeout_ms = (uint32_t)parse_number(state, "timeout", text, 1) * 1000u;
+        cli->timeout_ms = (uint32_t)parse_number(state, "timeout", text, 1, TIMEOUT_S_MAX) * 1000u;
         break;
     case OPTION_CONSISTENCY:
         cli->consistency = text;
@@ -151,10 +157,10 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         cli->write.content_type = text;
         break;
     case OPTION_BY:
-        cli->by = parse_number(state, "by", text, INT64_MIN);
+        cli->by = parse_number(state, "by", text, INT64_MIN, INT64_MAX);
         break;
     case OPTION_IF_MATCH:
-        cli->write.if_match = (uint64_t)parse_number(state, "if-match", text, 1);
+        cli->write.if_match = (uint64_t)parse_number(state, "if-match", text, 1, INT64_MAX);
         break;
     case OPTION_IF_ABSENT:
         cli->write.if_absent = true;
@@ -176,6 +182,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 
 int main(int argc, char **argv)
 {
+    if (std_streams_hold() != TL_OK) return TRILITH_ERROR;
     const char *endpoints = getenv("TRILITH_ENDPOINTS");
     struct cli cli = {
         .endpoints = endpoints != NULL ? endpoints : "127.0.0.1:8081",

@@ -12,11 +12,7 @@
 
 int cli_report(const struct trilith_answer *answer, enum trilith_status status, const char *what)
 {
-    const char *message = answer->message;
-    if (message[0] == '\0') {
-        message = status == TRILITH_NOT_FOUND ? "not found" : "no reason was given";
-    }
-    (void)fprintf(stderr, "trilith: %s: %s", what, message);
+    (void)fprintf(stderr, "trilith: %s: %s", what, answer->message);
     if (answer->code[0] != '\0') {
         (void)fprintf(stderr, " (%s, HTTP %d)", answer->code, answer->http_status);
     }

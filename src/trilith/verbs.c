@@ -49,6 +49,12 @@ static json_t *base64_string(const uint8_t *data, size_t bytes)
     return string;
 }
 
+/* A JSON string of the bytes, or of their base64. */
+static json_t *text_or_base64(const uint8_t *data, size_t bytes, bool is_plain)
+{
+    return is_plain ? json_stringn((const char *)data, bytes) : base64_string(data, bytes);
+}
+
 static int print_json(json_t *taken)
 {
     char *text = taken != NULL ? json_dumps(taken, JSON_COMPACT) : NULL;
@@ -71,10 +77,12 @@ static int print_value(const struct cli *cli, const char *key, const struct tril
         return TRILITH_OK;
     }
     if (cli->format == CLI_FORMAT_JSON) {
-        json_t *value = is_plain ? json_stringn((const char *)body, answer->body_bytes)
-                                 : base64_string(body, answer->body_bytes);
-        return print_json(json_pack("{s:s, s:o, s:s, s:I, s:s}", "key", key, "value", value,
-                                    "encoding", is_plain ? "utf-8" : "base64", "revision",
+        bool is_key_plain = is_text((const uint8_t *)key, strlen(key));
+        return print_json(json_pack("{s:o, s:s*, s:o, s:s, s:I, s:s}", "key",
+                                    text_or_base64((const uint8_t *)key, strlen(key), is_key_plain),
+                                    "key_encoding", is_key_plain ? NULL : "base64", "value",
+                                    text_or_base64(body, answer->body_bytes, is_plain), "encoding",
+                                    is_plain ? "utf-8" : "base64", "revision",
                                     (json_int_t)answer->revision, "content_type",
                                     answer->content_type));
     }

@@ -1,5 +1,6 @@
 bin_PROGRAMS += trilithd
 dist_man_MANS += docs/trilithd.8
+dist_bashcompletion_DATA += scripts/completions/trilithd
 trilithd_SOURCES = src/trilithd/main.c src/trilithd/options.c src/trilithd/settings.c \
     src/trilithd/options.h src/trilithd/options_internal.h
 trilithd_CPPFLAGS = $(AM_CPPFLAGS) $(UV_CFLAGS) $(INIH_CFLAGS)

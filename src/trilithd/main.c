@@ -20,12 +20,14 @@
 
 #include "trilith/http_server.h"
 #include "trilith/log.h"
+#include "trilith/std_streams.h"
 
 #define PROGRAM_MAGIC 0x474f5250u
 /* Together below the ten seconds that docker and systemd wait before they kill. */
 #define HTTP_CLOSE_TIMEOUT_MS 4000u
 #define DRAIN_TIMEOUT_NS 4000000000ull
 #define FILES_MAX ((rlim_t)1 << 20)
+#define FILES_RESERVED ((rlim_t)256) /* for storage and peers: clients must not use these up */
 
 enum exit_code {
     EXIT_STOPPED = 0,
@@ -80,8 +82,17 @@ static void raise_files_limit(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
         limit.rlim_cur < TL_MIN(limit.rlim_max, FILES_MAX)) {
         limit.rlim_cur = TL_MIN(limit.rlim_max, FILES_MAX);
-        (void)setrlimit(RLIMIT_NOFILE, &limit); /* then fewer connections: accept says so */
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* then fewer connections */
     }
+}
+
+static uint32_t connections_max(void)
+{
+    struct rlimit limit;
+    int rc = getrlimit(RLIMIT_NOFILE, &limit);
+    TL_ASSERT(rc == 0);
+    rlim_t files_max = TL_MAX(TL_MIN(limit.rlim_cur, FILES_MAX), 2u);
+    return (uint32_t)(files_max > 2 * FILES_RESERVED ? files_max - FILES_RESERVED : files_max / 2);
 }
 
 /* Keeps the resident memory flat under steady load.
@@ -241,7 +252,8 @@ static enum tl_err open_http(struct program *program, struct tl_fault *out_fault
                                                .address = options->address,
                                                .request_timeout_ns = options->request_timeout_ns,
                                                .value_bytes_max = options->value_bytes_max,
-                                               .idempotency_records = options->idempotency_records};
+                                               .idempotency_records = options->idempotency_records,
+                                               .connections_max = connections_max()};
     return http_server_open(&http_options, &program->loop, program->pump, &program->http,
                             out_fault);
 }
@@ -286,6 +298,7 @@ int main(int argc, char **argv)
 {
     static struct program program = {.magic = PROGRAM_MAGIC};
     char message[OPTIONS_MESSAGE_BYTES];
+    if (std_streams_hold() != TL_OK) return EXIT_FAILED;
     if (options_parse(argc, argv, environ, &program.options, message) != TL_OK) {
         (void)fprintf(stderr, "trilithd: %s\nTry `trilithd --help' for more information.\n",
                       message);

@@ -26,7 +26,8 @@ size_t rows_bytes(struct bytes value)
 void rows_put(struct generation *generation, raft_index index, const char *env_key,
               struct bytes value)
 {
-    uint8_t *room = generation_put(generation, index, bytes_of(env_key), rows_bytes(value), false);
+    uint8_t *room =
+        generation_put(generation, index, bytes_of(env_key), rows_bytes(value), 0, false);
     rows_fill(room, index, value);
 }
 

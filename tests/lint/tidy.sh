@@ -14,7 +14,7 @@ errors=$(
         BEGIN {
             n = split("base wire raft store kv node net http trilithd", order, " ")
             for (i = 1; i <= n; i++) rank[order[i]] = i
-            split("address assert error buf codec hash histogram log prng", b, " ")
+            split("address assert error buf codec hash histogram log prng std_streams", b, " ")
             for (i in b) layer[b[i]] = "base"
             split("entry raft_message command row genesis frame txn", w, " ")
             for (i in w) layer[w[i]] = "wire"

@@ -97,6 +97,7 @@ static void io_flush(void *context, struct node_flush_job *job)
     TL_ASSERT(node->flush == NULL);
     node->flush = job;
     node->flush_is_durable = false;
+    node->flush_is_of_storm = !sim_of->is_calm;
     uint64_t latency = draw_latency(sim_of, 50 * SIM_US, sim_of->swarm.flush_mean_ns);
     push(sim_of, node, latency, EVENT_FLUSH_COMMIT, NULL);
     nemesis_maybe_crash_in(sim_of, node, sim_of->swarm.crash_in_flush_ppm, latency);

@@ -60,6 +60,7 @@ static const char *find_unsettled(struct sim *sim, raft_group group, uint32_t *o
         if (node->is_draining) return "is stopping";
         if (node->paused_until_ns > sim->now_ns) return "is paused";
         if (!host_is_born(node)) return "is not born";
+        if (node->flush != NULL && node->flush_is_of_storm) return "has a flush that hangs";
         struct node_group_status status;
         node_get_group_status(node->node, group, &status);
         if (status.raft.leader == RAFT_ID_NONE) return "knows no leader";

@@ -146,6 +146,7 @@ struct sim_node {
     struct node_log_batch *done;  /* durable, not yet told */
     struct node_flush_job *flush;
     bool flush_is_durable;
+    bool flush_is_of_storm; /* its latency was drawn in the storm */
     bool knows[SIM_NODES_MAX]; /* members it was told to connect to */
     struct view_reader *reader;
     struct sim_node_group groups[SIM_GROUPS_COUNT];

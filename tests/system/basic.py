@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from cluster import Cluster, program, wait_for
+from cluster import Cluster, free_ports, program, wait_for
 
 
 def trilith(cluster, *args, text=None):
@@ -113,7 +113,7 @@ def admin_status(cluster):
     before = {name: fields(name) for name in ("log_len", "last_applied", "commit_idx")}
     assert leader.get("counter").status == 200
     assert leader.put("counted", "1").status == 201
-    wait_for(lambda: fields("last_applied") == [v + 1 for v in before["last_applied"]], 5, "one more")
+    wait_for(lambda: fields("last_applied") == [v + 1 for v in before["last_applied"]], 20, "one more")
     for name, values in before.items():
         assert fields(name) == [v + 1 for v in values], (name, values, fields(name))
     assert sorted(fields("state")) == [0, 0, 2] and len(set(fields("leader"))) == 1
@@ -176,7 +176,7 @@ def raw(port, data, wait=1.0):
 def garbage(cluster):
     node = cluster.nodes[0]
     before = node.metrics()
-    for data in (b"GET / HTTP/1.0\r\n\r\n", bytes(range(256)) * 40, struct.pack("<IIQ", 0x314c5254, 0xffffffff, 0),
+    for data in (b"GET / HTTP/1.0\r\n\r\n", bytes(range(256)) * 40, struct.pack("<IIQ", 0x314c5254, 0xffffffff, 0) + b"\0" * 64,
                  b"\0" * 4096):
         raw(node.port + 10000, data)
     for data in (b"\0\1\2\3\r\n\r\n", b"PUT /v1/kv/x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
@@ -184,8 +184,9 @@ def garbage(cluster):
                  b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n"):
         raw(node.port, data)
     after = node.metrics()
-    name = next(k for k in after if "garbage" in k)
-    assert after[name] > before[name], (name, before[name], after[name])
+    for name, count in (('trilith_peer_connections_refused_total{reason="garbage"}', 4),
+                        ("trilith_http_bad_requests_total", 3)):
+        assert after[name] - before[name] == count, (name, before[name], after[name])
     assert node.put("after-garbage", "x").status in (200, 201)
 
 
@@ -216,11 +217,18 @@ def command_line(cluster):
     code, out, _ = trilith(cluster, "-o", "table", "get", "cli/k")
     assert code == 0 and b"REVISION" in out and b"vw" in out
     assert trilith(cluster, "delete", "cli/k")[0] == 0
+    assert trilith(cluster, "put", b"cli/\xff", "v")[0] == 0
+    code, out, _ = trilith(cluster, "-o", "json", "get", b"cli/\xff")
+    assert code == 0 and json.loads(out)["key_encoding"] == "base64", (code, out)
+    code, _, err = trilith(cluster, "put", "cli/large", text=b"x" * 3000000)
+    assert code == 1 and b"413" in err, (code, err)
     assert trilith(cluster, "get", "cli/k")[0] == 3
     assert trilith(cluster, "put", "cli/n", "x", "--if-absent")[0] == 4
     assert trilith(cluster, "put", "cli/n", "x", "--if-match", "1")[0] == 4
     for args in ((), ("fly",), ("get",), ("get", ""), ("get", "a", "b"), ("--by", "x", "incr", "k"),
-                 ("-o", "xml", "get", "k"), ("--no-such-option",)):
+                 ("-o", "xml", "get", "k"), ("--no-such-option",), ("--timeout", "4294968", "get", "k"),
+                 ("--if-match", "1", "--if-absent", "put", "k", "v"),
+                 ("--idempotency-key", "", "put", "k", "v")):
         assert trilith(cluster, *args)[0] == 2, args
     r = subprocess.run([program("trilith"), "-e", "127.0.0.1:1", "--timeout", "1", "get", "k"],
                        stderr=subprocess.PIPE)
@@ -247,12 +255,53 @@ def second_process(cluster):
         assert r.returncode == 2 and r.stderr, (args, r)
 
 
+def closed_streams(cluster):
+    """A program started without stdin, stdout and stderr does not take their numbers for its files."""
+    def close_all():
+        for fd in range(3):
+            os.close(fd)
+
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    process = subprocess.Popen([program("trilithd"), "--address", address, "--data-dir",
+                                os.path.join(cluster.dir, "no-streams")], preexec_fn=close_all)
+    try:
+        def ask(*args):
+            return subprocess.run([program("trilith"), "-e", address, *args], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE)
+
+        wait_for(lambda: ask("put", "stone", "granite").returncode == 0, 30, "a node without streams")
+        assert [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
+        assert ask("get", "stone").stdout == b"granite"
+        r = subprocess.run([program("trilith"), "-e", address, "get", "stone"], preexec_fn=close_all)
+        assert r.returncode == 1, "what could not be printed is an error"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def foreign_cluster(cluster):
-    """A peer of another cluster is refused and counted; nothing of it gets in."""
+    """A peer of another cluster is refused and counted; nothing of either gets into the other."""
+    with Cluster(2) as other:
+        # Of two nodes the one with the smaller store id connects: it stays and calls the other.
+        stays, goes = sorted(other.nodes,
+                             key=lambda n: n.request("GET", "/v1/status").json()["store_id"])
+        assert stays.put("theirs", "x").status == 201
+        assert stays.get("theirs").body == b"x"  # it has applied it, too
+        goes.kill()
+        goes.dir += "-another"
+        goes.start(view=goes.address)  # a cluster of its own where a member of another one was
+        wait_for(goes.ready, 30, "the new cluster", goes)
+        name = 'trilith_peer_connections_refused_total{reason="foreign_cluster"}'
+        wait_for(lambda: goes.metrics()[name] > 0, 20, "the refusal to be counted")
+        assert goes.get("theirs").status == 404 and goes.put("mine", "x").status == 201
+        assert stays.request("GET", "/v1/kv/theirs?consistency=local").body == b"x"
+        assert stays.status()["has_quorum"] is False
     with Cluster(1) as other:
         stranger = other.nodes[0]
-        assert stranger.put("theirs", "x").status == 201
         identity = cluster.nodes[0]
+        assert stranger.put("theirs", "x").status == 201
         # A node with data ignores --view: naming our members does not make it one of them.
         stranger.kill()
         stranger.start(view=f"{stranger.address},{identity.address}")
@@ -275,7 +324,7 @@ def restarts(cluster):
     leader = cluster.leader()
     term = cluster.data_group(leader)["term"]
     follower.kill()
-    wait_for(lambda: leader.status()[f"partner_node_status_server_{follower.address}"] == 0, 5, "the loss to show")
+    wait_for(lambda: leader.status()[f"partner_node_status_server_{follower.address}"] == 0, 20, "the loss to show")
     assert leader.put("missed", "1").status == 201
     follower.start()
     cluster.wait_ready()
@@ -297,7 +346,7 @@ def without_quorum(cluster):
     r = survivor.put("lonely", "x", timeout=8)
     assert r.status in (503, 504), r
     assert r.json()["error"]["outcome"] in ("not_executed", "unknown")
-    wait_for(lambda: not survivor.status()["has_quorum"], 3, "has_quorum to be false")
+    wait_for(lambda: not survivor.status()["has_quorum"], 10, "has_quorum to be false")
     r = survivor.put("lonely", "x", timeout=8)
     assert r.status == 503 and r.json()["error"]["outcome"] == "not_executed", r
     assert survivor.get("counter", timeout=8).status == 503
@@ -319,7 +368,7 @@ def main():
     with Cluster(3) as cluster:
         for part in (first_session, idempotency, followers_serve_linearizable_reads, list_family,
                      admin_status, bad_input, garbage, pipelined, command_line, second_process,
-                     foreign_cluster, restarts, without_quorum):
+                     closed_streams, foreign_cluster, restarts, without_quorum):
             start = time.monotonic()
             part(cluster)
             print(f"ok {part.__name__} ({time.monotonic() - start:.1f} s)", flush=True)

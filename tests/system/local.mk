@@ -1,4 +1,4 @@
-# System tests: real processes on loopback. basic.py is part of `make check`; the others have targets
+# System tests: real processes on loopback. basic.py and completion.sh are part of `make check`; the others have targets
 # of their own, bounded by their options.
 noinst_PROGRAMS += tests/system/sync_shim.so
 tests_system_sync_shim_so_SOURCES = tests/system/sync_shim.c
@@ -6,8 +6,8 @@ tests_system_sync_shim_so_CFLAGS = $(AM_CFLAGS) -fPIC -Wno-pedantic -Wno-missing
 tests_system_sync_shim_so_LDFLAGS = -shared
 tests_system_sync_shim_so_LDADD = -ldl
 
-TESTS += tests/system/basic.py
-dist_check_SCRIPTS += tests/system/basic.py tests/system/synced.py tests/system/crash.py \
+TESTS += tests/system/basic.py tests/system/completion.sh
+dist_check_SCRIPTS += tests/system/basic.py tests/system/completion.sh tests/system/synced.py tests/system/crash.py \
     tests/system/failover.py tests/system/rows.py tests/system/soak.py
 EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
 

@@ -74,7 +74,7 @@ def fail_one(cluster, shims):
     assert "event=storage_failed" in leader.log_text()
     shims[cluster.nodes.index(leader)].set("fail", 0)
     rest = [n for n in cluster.nodes if n is not leader]
-    wait_for(lambda: rest[0].put("failed", "y").status in (200, 201), 5, "a write without it")
+    wait_for(lambda: rest[0].put("failed", "y").status in (200, 201), 20, "a write without it")
     leader.start()
     cluster.wait_ready()
     cluster.wait_equal()

@@ -31,6 +31,7 @@ void server_begin(void)
         .request_timeout_ns = TEST_TIMEOUT_NS,
         .value_bytes_max = TEST_VALUE_BYTES_MAX,
         .idempotency_records = 1000,
+        .connections_max = TEST_CONNECTIONS_MAX,
     };
     struct tl_fault fault;
     enum tl_err err = http_server_open(&options, &loop, fake_pump(), &server, &fault);

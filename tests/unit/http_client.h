@@ -13,6 +13,7 @@
 
 #define ANSWER_BYTES_MAX (256u * 1024u)
 #define TEST_VALUE_BYTES_MAX 4096u
+#define TEST_CONNECTIONS_MAX 16u
 #define TEST_TIMEOUT_NS 500000000ull
 
 struct answer {

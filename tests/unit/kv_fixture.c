@@ -94,11 +94,13 @@ static void begin_change(struct kv_table *table, raft_index index, struct bytes 
 }
 
 uint8_t *kv_table_put(struct kv_table *table, raft_index index, struct bytes env_key,
-                      size_t value_bytes)
+                      size_t value_bytes, size_t replaced_bytes)
 {
     begin_change(table, index, env_key);
     size_t at = lower_bound(table, env_key);
-    if (kv_fake_find(table, env_key) == NULL) {
+    const struct buf *replaced = kv_fake_find(table, env_key);
+    cr_assert_eq(replaced_bytes, replaced != NULL ? replaced->count : 0);
+    if (replaced == NULL) {
         cr_assert_lt(table->items_count, ITEMS_MAX);
         memmove(&table->items[at + 1], &table->items[at],
                 (table->items_count - at) * sizeof table->items[0]);

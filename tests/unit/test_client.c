@@ -25,6 +25,16 @@ Test(client, only_a_definite_refusal_is_not_executed)
     cr_assert_eq(client_judge(503, "not_executed"), CLIENT_NOT_EXECUTED);
     cr_assert_eq(client_judge(503, "unknown"), CLIENT_MAYBE_EXECUTED);
     cr_assert_eq(client_judge(504, "unknown"), CLIENT_MAYBE_EXECUTED);
+    cr_assert_eq(client_judge(500, "unknown"), CLIENT_MAYBE_EXECUTED);
+    cr_assert_eq(client_judge(507, "not_executed"), CLIENT_NOT_EXECUTED);
+}
+
+Test(client, unknown_write_is_repeated_only_while_its_key_is_remembered)
+{
+    cr_assert(!client_is_over(59999, 100000, true));
+    cr_assert(client_is_over(60000, 100000, true));
+    cr_assert(!client_is_over(60000, 100000, false));
+    cr_assert(client_is_over(100000, 100000, false));
 }
 
 Test(client, endpoints_without_a_port_are_refused)
@@ -33,24 +43,29 @@ Test(client, endpoints_without_a_port_are_refused)
     cr_assert_null(trilith_client_create("", 100));
 }
 
-/* A server that closes its first connection after the request (the answer is lost) and answers the
- * second; it remembers both requests. */
+/* A server that takes a connection for each of its answers, in order; NULL: the answer is lost, the
+ * connection closed behind the request. It remembers the requests. */
+#define ANSWERS_MAX 2u
 struct server {
     int listener;
-    uint16_t port;
-    char requests[2][4096];
+    char endpoint[64];
+    const char *answers[ANSWERS_MAX];
+    uint32_t answers_count; /* 0: accepts nobody, as a stopped process */
+    char requests[ANSWERS_MAX][4096];
 };
+
+static const char ok_answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"7\"\r\n\r\nok";
 
 static void *serve(void *context)
 {
     struct server *server = context;
-    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"7\"\r\n\r\nok";
-    for (int i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < server->answers_count; i++) {
         int connection = accept(server->listener, NULL, NULL);
         ssize_t count = read(connection, server->requests[i], sizeof server->requests[i] - 1);
         cr_assert_gt(count, 0);
-        if (i == 1) {
-            cr_assert_eq(write(connection, answer, sizeof answer - 1), (ssize_t)sizeof answer - 1);
+        const char *answer = server->answers[i];
+        if (answer != NULL) {
+            cr_assert_eq(write(connection, answer, strlen(answer)), (ssize_t)strlen(answer));
         }
         close(connection);
     }
@@ -65,8 +80,14 @@ static void server_start(struct server *server, pthread_t *out_thread)
     cr_assert_eq(bind(server->listener, (struct sockaddr *)&address, sizeof address), 0);
     cr_assert_eq(listen(server->listener, 8), 0);
     cr_assert_eq(getsockname(server->listener, (struct sockaddr *)&address, &address_bytes), 0);
-    server->port = ntohs(address.sin_port);
+    snprintf(server->endpoint, sizeof server->endpoint, "127.0.0.1:%u", ntohs(address.sin_port));
     cr_assert_eq(pthread_create(out_thread, NULL, serve, server), 0);
+}
+
+static void server_stop(struct server *server, pthread_t thread)
+{
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    close(server->listener);
 }
 
 static void idempotency_key_of(const char *request, char out_key[64])
@@ -78,16 +99,13 @@ static void idempotency_key_of(const char *request, char out_key[64])
 
 Test(client, lost_answer_is_asked_for_again_under_the_same_key, .timeout = 10)
 {
-    static struct server server;
+    static struct server server = {.answers = {NULL, ok_answer}, .answers_count = 2};
     pthread_t thread;
     server_start(&server, &thread);
-    char endpoints[64];
-    snprintf(endpoints, sizeof endpoints, "127.0.0.1:%u", server.port);
-
-    struct trilith_client *client = trilith_client_create(endpoints, 3000);
+    struct trilith_client *client = trilith_client_create(server.endpoint, 3000);
     struct trilith_answer answer;
     cr_assert_eq(trilith_put(client, "k", 1, "v", 1, NULL, &answer), TRILITH_OK);
-    cr_assert_eq(pthread_join(thread, NULL), 0);
+    server_stop(&server, thread);
     cr_assert_eq(answer.attempts_count, 2);
     cr_assert_eq(answer.revision, 7);
     cr_assert_str_eq((const char *)answer.body, "ok");
@@ -99,7 +117,71 @@ Test(client, lost_answer_is_asked_for_again_under_the_same_key, .timeout = 10)
 
     trilith_answer_clear(&answer);
     trilith_client_destroy(client);
-    close(server.listener);
+}
+
+/* A lost write, and then nobody who says what became of it; a lost read has done nothing. */
+Test(client, lost_write_is_unknown_and_lost_read_unavailable, .timeout = 10)
+{
+    for (int i = 0; i < 2; i++) {
+        struct server server = {.answers = {NULL}, .answers_count = 1};
+        pthread_t thread;
+        server_start(&server, &thread);
+        struct trilith_client *client = trilith_client_create(server.endpoint, 500);
+        struct trilith_answer answer;
+        if (i == 0) {
+            cr_assert_eq(trilith_put(client, "k", 1, "v", 1, NULL, &answer), TRILITH_UNKNOWN);
+        } else {
+            cr_assert_eq(trilith_get(client, "k", 1, NULL, &answer), TRILITH_UNAVAILABLE);
+        }
+        trilith_answer_clear(&answer);
+        trilith_client_destroy(client);
+        server_stop(&server, thread);
+    }
+}
+
+Test(client, node_that_accepts_and_says_nothing_is_left_for_the_next, .timeout = 10)
+{
+    static struct server silent;
+    static struct server server = {.answers = {ok_answer}, .answers_count = 1};
+    pthread_t threads[2];
+    server_start(&silent, &threads[0]);
+    server_start(&server, &threads[1]);
+    char endpoints[160];
+    snprintf(endpoints, sizeof endpoints, "%s,%s", silent.endpoint, server.endpoint);
+    struct trilith_client *client = trilith_client_create(endpoints, 5000);
+    struct trilith_answer answer;
+    cr_assert_eq(trilith_get(client, "k", 1, NULL, &answer), TRILITH_OK);
+    cr_assert_eq(answer.attempts_count, 2);
+    trilith_answer_clear(&answer);
+    trilith_client_destroy(client);
+    server_stop(&silent, threads[0]);
+    server_stop(&server, threads[1]);
+}
+
+Test(client, refusal_in_plain_text_is_told, .timeout = 10)
+{
+    static struct server server = {
+        .answers = {"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large"},
+        .answers_count = 1};
+    pthread_t thread;
+    server_start(&server, &thread);
+    struct trilith_client *client = trilith_client_create(server.endpoint, 3000);
+    struct trilith_answer answer;
+    cr_assert_eq(trilith_put(client, "k", 1, "v", 1, NULL, &answer), TRILITH_ERROR);
+    cr_assert_str_eq(answer.message, "too large, HTTP 413");
+    trilith_answer_clear(&answer);
+    trilith_client_destroy(client);
+    server_stop(&server, thread);
+}
+
+Test(client, key_that_would_not_be_sent_is_refused)
+{
+    struct trilith_client *client = trilith_client_create("127.0.0.1:1", 300);
+    const struct trilith_write_options options = {.idempotency_key = ""};
+    struct trilith_answer answer;
+    cr_assert_eq(trilith_put(client, "k", 1, "v", 1, &options, &answer), TRILITH_USAGE);
+    cr_assert_eq(answer.attempts_count, 0);
+    trilith_client_destroy(client);
 }
 
 Test(client, nobody_there_is_unavailable_within_the_timeout, .timeout = 10)

@@ -26,13 +26,13 @@ TestSuite(generation, .init = setup, .fini = teardown, .timeout = 20);
 static void put_text(raft_index index, const char *key, const char *text)
 {
     struct bytes value = bytes_of(text);
-    uint8_t *room = generation_put(generation, index, bytes_of(key), value.count, false);
+    uint8_t *room = generation_put(generation, index, bytes_of(key), value.count, 0, false);
     memcpy(room, value.data, value.count);
 }
 
 static void delete (raft_index index, const char *key)
 {
-    cr_assert_null(generation_put(generation, index, bytes_of(key), 0, true));
+    cr_assert_null(generation_put(generation, index, bytes_of(key), 0, 0, true));
 }
 
 static void assert_found(const char *key, raft_index at, raft_index index, const char *text)
@@ -263,7 +263,7 @@ static void put_numbered(raft_index index, uint32_t number, size_t value_bytes)
 {
     char key[16];
     model_key(number, key);
-    (void)generation_put(generation, index, bytes_of(key), value_bytes, false);
+    (void)generation_put(generation, index, bytes_of(key), value_bytes, 0, false);
 }
 
 Test(generation, is_full_at_the_limit_of_rows_and_at_the_scaled_one)
@@ -305,6 +305,28 @@ Test(generation, pages_are_a_leaf_for_each_row_but_no_more_than_the_table_has)
     cr_assert_leq(generation_pages(generation), 100 + 1000 * 32 / 2048 + 1);
 }
 
+static uint8_t *overwrite_numbered(raft_index index, uint32_t number, size_t value_bytes,
+                                   size_t replaced_bytes)
+{
+    char key[16];
+    model_key(number, key);
+    return generation_put(generation, index, bytes_of(key), value_bytes, replaced_bytes, false);
+}
+
+Test(generation, pages_of_overwrites_are_the_leaves_they_are_on)
+{
+    generation_set_leaf_pages(generation, 100);
+    for (uint32_t i = 0; i < 1000; i++) (void)overwrite_numbered(11, i, 300, 300);
+    cr_assert_eq(generation_pages(generation), 100, "as long as before, or shorter: no new leaves");
+    for (uint32_t i = 0; i < 1000; i++) (void)overwrite_numbered(12, i, 200, 300);
+    cr_assert_eq(generation_pages(generation), 100);
+    for (uint32_t i = 0; i < 1000; i++) (void)overwrite_numbered(13, i, 400, 200);
+    cr_assert_eq(generation_pages(generation), 100 + 1000 * 100 / 2048, "what grew may split them");
+    for (uint32_t i = 1000; i < 2000; i++) (void)overwrite_numbered(14, i, 5000, 5000);
+    cr_assert_eq(generation_pages(generation), 100 + 1000 * 100 / 2048 + 1000 * 2,
+                 "overflow pages are always new");
+}
+
 Test(generation, pages_count_large_values_by_their_overflow_pages)
 {
     generation_set_leaf_pages(generation, 0);
@@ -334,7 +356,7 @@ static struct generation *filled(void)
 {
     struct generation *full = generation_create(1);
     for (uint32_t i = 0; !generation_is_full(full, 1000); i++) {
-        uint8_t *room = generation_put(full, 2, bytes_make(&i, sizeof i), 4000, false);
+        uint8_t *room = generation_put(full, 2, bytes_make(&i, sizeof i), 4000, 0, false);
         memset(room, 'x', 4000);
     }
     return full;

@@ -109,6 +109,22 @@ Test(http_keys, errors_come_in_their_order)
     cr_assert_eq(fake.writes_count, 0);
 }
 
+Test(http_keys, wrong_targets_are_refused_in_the_familys_words)
+{
+    static const char *const targets[] = {"/keys/", "/keys/a%zz", "/keys/a?x=1",
+                                          "/keys/a?consistency=strong"};
+    for (size_t i = 0; i < TL_COUNT_OF(targets); i++) {
+        struct answer *answer =
+            request("POST", targets[i], JSON, "{\"type\":\"PUT\",\"value\":[]}");
+        cr_assert_eq(answer->status, 400, "%s", targets[i]);
+        cr_assert_str_eq(body_of(answer), "The request is not valid", "%s", targets[i]);
+        answer = request("GET", targets[i], "", NULL);
+        cr_assert_eq(answer->status, 400, "%s", targets[i]);
+        cr_assert_str_eq(body_of(answer), "", "%s", targets[i]);
+    }
+    cr_assert_eq(fake.writes_count, 0);
+}
+
 Test(http_keys, append_to_what_is_no_list_is_a_bad_value)
 {
     fake.result.status = KV_NOT_LIST;

@@ -312,6 +312,16 @@ Test(http_kv, local_read_before_the_group_exists_is_503)
                    "not_executed");
 }
 
+Test(http_kv, token_that_the_node_has_reached_is_taken_whatever_its_clock_says)
+{
+    fake.applied_time_us = 99999999999999999;
+    static const char token[] = "Trilith-Token: 99999999999999999\r\n";
+    cr_assert_eq(request("GET", "/v1/kv/k?consistency=causal", token, NULL)->status, 404);
+    cr_assert_eq(request("PUT", "/v1/kv/k", token, "v")->status, 201);
+    assert_failure(request("PUT", "/v1/kv/k", "Trilith-Token: 100000000000000000\r\n", "v"), 400,
+                   "token_ahead", "not_executed");
+}
+
 /* ---- refusals ---- */
 
 Test(http_kv, bad_requests_are_refused_before_the_node_sees_them)

@@ -2,6 +2,9 @@
 
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "http_client.h"
@@ -272,6 +275,89 @@ Test(http_server, client_that_left_gets_its_write_answered_into_nothing)
     cr_assert_eq(request("GET", "/livez", "", NULL)->status, 200);
 }
 
+static double metric(const char *name)
+{
+    return sample(request("GET", "/metrics", "", NULL), name);
+}
+
+/* Sends it, and reads answers up to an error, behind which the server closes. */
+static void send_unreadable(const char *text)
+{
+    int fd = client_connect();
+    client_send(fd, text, strlen(text));
+    while (client_receive(fd, true)->status < 400) continue;
+    cr_assert(client_sees_end(fd), "%s", text);
+    (void)close(fd);
+}
+
+Test(http_server, what_http_cannot_parse_is_counted)
+{
+    static const char *const texts[] = {
+        "\1\2\3\r\n\r\n",
+        "GET /livez HTTP/3.0\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nno colon\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: t\r\n\r\n\1\2\3\r\n\r\n", /* behind a good one */
+        "PUT /v1/kv/k HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        "PUT /v1/kv/k HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "PUT /v1/kv/k HTTP/1.1\r\nContent-Length: 1\r\nExpect: tea\r\n\r\nx",
+    };
+    (void)close(client_connect()); /* says nothing: no request */
+    for (size_t i = 0; i < TL_COUNT_OF(texts); i++) {
+        send_unreadable(texts[i]);
+        cr_assert_eq(metric("trilith_http_bad_requests_total"), (double)(i + 1), "%s", texts[i]);
+    }
+}
+
+Test(http_server, connections_over_the_limit_are_closed_and_counted)
+{
+    int fds[TEST_CONNECTIONS_MAX];
+    for (uint32_t i = 0; i < TL_COUNT_OF(fds); i++) {
+        fds[i] = client_connect();
+        server_turn();
+    }
+    int refused = client_connect();
+    cr_assert(client_sees_end(refused));
+    (void)close(refused);
+    const char *get = "GET /livez HTTP/1.1\r\nHost: t\r\n\r\n";
+    for (uint32_t i = 0; i < TL_COUNT_OF(fds); i++) {
+        client_send(fds[i], get, strlen(get));
+        cr_assert_eq(client_receive(fds[i], true)->status, 200, "those before it are served");
+        (void)close(fds[i]);
+    }
+    for (int i = 0; i < 100; i++) server_turn();
+    cr_assert_eq(metric("trilith_http_connections_refused_total"), 1);
+}
+
+/* The server's end of the connection, found by its peer's port: it is in the same process. */
+static int server_end_of(int client)
+{
+    struct sockaddr_in own;
+    socklen_t count = sizeof own;
+    cr_assert_eq(getsockname(client, (struct sockaddr *)&own, &count), 0);
+    for (int fd = 0; fd < 256; fd++) {
+        struct sockaddr_in peer;
+        count = sizeof peer;
+        if (getpeername(fd, (struct sockaddr *)&peer, &count) != 0) continue;
+        if (peer.sin_family == AF_INET && peer.sin_port == own.sin_port) return fd;
+    }
+    return -1;
+}
+
+Test(http_server, client_that_does_not_take_its_answer_is_not_kept)
+{
+    int fd = client_connect();
+    int accepted = -1;
+    for (int i = 0; i < 100 && accepted < 0; i++) {
+        server_turn();
+        accepted = server_end_of(fd);
+    }
+    unsigned timeout_ms = 0;
+    socklen_t count = sizeof timeout_ms;
+    cr_assert_eq(getsockopt(accepted, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, &count), 0);
+    cr_assert_eq(timeout_ms, 75000);
+    (void)close(fd);
+}
+
 /* ---- HTTP/2 in clear text, with prior knowledge ---- */
 
 /* Preface, empty SETTINGS, and a GET of /v1/kv/k as stream 1 (RFC 9113, RFC 7541). */
@@ -379,6 +465,7 @@ Test(http_server, address_in_use_and_nonsense_are_told)
         .address = FAKE_ADDRESS,
         .request_timeout_ns = TEST_TIMEOUT_NS,
         .value_bytes_max = TEST_VALUE_BYTES_MAX,
+        .connections_max = TEST_CONNECTIONS_MAX,
     };
     struct http_server *second = NULL;
     struct tl_fault fault;

@@ -137,7 +137,8 @@ static enum kv_status model_list_append(const struct model_row *row, const struc
     if (element[0] != '"') {
         return KV_NOT_LIST;
     }
-    json_t *array = row->is_there ? as_array(row) : json_array();
+    bool is_empty = !row->is_there || row->value[0] == '\0';
+    json_t *array = is_empty ? json_array() : as_array(row);
     enum kv_status status = KV_NOT_LIST;
     if (array != NULL && are_all_strings(array)) {
         if (json_array_size(array) == 0) {

@@ -372,6 +372,9 @@ Test(kv_state, list_append_to_an_absent_or_empty_list_is_a_list_of_one)
     put("application/json", " [ ] ");
     cr_assert_eq(list_append("\"c\"").status, KV_REPLACED);
     assert_value(&fixture, "k", "application/json", "[\"c\"]");
+    put("text/plain", "");
+    cr_assert_eq(list_append("\"c\"").status, KV_REPLACED);
+    assert_value(&fixture, "k", "application/json", "[\"c\"]");
 }
 
 Test(kv_state, list_append_adds_behind_the_last)
@@ -418,7 +421,7 @@ Test(kv_state, list_append_to_what_is_no_list_of_strings_is_refused)
         "[\"a\n\"]",
         "[\"a\\\"]",
         "[null]",
-        "",
+        " ",
         "[\"a\"] 1]",
         "[\"a\";\"b\"]",
     };

@@ -56,7 +56,7 @@ static void begin(void)
 static void put(raft_index index, const char *key, const char *text)
 {
     struct bytes value = bytes_of(text);
-    rows_fill(kv_table_put(rows, index, bytes_of(key), rows_bytes(value)), index, value);
+    rows_fill(kv_table_put(rows, index, bytes_of(key), rows_bytes(value), 0), index, value);
 }
 
 static void freeze(void)
@@ -211,7 +211,7 @@ Test(kv_table, dropping_a_generation_within_a_batch_stops_the_process, .signal =
 Test(kv_table, a_damaged_row_is_an_error_with_its_fault)
 {
     begin();
-    uint8_t *room = kv_table_put(rows, 1, bytes_of("ra"), rows_bytes(bytes_of("one")));
+    uint8_t *room = kv_table_put(rows, 1, bytes_of("ra"), rows_bytes(bytes_of("one")), 0);
     rows_fill(room, 1, bytes_of("one"));
     room[20] ^= 1; /* as it were flipped on the disk */
     kv_table_publish(rows, 1);

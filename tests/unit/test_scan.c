@@ -92,7 +92,7 @@ static void change(struct bytes key, struct bytes value, bool is_deletion)
     uint8_t room[ENV_KEY_BYTES_MAX];
     struct bytes env_key = env_key_make(ENV_KEY_ROW, key, room);
     size_t bytes = is_deletion ? 0 : rows_bytes(value);
-    uint8_t *row = generation_put(active, index, env_key, bytes, is_deletion);
+    uint8_t *row = generation_put(active, index, env_key, bytes, 0, is_deletion);
     if (!is_deletion) rows_fill(row, index, value);
     generation_publish(active, index);
     views_publish(views, index);
@@ -346,8 +346,8 @@ Test(scan, deleted_keys_take_time_but_are_not_seen)
 Test(scan, other_kinds_of_keys_are_not_rows)
 {
     raft_index index = views_applied(views) + 1;
-    (void)generation_put(views_active(views), index, bytes_of("q1234567"), 0, true);
-    (void)generation_put(views_active(views), index, bytes_of("s1234567"), 0, true);
+    (void)generation_put(views_active(views), index, bytes_of("q1234567"), 0, 0, true);
+    (void)generation_put(views_active(views), index, bytes_of("s1234567"), 0, 0, true);
     generation_publish(views_active(views), index);
     views_publish(views, index);
     put("a", "1");
@@ -366,7 +366,7 @@ Test(scan, a_damaged_value_is_not_given_out)
     put("a", "1");
     raft_index index = views_applied(views) + 1;
     uint8_t *row = generation_put(views_active(views), index, bytes_of("rb"),
-                                  rows_bytes(bytes_of("stone")), false);
+                                  rows_bytes(bytes_of("stone")), 0, false);
     rows_fill(row, index, bytes_of("stone"));
     row[ROW_HEADER_BYTES] ^= 1;
     generation_publish(views_active(views), index);

@@ -76,7 +76,7 @@ static void freeze(struct generation *generation, raft_index index)
 
 static void delete_row(struct generation *generation, raft_index index, const char *key)
 {
-    (void)generation_put(generation, index, bytes_of(key), 0, true);
+    (void)generation_put(generation, index, bytes_of(key), 0, 0, true);
 }
 
 static enum tl_err flush(struct generation *generation)

@@ -82,7 +82,7 @@ static void put_entry(raft_index index)
     struct generation *active = views_active(views);
     rows_put(active, index, "ra", value);
     rows_put(active, index, moving_key(index, key), value);
-    (void)generation_put(active, index, bytes_of(moving_key(index - 1, key)), 0, true);
+    (void)generation_put(active, index, bytes_of(moving_key(index - 1, key)), 0, 0, true);
     rows_put(active, index, ring_key(index, key), value);
     rows_put(active, index, "rb", value);
 }
@@ -331,7 +331,7 @@ Test(view, a_damaged_value_from_the_table_is_not_given_out)
 {
     struct generation *generation = generation_create(0);
     uint8_t *room =
-        generation_put(generation, 1, bytes_of("ra"), rows_bytes(bytes_of("stone")), false);
+        generation_put(generation, 1, bytes_of("ra"), rows_bytes(bytes_of("stone")), 0, false);
     rows_fill(room, 1, bytes_of("stone"));
     room[ROW_HEADER_BYTES] ^= 1; /* as it were flipped on the disk */
     generation_publish(generation, 1);

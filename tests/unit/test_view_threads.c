@@ -128,7 +128,7 @@ static void apply_entry(raft_index index)
     rows_put(active, index, "rs", bytes_make(&index, sizeof index));
     rows_put(active, index, key, bytes_make(&index, sizeof index));
     if (index % 2 == 0) {
-        (void)generation_put(active, index, bytes_of("rt"), 0, true);
+        (void)generation_put(active, index, bytes_of("rt"), 0, 0, true);
     } else {
         rows_put(active, index, "rt", bytes_make(&index, sizeof index));
     }
