@@ -17,6 +17,9 @@ struct cli {
     struct trilith_write_options write;
     const char *consistency; /* NULL: the server's default */
     int64_t by;
+    struct trilith_scan_options scan; /* without prefix, after, limit and consistency */
+    uint64_t limit;                   /* of a scan; 0: everything */
+    bool count;
     int args_count; /* behind the verb */
     char *args[CLI_ARGS_MAX];
     struct trilith_client *client;
@@ -28,6 +31,8 @@ int cli_put(struct cli *cli);
 int cli_append(struct cli *cli);
 int cli_incr(struct cli *cli);
 int cli_delete(struct cli *cli);
+int cli_scan(struct cli *cli);
+int cli_txn(struct cli *cli);
 int cli_status(struct cli *cli);
 
 /* ---- output ---- */

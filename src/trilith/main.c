@@ -23,6 +23,8 @@ static const char doc[] =
     "  append KEY [VALUE|-]  append bytes, or an element to a JSON array\n"
     "  incr KEY              add --by to an integer value\n"
     "  delete KEY            delete a key\n"
+    "  scan [PREFIX]         list keys in order, with their values\n"
+    "  txn [JSON|FILE|-]     carry out a transaction (standard input without one)\n"
     "  status                one row a node and group, and what may still fail\n"
     "\n"
     "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 condition failed, 5 unavailable,\n"
@@ -35,19 +37,31 @@ enum {
     OPTION_IF_ABSENT,
     OPTION_TYPE,
     OPTION_IDEMPOTENCY_KEY,
-    OPTION_CONSISTENCY
+    OPTION_CONSISTENCY,
+    OPTION_START,
+    OPTION_END,
+    OPTION_LIMIT,
+    OPTION_REVERSE,
+    OPTION_KEYS_ONLY,
+    OPTION_COUNT
 };
 
 static const struct argp_option options[] = {
     {"endpoints", 'e', "HOST:PORT,...", 0, "nodes to ask (127.0.0.1:8081)", 0},
     {"output", 'o', "FORMAT", 0, "table, json or raw (table on a terminal, raw in a pipe)", 0},
     {"timeout", OPTION_TIMEOUT, "SECONDS", 0, "for the request and its retries (10)", 0},
-    {"consistency", OPTION_CONSISTENCY, "LEVEL", 0, "get: linearizable, causal or local", 0},
+    {"consistency", OPTION_CONSISTENCY, "LEVEL", 0, "get, scan: linearizable, causal or local", 0},
     {"type", OPTION_TYPE, "MEDIA-TYPE", 0, "put, append: content type of the value", 0},
     {"by", OPTION_BY, "N", 0, "incr: what to add (1)", 0},
     {"if-match", OPTION_IF_MATCH, "REVISION", 0, "write only over this revision", 0},
     {"if-absent", OPTION_IF_ABSENT, NULL, 0, "write only when the key is absent", 0},
     {"idempotency-key", OPTION_IDEMPOTENCY_KEY, "KEY", 0, "instead of a random one", 0},
+    {"start", OPTION_START, "KEY", 0, "scan: from this key on", 0},
+    {"end", OPTION_END, "KEY", 0, "scan: up to this key, without it", 0},
+    {"limit", OPTION_LIMIT, "N", 0, "scan: at most N keys (all)", 0},
+    {"reverse", OPTION_REVERSE, NULL, 0, "scan: from the last key to the first", 0},
+    {"keys-only", OPTION_KEYS_ONLY, NULL, 0, "scan: no values", 0},
+    {"count", OPTION_COUNT, NULL, 0, "scan: only how many there are", 0},
     {0},
 };
 
@@ -60,7 +74,8 @@ struct verb {
 
 static const struct verb verbs[] = {
     {"get", cli_get, 1, 1},   {"put", cli_put, 1, 2},       {"append", cli_append, 1, 2},
-    {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1}, {"status", cli_status, 0, 0},
+    {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1}, {"scan", cli_scan, 0, 1},
+    {"txn", cli_txn, 0, 1},   {"status", cli_status, 0, 0},
 };
 
 /* argp's state is the cli and the verb, whose arguments follow it. */
@@ -131,6 +146,8 @@ static void parse_end(struct argp_state *state, const struct parse *parse)
         argp_error(state, "%s: an argument is missing", parse->verb->name);
     } else if (parse->cli->args_count > 0 && parse->cli->args[0][0] == '\0') {
         argp_error(state, "%s: the key is empty", parse->verb->name);
+    } else if (parse->cli->count && parse->cli->limit != 0) {
+        argp_error(state, "--count and --limit exclude each other");
     } else if (parse->cli->write.if_match != 0 && parse->cli->write.if_absent) {
         argp_error(state, "--if-match and --if-absent exclude each other");
     }
@@ -167,6 +184,26 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         break;
     case OPTION_IDEMPOTENCY_KEY:
         cli->write.idempotency_key = text;
+        break;
+    case OPTION_START:
+        cli->scan.start = text;
+        cli->scan.start_bytes = strlen(text);
+        break;
+    case OPTION_END:
+        cli->scan.end = text;
+        cli->scan.end_bytes = strlen(text);
+        break;
+    case OPTION_LIMIT:
+        cli->limit = (uint64_t)parse_number(state, "limit", text, 1, INT64_MAX);
+        break;
+    case OPTION_REVERSE:
+        cli->scan.reverse = true;
+        break;
+    case OPTION_KEYS_ONLY:
+        cli->scan.keys_only = true;
+        break;
+    case OPTION_COUNT:
+        cli->count = true;
         break;
     case ARGP_KEY_ARG:
         parse_argument(state, parse, text);
