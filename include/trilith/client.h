@@ -110,9 +110,9 @@ enum trilith_status trilith_scan(struct trilith_client *client,
                                  const struct trilith_scan_options *options,
                                  struct trilith_answer *out_answer);
 
-/* Carries out a transaction {"if":[...],"then":[...],"else":[...]}. TRILITH_CONDITION_FAILED when
- * `else` was carried out. The answer's body is JSON. Of the options only the idempotency key counts;
- * NULL: one is made. */
+/* Carries out a transaction {"if":[...],"then":[...],"else":[...]}. TRILITH_CONDITION_FAILED
+ * when `else` was carried out. The answer's body is JSON. Of the options only the idempotency
+ * key counts; NULL: one is made. */
 enum trilith_status trilith_txn(struct trilith_client *client, const char *json, size_t json_bytes,
                                 const struct trilith_write_options *options,
                                 struct trilith_answer *out_answer);
