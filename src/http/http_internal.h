@@ -69,6 +69,7 @@ struct http_counters {
     uint64_t accept_failures_count;
     uint64_t connections_refused_count; /* over connections_max */
     uint64_t unreadable_count;          /* what HTTP/1 could not parse as a request */
+    uint64_t requestless_count;         /* connections that ended without one */
     uint64_t abandoned_count;           /* the client went while the node was at work */
     uint64_t scan_rows_count;           /* given out */
     uint64_t scan_pages_cut_count;      /* ended for want of time, before they were full */
@@ -84,6 +85,7 @@ struct connection {
     struct connection *previous;
     h2o_socket_t *socket;  /* h2o's, until on_socket_closed() */
     size_t answered_bytes; /* sent up to the last answer to a request */
+    bool has_had_request;
 };
 
 struct http_server {

@@ -306,6 +306,9 @@ static void add_http(struct text *text, const struct http_server *server)
                 counters->accept_failures_count);
     add_counter(text, "http_connections_refused_total", "Connections over the limit.",
                 counters->connections_refused_count);
+    add_counter(text, "http_connections_without_request_total",
+                "Connections that ended without a request: silent, too slow, not HTTP.",
+                counters->requestless_count);
     add_gauge(text, "http_connections", "Connections open.", server->connections_count);
     add_gauge(text, "http_waiting", "Requests that wait for the node.",
               server->exchanges_waiting_count);

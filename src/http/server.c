@@ -88,9 +88,11 @@ static void on_socket_closed(void *memory)
 {
     struct connection *connection = TL_CAST(connection, memory, CONNECTION_MAGIC);
     size_t sent_bytes = TL_TAKE(&connection->socket)->bytes_written;
+    struct http_counters *counters = &connection->server->counters;
     if (sent_bytes - connection->answered_bytes == UNREADABLE_ANSWER_BYTES) {
-        connection->server->counters.unreadable_count++;
+        counters->unreadable_count++;
     }
+    if (!connection->has_had_request) counters->requestless_count++;
 }
 
 /* A request's answer has been sent. */
@@ -100,6 +102,7 @@ static void on_request_over(h2o_logger_t *logger, h2o_req_t *req)
     h2o_socket_t *socket = req->conn->callbacks->get_socket(req->conn);
     struct connection *connection = TL_CAST(connection, socket->on_close.data, CONNECTION_MAGIC);
     connection->answered_bytes = socket->bytes_written;
+    connection->has_had_request = true;
 }
 
 /* A client that does not take its answer would keep it in memory for ever. */

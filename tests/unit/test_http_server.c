@@ -384,6 +384,21 @@ Test(http_server, http2_is_served)
     (void)close(fd);
 }
 
+Test(http_server, connections_without_a_request_are_counted)
+{
+    static const uint8_t garbage[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                                     "\xff\xff\xff\xff\xff\xff\xff\xff\xff"; /* no SETTINGS */
+    int fd = client_connect();
+    client_send(fd, garbage, sizeof garbage - 1);
+    for (int i = 0; i < 10; i++) server_turn();
+    (void)close(fd);
+    (void)close(client_connect()); /* silent */
+    for (int i = 0; i < 100; i++) server_turn();
+    (void)close(h2_begin_get()); /* has one */
+    for (int i = 0; i < 100; i++) server_turn();
+    cr_assert_eq(metric("trilith_http_connections_without_request_total"), 2);
+}
+
 Test(http_server, request_that_is_reset_is_cancelled_at_the_node)
 {
     fake.is_held = true;
