@@ -88,6 +88,35 @@ enum trilith_status trilith_delete(struct trilith_client *client, const void *ke
                                    const struct trilith_write_options *options,
                                    struct trilith_answer *out_answer);
 
+/* Keys of a range; NULL: no such bound. */
+struct trilith_scan_options {
+    const void *prefix;
+    size_t prefix_bytes;
+    const void *start; /* first key wanted */
+    size_t start_bytes;
+    const void *end; /* first key not wanted any more */
+    size_t end_bytes;
+    const void *after; /* `next` of the page before */
+    size_t after_bytes;
+    uint32_t limit; /* 1 to 1,000; 0: 100 */
+    bool reverse;
+    bool keys_only;
+    bool count_only;
+    const char *consistency; /* NULL: linearizable */
+};
+/* One page: its JSON is the answer's body. It may hold fewer rows than the limit, none even, and is
+ * the last one when its `next` is null. */
+enum trilith_status trilith_scan(struct trilith_client *client,
+                                 const struct trilith_scan_options *options,
+                                 struct trilith_answer *out_answer);
+
+/* Carries out a transaction {"if":[...],"then":[...],"else":[...]}. TRILITH_CONDITION_FAILED
+ * when `else` was carried out. The answer's body is JSON. Of the options only the idempotency
+ * key counts; NULL: one is made. */
+enum trilith_status trilith_txn(struct trilith_client *client, const char *json, size_t json_bytes,
+                                const struct trilith_write_options *options,
+                                struct trilith_answer *out_answer);
+
 #ifdef __cplusplus
 }
 #endif

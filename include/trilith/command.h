@@ -12,6 +12,7 @@
 #include "trilith/row.h"
 
 #define IDEMPOTENCY_KEY_BYTES_MAX 64u
+#define TXN_BYTES_MAX (1024u * 1024u)
 
 /* Stored: explicit numbers. */
 enum command_type {
@@ -20,7 +21,9 @@ enum command_type {
     COMMAND_APPEND = 3, /* bytes; an element when the present value is a JSON array */
     COMMAND_INCR = 4,
     COMMAND_LIST_APPEND =
-        5, /* /keys APPEND: value is one JSON string; the key holds an array of strings */
+        5,           /* /keys APPEND: value is one JSON string; the key holds an array of strings */
+    COMMAND_TXN = 6, /* value is a transaction (txn.h); it has no key and no condition of its own */
+    COMMAND_GET = 7, /* only within a transaction */
 };
 
 enum command_condition {
@@ -43,9 +46,9 @@ struct command {
     uint64_t token_us;              /* hybrid time the client has seen; 0 none */
     uint32_t value_bytes_max;  /* limit for the result of appends: of the node that received it */
     uint32_t records_max;      /* --idempotency-records there; 0 means 262,144 */
-    struct bytes key;          /* 1 ... KEY_BYTES_MAX */
+    struct bytes key;          /* 1 ... KEY_BYTES_MAX; TXN: empty */
     struct bytes content_type; /* <= CONTENT_TYPE_BYTES_MAX */
-    struct bytes value;        /* <= VALUE_BYTES_MAX */
+    struct bytes value;        /* <= VALUE_BYTES_MAX; TXN: txn_encode(), <= TXN_BYTES_MAX */
 };
 
 /* A new ENTRY_COMMAND entry whose payload is the command. Lengths are in range. */
@@ -72,22 +75,41 @@ enum kv_status {
                          * are    no JSON to a JSON array */
     KV_KEY_REUSED = 10, /* 409 idempotency_key_reused; not recorded */
     KV_NO_ROOM = 11,    /* 429: no room for the idempotency record; not recorded */
+    KV_TXN = 12,        /* a transaction was carried out: results has what became of each operation;
+                         * another status, but the two above, is that of the operation which made
+                         * the whole of it fail: then number is its position in the branch */
+    KV_TXN_TOO_LARGE = 13, /* 413: a transaction would write and return too much */
+    KV_FOUND = 14,         /* only of a get within a transaction */
 };
+#define KV_STATUS_LAST KV_TXN_TOO_LARGE /* of a request */
+
+/* Whether a record may hold it. */
+static inline bool kv_status_is_recorded(enum kv_status status)
+{
+    return status >= KV_CREATED && status <= KV_STATUS_LAST && status != KV_KEY_REUSED &&
+           status != KV_NO_ROOM;
+}
 
 #define KV_RESULT_REPLAYED 1u /* this is the recorded outcome of an earlier request */
-#define KV_RESULT_BYTES 64u
+#define KV_RESULT_ELSE 2u     /* of a transaction: a condition does not hold */
+#define KV_RESULT_FLAGS_ALL (KV_RESULT_REPLAYED | KV_RESULT_ELSE)
+#define KV_RESULT_BYTES 64u /* and the results of a transaction behind it */
 
 struct kv_result {
     enum kv_status status;
     uint8_t flags;
-    uint64_t revision; /* of the key after the write; CONDITION_FAILED: present one */
+    uint64_t
+        revision; /* of the key after the write; CONDITION_FAILED: present one; TXN: the group's */
     uint64_t version;
     int64_t number;          /* INCR: new value · APPEND, LIST_APPEND: new length in bytes */
     uint64_t time_us;        /* entry time: the causal token */
     uint64_t group_revision; /* the group's revision after the entry */
     raft_index index;
+    /* TXN: its results (txn.h), borrowed; empty too when a repeat's were too large to be kept. */
+    struct bytes results;
 };
-void kv_result_encode(const struct kv_result *result, struct buf *buf); /* KV_RESULT_BYTES */
+/* KV_RESULT_BYTES and the results. */
+void kv_result_encode(const struct kv_result *result, struct buf *buf);
 TL_MUST_CHECK enum tl_err kv_result_decode(struct reader *reader, struct kv_result *out_result);
 
 #endif

@@ -30,15 +30,18 @@ struct kv_state {
     struct group_state group;
     /* Why the last apply was TL_ERR_CORRUPT; NULL: kv_table_fault() says it. Static. */
     const char *fault_reason;
-    uint32_t mutation; /* enum kv_mutation; 0 in production */
+    struct buf *results; /* of the last transaction; owned; NULL: there was none */
+    uint32_t mutation;   /* enum kv_mutation; 0 in production */
 };
 
 /* Takes over what the table holds. */
 void kv_state_init(struct kv_state *state, const struct group_state *from);
+void kv_state_deinit(struct kv_state *state);
 
 /* Applies one entry, index == state->group.index + 1, inside kv_table_begin/end, and publishes it.
  * ENTRY_GENESIS sets the revision to 1; ENTRY_NOOP and ENTRY_CONF move only index, term, time and
- * hash. out_result is set for ENTRY_COMMAND. */
+ * hash. out_result is set for ENTRY_COMMAND; its results are borrowed until kv_table_end() or the
+ * next call. */
 TL_MUST_CHECK enum tl_err kv_state_apply(struct kv_state *state, struct kv_table *table,
                                          const struct buf *entry, struct kv_result *out_result);
 

@@ -73,7 +73,8 @@ struct bytes env_key_make(enum env_key_kind kind, struct bytes rest,
 
 /* What a request with an Idempotency-Key left behind. */
 #define RECORD_FORMAT 1u
-#define RECORD_BYTES 96u
+#define RECORD_BYTES 96u /* and the results behind it */
+#define RECORD_RESULTS_BYTES_MAX 1024u
 struct record {
     struct hash128 fingerprint; /* of the request: the same key on another request is refused */
     uint64_t sequence;          /* its place in the queue */
@@ -83,9 +84,17 @@ struct record {
     uint64_t revision;
     uint64_t version;
     int64_t number;
+    struct bytes results; /* of a transaction; <= RECORD_RESULTS_BYTES_MAX; borrowed */
 };
-void record_encode(const struct record *record, uint8_t out_bytes[RECORD_BYTES]);
+static inline size_t record_bytes(const struct record *record)
+{
+    return RECORD_BYTES + record->results.count;
+}
+/* Writes record_bytes(). */
+void record_encode(const struct record *record, uint8_t *out_bytes);
 TL_MUST_CHECK enum tl_err record_decode(struct bytes source, struct record *out_record);
+/* Its element of the records' digest, under its whole env key. */
+struct hash128 record_element(struct bytes env_key, struct bytes record);
 
 /* What stands under ENV_KEY_QUEUE: whose record it is, and the record's time, so that eviction can
  * judge the oldest without reading it. */

@@ -76,10 +76,12 @@ void view_end(struct view_reader *reader);
 TL_MUST_CHECK enum tl_err view_get(struct view_reader *reader, struct bytes env_key,
                                    struct bytes *out_value, struct tl_fault *out_fault);
 
-/* Walks env keys in order from `start` (inclusive), as they are at R, and calls on_item until it
- * returns false or the end. Deleted keys do not appear. Headers of rows are checked; whoever gives
- * a value out checks it with row_value_is_right(). */
-TL_MUST_CHECK enum tl_err view_walk(struct view_reader *reader, struct bytes start,
+/* Walks env keys in order as they are at R: forwards from the first key >= start, or backwards from
+ * the last key < start, which is then not empty. Calls on_item until it returns false or the end. A
+ * key that was deleted since the last flush may come too, with value.data NULL, so that a caller
+ * whose time is bounded is asked at every step. Headers of rows are checked; whoever gives a value
+ * out checks it with row_value_is_right(). */
+TL_MUST_CHECK enum tl_err view_walk(struct view_reader *reader, struct bytes start, bool is_reverse,
                                     bool (*on_item)(void *context, struct bytes env_key,
                                                     struct bytes value),
                                     void *context, struct tl_fault *out_fault);

@@ -8,6 +8,12 @@
 /* "/v1/kv/" and the key percent-encoded, then `suffix`. Malloced; NULL when out of memory. */
 char *client_kv_path(const void *key, size_t key_bytes, const char *suffix);
 
+/* Appends the bytes percent-encoded; `at` has room for three times as many. Returns the end. */
+char *client_escape(char *at, const void *bytes, size_t bytes_count);
+
+/* "/v1/kv?" and the options. Malloced; NULL when out of memory. */
+char *client_scan_path(const struct trilith_scan_options *options);
+
 /* What one attempt says about the request as a whole. */
 enum client_verdict {
     CLIENT_FINAL,         /* an answer to give to the caller */

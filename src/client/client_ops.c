@@ -1,5 +1,6 @@
 /* client_ops.c - the verbs of the native API as calls. */
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,17 +16,11 @@ static bool is_unreserved(uint8_t c)
            c == '_' || c == '.' || c == '~' || c == '/';
 }
 
-char *client_kv_path(const void *key, size_t key_bytes, const char *suffix)
+char *client_escape(char *at, const void *bytes, size_t bytes_count)
 {
     static const char hex[] = "0123456789ABCDEF";
-    char *path = malloc(sizeof KV_PREFIX + key_bytes * 3 + strlen(suffix));
-    if (path == NULL) {
-        return NULL;
-    }
-    memcpy(path, KV_PREFIX, sizeof KV_PREFIX - 1);
-    char *at = path + sizeof KV_PREFIX - 1;
-    for (size_t i = 0; i < key_bytes; i++) {
-        uint8_t c = ((const uint8_t *)key)[i];
+    for (size_t i = 0; i < bytes_count; i++) {
+        uint8_t c = ((const uint8_t *)bytes)[i];
         if (is_unreserved(c)) {
             *at++ = (char)c;
         } else {
@@ -34,6 +29,17 @@ char *client_kv_path(const void *key, size_t key_bytes, const char *suffix)
             *at++ = hex[c & 15];
         }
     }
+    return at;
+}
+
+char *client_kv_path(const void *key, size_t key_bytes, const char *suffix)
+{
+    char *path = malloc(sizeof KV_PREFIX + key_bytes * 3 + strlen(suffix));
+    if (path == NULL) {
+        return NULL;
+    }
+    memcpy(path, KV_PREFIX, sizeof KV_PREFIX - 1);
+    char *at = client_escape(path + sizeof KV_PREFIX - 1, key, key_bytes);
     memcpy(at, suffix, strlen(suffix) + 1);
     return path;
 }
@@ -134,4 +140,91 @@ enum trilith_status trilith_delete(struct trilith_client *client, const void *ke
     char text[32];
     option_headers(options, headers, text);
     return kv_request(client, "DELETE", key, key_bytes, "", NULL, 0, headers, true, out_answer);
+}
+
+/* ---- scans ---- */
+
+#define SCAN_PREFIX "/v1/kv?"
+#define SCAN_FIXED_BYTES 160u /* names, flags and the limit */
+
+static char *add_text(char *at, const char *text)
+{
+    size_t count = strlen(text);
+    memcpy(at, text, count);
+    return at + count;
+}
+
+static char *add_key(char *at, const char *name, const void *key, size_t key_bytes)
+{
+    return key != NULL ? client_escape(add_text(at, name), key, key_bytes) : at;
+}
+
+char *client_scan_path(const struct trilith_scan_options *options)
+{
+    size_t keys_bytes =
+        options->prefix_bytes + options->start_bytes + options->end_bytes + options->after_bytes;
+    char *path = malloc(SCAN_FIXED_BYTES + keys_bytes * 3);
+    if (path == NULL) {
+        return NULL;
+    }
+    char *at = add_text(path, SCAN_PREFIX);
+    if (options->limit > 0) {
+        char limit[32];
+        (void)snprintf(limit, sizeof limit, "limit=%u", (unsigned)options->limit);
+        at = add_text(at, limit);
+    }
+    at = add_key(at, "&prefix=", options->prefix, options->prefix_bytes);
+    at = add_key(at, "&start=", options->start, options->start_bytes);
+    at = add_key(at, "&end=", options->end, options->end_bytes);
+    at = add_key(at, "&after=", options->after, options->after_bytes);
+    if (options->reverse) at = add_text(at, "&reverse=1");
+    if (options->keys_only) at = add_text(at, "&keys_only=1");
+    if (options->count_only) at = add_text(at, "&count_only=1");
+    *at = '\0';
+    return path;
+}
+
+enum trilith_status trilith_scan(struct trilith_client *client,
+                                 const struct trilith_scan_options *options,
+                                 struct trilith_answer *out_answer)
+{
+    *out_answer = (struct trilith_answer){.http_status = 0};
+    char *path = client_scan_path(options);
+    if (path == NULL) {
+        (void)snprintf(out_answer->message, sizeof out_answer->message, "out of memory");
+        return TRILITH_ERROR;
+    }
+    const struct trilith_header headers[] = {
+        {options->consistency != NULL ? "Trilith-Consistency" : NULL, options->consistency},
+        {NULL, NULL}};
+    enum trilith_status status =
+        trilith_request(client, "GET", path, NULL, 0, headers, false, out_answer);
+    free(path);
+    return status;
+}
+
+/* ---- transactions ---- */
+
+static bool has_failed_condition(const struct trilith_answer *answer)
+{
+    json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, 0, NULL);
+    bool is_failed = json_is_false(json_object_get(root, "succeeded"));
+    json_decref(root);
+    return is_failed;
+}
+
+enum trilith_status trilith_txn(struct trilith_client *client, const char *json, size_t json_bytes,
+                                const struct trilith_write_options *options,
+                                struct trilith_answer *out_answer)
+{
+    const char *key = options != NULL ? options->idempotency_key : NULL;
+    const struct trilith_header headers[] = {{"Content-Type", "application/json"},
+                                             {key != NULL ? "Idempotency-Key" : NULL, key},
+                                             {NULL, NULL}};
+    enum trilith_status status =
+        trilith_request(client, "POST", "/v1/txn", json, json_bytes, headers, true, out_answer);
+    if (status == TRILITH_OK && out_answer->body != NULL && has_failed_condition(out_answer)) {
+        return TRILITH_CONDITION_FAILED;
+    }
+    return status;
 }

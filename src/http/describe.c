@@ -39,6 +39,27 @@ const char *describe_role(enum raft_role role)
     return "unknown";
 }
 
+const char *describe_op(enum command_type type)
+{
+    switch (type) {
+    case COMMAND_PUT:
+        return "put";
+    case COMMAND_DELETE:
+        return "delete";
+    case COMMAND_APPEND:
+        return "append";
+    case COMMAND_INCR:
+        return "incr";
+    case COMMAND_LIST_APPEND:
+        return "list_append";
+    case COMMAND_TXN:
+        return "txn";
+    case COMMAND_GET:
+        return "get";
+    }
+    return "unknown";
+}
+
 const char *describe_member_role(enum member_role role)
 {
     switch (role) {

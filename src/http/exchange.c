@@ -8,9 +8,45 @@ static void check(const struct exchange *exchange)
     TL_ASSERT(exchange->server->magic == HTTP_SERVER_MAGIC);
     if (exchange->waiting != EXCHANGE_IDLE) TL_ASSERT(!exchange->is_answered);
     if (exchange->waiting == EXCHANGE_WRITING) TL_ASSERT(exchange->on_written != NULL);
-    if (exchange->waiting == EXCHANGE_READING) TL_ASSERT(exchange->on_row != NULL);
+    if (exchange->waiting == EXCHANGE_READING) TL_ASSERT(exchange->on_view != NULL);
     if (exchange->waiting == EXCHANGE_CHANGING) TL_ASSERT(exchange->on_changed != NULL);
     if (exchange->waiting == EXCHANGE_LOG) TL_ASSERT(exchange->on_log != NULL);
+    if (exchange->waiting == EXCHANGE_PAUSED) TL_ASSERT(exchange->on_view != NULL);
+}
+
+static void paused_remove(struct exchange *exchange)
+{
+    struct http_server *server = exchange->server;
+    struct exchange *older = exchange->paused_older;
+    struct exchange *newer = exchange->paused_newer;
+    *(older != NULL ? &older->paused_newer : &server->paused_oldest) = newer;
+    *(newer != NULL ? &newer->paused_older : &server->paused_newest) = older;
+    exchange->paused_older = NULL;
+    exchange->paused_newer = NULL;
+}
+
+static void stop_waiting(struct exchange *exchange)
+{
+    struct node *node = exchange->server->node;
+    switch (exchange->waiting) {
+    case EXCHANGE_IDLE:
+        return;
+    case EXCHANGE_WRITING:
+        node_write_cancel(node, &exchange->write);
+        return;
+    case EXCHANGE_READING:
+        node_read_cancel(node, &exchange->read);
+        return;
+    case EXCHANGE_CHANGING:
+        node_change_cancel(node, exchange->change);
+        return;
+    case EXCHANGE_LOG:
+        node_log_query_cancel(node, exchange->log);
+        return;
+    case EXCHANGE_PAUSED:
+        paused_remove(exchange);
+        return;
+    }
 }
 
 /* The request is gone: nobody waits for the answer any more. */
@@ -20,15 +56,7 @@ static void exchange_dispose(void *memory)
     check(exchange);
     struct http_server *server = exchange->server;
     if (exchange->waiting != EXCHANGE_IDLE) {
-        if (exchange->waiting == EXCHANGE_WRITING) {
-            node_write_cancel(server->node, &exchange->write);
-        } else if (exchange->waiting == EXCHANGE_CHANGING) {
-            node_change_cancel(server->node, exchange->change);
-        } else if (exchange->waiting == EXCHANGE_READING) {
-            node_read_cancel(server->node, &exchange->read);
-        } else {
-            node_log_query_cancel(server->node, exchange->log);
-        }
+        stop_waiting(exchange);
         server->exchanges_waiting_count--;
         server->counters.abandoned_count++;
     }
@@ -298,12 +326,19 @@ static enum tl_err read_row(struct exchange *exchange, struct view_reader *reade
     return TL_OK;
 }
 
-static void read_now(struct exchange *exchange)
+static void on_view_of_row(struct exchange *exchange, enum tl_err err, struct view_reader *reader)
+{
+    struct row_view row;
+    if (err == TL_OK) err = read_row(exchange, reader, &row);
+    exchange->on_row(exchange, err, err == TL_OK ? &row : NULL);
+}
+
+static void view_now(struct exchange *exchange)
 {
     struct http_server *server = exchange->server;
     struct view_reader *reader = http_server_reader(server);
     if (reader == NULL) {
-        exchange->on_row(exchange, TL_ERR_STARTING, NULL);
+        exchange->on_view(exchange, TL_ERR_STARTING, NULL);
         return;
     }
     raft_index applied;
@@ -312,10 +347,8 @@ static void read_now(struct exchange *exchange)
     exchange->has_position = true;
     exchange->revision = node_applied_revision(server->node, NODE_DATA_GROUP);
     exchange->token_us = node_applied_time_us(server->node, NODE_DATA_GROUP);
-    if (exchange->options.consistency == NODE_LOCAL) respond_local(exchange, applied);
-    struct row_view row;
-    enum tl_err err = read_row(exchange, reader, &row);
-    exchange->on_row(exchange, err, err == TL_OK ? &row : NULL);
+    exchange->applied = applied;
+    exchange->on_view(exchange, TL_OK, reader);
     view_end(reader);
 }
 
@@ -324,16 +357,16 @@ static void on_read_ready(struct node_read *read, enum tl_err err)
     struct exchange *exchange = TL_CAST(exchange, read->context, EXCHANGE_MAGIC);
     wait_end(exchange);
     if (err != TL_OK) {
-        exchange->on_row(exchange, err, NULL);
+        exchange->on_view(exchange, err, NULL);
         return;
     }
-    read_now(exchange);
+    view_now(exchange);
 }
 
-void exchange_read(struct exchange *exchange, exchange_on_row on_row)
+void exchange_view(struct exchange *exchange, exchange_on_view on_view)
 {
     struct http_server *server = exchange->server;
-    exchange->on_row = on_row;
+    exchange->on_view = on_view;
     exchange->read = (struct node_read){
         .group = NODE_DATA_GROUP,
         .consistency = exchange->options.consistency,
@@ -345,11 +378,11 @@ void exchange_read(struct exchange *exchange, exchange_on_row on_row)
     bool is_ready = false;
     enum tl_err err = node_read(server->node, &exchange->read, &is_ready);
     if (err != TL_OK) {
-        on_row(exchange, err, NULL);
+        on_view(exchange, err, NULL);
         return;
     }
     if (is_ready) {
-        read_now(exchange);
+        view_now(exchange);
         return;
     }
     wait_begin(exchange, EXCHANGE_READING);
@@ -400,4 +433,45 @@ void exchange_query_log(struct exchange *exchange, const struct node_log_query *
         return;
     }
     wait_begin(exchange, EXCHANGE_LOG);
+}
+
+void exchange_read(struct exchange *exchange, exchange_on_row on_row)
+{
+    exchange->on_row = on_row;
+    exchange_view(exchange, on_view_of_row);
+}
+
+/* ---- work in slices ---- */
+
+static void start_slice_timer(struct http_server *server)
+{
+    /* Not 0: a timer that is due at once would run in the same turn again. */
+    int err = uv_timer_start(&server->slice_timer, exchange_on_slice_timer, HTTP_SLICE_PAUSE_MS, 0);
+    TL_ASSERT(err == 0);
+}
+
+void exchange_pause(struct exchange *exchange)
+{
+    struct http_server *server = exchange->server;
+    TL_ASSERT(exchange->waiting == EXCHANGE_IDLE);
+    exchange->waiting = EXCHANGE_PAUSED;
+    server->exchanges_waiting_count++;
+    exchange->paused_older = server->paused_newest;
+    *(server->paused_newest != NULL ? &server->paused_newest->paused_newer
+                                    : &server->paused_oldest) = exchange;
+    server->paused_newest = exchange;
+    if (uv_is_active((const uv_handle_t *)&server->slice_timer) == 0) start_slice_timer(server);
+    check(exchange);
+}
+
+/* One of them a turn: however many there are, what else the loop has to do is not held up. */
+void exchange_on_slice_timer(uv_timer_t *timer)
+{
+    struct http_server *server = TL_CAST(http_server, timer->data, HTTP_SERVER_MAGIC);
+    struct exchange *exchange = server->paused_oldest;
+    if (exchange == NULL) return; /* its client has gone */
+    paused_remove(exchange);
+    if (server->paused_oldest != NULL) start_slice_timer(server);
+    wait_end(exchange);
+    view_now(exchange);
 }

@@ -64,6 +64,8 @@ const struct failure *failure_of_outcome(enum kv_status status)
         [KV_KEY_REUSED] = {409, "idempotency_key_reused",
                            "another request has had this Idempotency-Key", false},
         [KV_NO_ROOM] = {429, "no_room", "no room for another Idempotency-Key now", false},
+        [KV_TXN_TOO_LARGE] = {413, "txn_too_large",
+                              "the transaction would write and return more than 4 MiB", false},
     };
     TL_ASSERT((size_t)status < TL_COUNT_OF(table));
     return table[status].code != NULL ? &table[status] : NULL;

@@ -41,7 +41,11 @@ struct failure {
     X(REFUSAL_CONTENT_ENCODING, 415, "unsupported_media_type", "Content-Encoding is not served")   \
     X(REFUSAL_MEMBER, 400, "bad_request", "the body is a JSON object that holds an address alone") \
     X(REFUSAL_ADDRESS, 400, "bad_request", "a member is named HOST:PORT or HOST:PORT/PEERPORT")    \
-    X(REFUSAL_VALUE_LARGE, 413, "value_too_large", "the value is over --max-value-size")
+    X(REFUSAL_VALUE_LARGE, 413, "value_too_large", "the value is over --max-value-size")           \
+    X(REFUSAL_LIMIT, 400, "bad_request", "limit is 1 to 1000, and not for counts")                 \
+    X(REFUSAL_TXN_LARGE, 413, "txn_too_large", "a transaction has at most 1 MiB")                  \
+    X(REFUSAL_TXN_CONDITION, 400, "bad_request",                                                   \
+      "the conditions of a transaction stand in its body")
 
 enum refusal {
 #define REFUSAL_ENUM(name, status, code, message) name,

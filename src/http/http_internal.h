@@ -21,6 +21,7 @@
 #include "parse.h"
 #include "text.h"
 #include "trilith/http_server.h"
+#include "trilith/txn.h"
 #include "trilith/view.h"
 
 #define HTTP_SERVER_MAGIC 0x74746803u
@@ -31,12 +32,15 @@
 #define HTTP_TCP_KEEPALIVE_S 60u
 #define HTTP_LISTEN_BACKLOG 1024
 #define HTTP_TOKEN_AHEAD_MAX_US 10000000ull
+#define HTTP_SLICE_PAUSE_MS 1u
 /* A body may hold a value in a wrapping (JSON escapes), and one that is only a little too large
  * deserves an answer rather than a closed connection. */
 #define HTTP_BODY_OVERHEAD_BYTES (64u * 1024u)
 
 enum http_family {
     FAMILY_KV,
+    FAMILY_SCAN,
+    FAMILY_TXN,
     FAMILY_KEYS,
     FAMILY_STATUS,
     FAMILY_CLUSTER,
@@ -68,6 +72,9 @@ struct http_counters {
     uint64_t unreadable_count;          /* what HTTP/1 could not parse as a request */
     uint64_t requestless_count;         /* connections that ended without one */
     uint64_t abandoned_count;           /* the client went while the node was at work */
+    uint64_t scan_rows_count;           /* given out */
+    uint64_t scan_pages_cut_count;      /* ended for want of time, before they were full */
+    uint64_t scan_slices_count; /* of counts: turns that counted, and others had to follow */
 };
 
 /* An accepted connection. h2o owns it; it unlinks itself when h2o has closed it. */
@@ -100,7 +107,10 @@ struct http_server {
     struct connection *connections;
     uint32_t connections_count;
     uint32_t exchanges_waiting_count;
-    struct view_reader *reader; /* of the data group; made with the first read */
+    struct view_reader *reader;     /* of the data group; made with the first read */
+    uv_timer_t slice_timer;         /* runs while something is paused */
+    struct exchange *paused_oldest; /* go on one a turn; each takes itself out when it dies */
+    struct exchange *paused_newest;
     struct http_counters counters;
     enum { SERVER_OPEN, SERVER_CLOSING, SERVER_CLOSED } state;
     bool is_listener_closed;
@@ -133,6 +143,10 @@ struct row_view {
 /* TL_OK with a row, TL_ERR_NOT_FOUND, or what node_read() failed with. */
 typedef void (*exchange_on_row)(struct exchange *exchange, enum tl_err err,
                                 const struct row_view *row);
+/* A view of the data group that is good enough for the exchange, pinned until on_view returns; NULL
+ * unless TL_OK. */
+typedef void (*exchange_on_view)(struct exchange *exchange, enum tl_err err,
+                                 struct view_reader *reader);
 /* result is set with TL_OK only. */
 typedef void (*exchange_on_written)(struct exchange *exchange, enum tl_err err,
                                     const struct kv_result *result);
@@ -147,7 +161,8 @@ enum exchange_waiting {
     EXCHANGE_WRITING,
     EXCHANGE_READING,
     EXCHANGE_CHANGING,
-    EXCHANGE_LOG
+    EXCHANGE_LOG,
+    EXCHANGE_PAUSED
 };
 
 struct exchange {
@@ -165,17 +180,23 @@ struct exchange {
     bool has_position; /* revision and token are those of a result, not those of now */
     uint64_t revision;
     uint64_t token_us;
+    raft_index applied; /* of the last view */
     /* What it waits for. */
     enum exchange_waiting waiting;
     enum command_type command_type; /* of the write */
+    const struct txn *txn;          /* the write, when it is one; in req's pool */
+    struct scan *scan;              /* in req's pool */
+    struct exchange *paused_older;  /* towards server->paused_oldest */
+    struct exchange *paused_newer;
     union {
         struct node_write write;
         struct node_read read;
-        struct node_log_query
-            *log; /* in the request's pool: too large for what every request has */
+        /* In the request's pool: too large for what every request has. */
+        struct node_change *change;
+        struct node_log_query *log;
     };
-    struct node_change *change; /* in req's pool */
     exchange_on_written on_written;
+    exchange_on_view on_view;
     exchange_on_row on_row;
     exchange_on_changed on_changed;
     exchange_on_log on_log;
@@ -196,6 +217,7 @@ const char *describe_address(const struct http_server *server, raft_id id);
 bool describe_group(const struct http_server *server, const struct node_status *node,
                     raft_group group, struct node_group_status *out_status);
 const char *describe_role(enum raft_role role);
+const char *describe_op(enum command_type type);
 const char *describe_member_role(enum member_role role);
 /* Snapshots on their way from or to this node, as array `transfers`. */
 void describe_transfers(const struct http_server *server, struct json_t *root);
@@ -258,12 +280,17 @@ void exchange_read(struct exchange *exchange, exchange_on_row on_row);
 void exchange_query_log(struct exchange *exchange, const struct node_log_query *query,
                         exchange_on_log on_log);
 
+/* As exchange_read(), but a view to read anything in. */
+void exchange_view(struct exchange *exchange, exchange_on_view on_view);
+/* From within on_view: on_view is called again in a later turn, with a new view that is no older.
+ * For work that would hold the loop up. */
+void exchange_pause(struct exchange *exchange);
+void exchange_on_slice_timer(uv_timer_t *timer);
+
 /* ---- respond.c: the answer; exactly one per exchange ---- */
 void respond_etag(struct exchange *exchange, uint64_t revision);
 void respond_replayed(struct exchange *exchange);
 void respond_server_timing(struct exchange *exchange);
-/* The headers of a local read: what it saw and how old that may be. */
-void respond_local(struct exchange *exchange, raft_index applied);
 /* `body` is in the request's pool or static. HEAD sends its length only. */
 void respond(struct exchange *exchange, int status, struct bytes content_type, struct bytes body);
 void respond_text(struct exchange *exchange, int status, const char *body);
@@ -278,11 +305,29 @@ void respond_refusal(struct exchange *exchange, enum refusal refusal);
 void respond_method(struct exchange *exchange, const char *allow);
 /* 412 with the present revision, 0 when the key is absent. */
 void respond_condition_failed(struct exchange *exchange, uint64_t revision);
+/* One operation made the transaction fail as a whole. */
+void respond_operation_failed(struct exchange *exchange, const struct failure *failure,
+                              const char *branch, uint64_t position);
 /* A copy in the request's pool, for what is borrowed from a view. */
 struct bytes respond_copy(struct exchange *exchange, struct bytes bytes);
 
+/* ---- items.c: keys and values as members of JSON objects ---- */
+/* As a string, in base64 when it is not UTF-8: then false. */
+bool item_add_bytes(struct text *text, struct bytes bytes);
+void item_add_key(struct text *text, struct bytes key);
+void item_add_value(struct text *text, struct bytes value); /* behind another member */
+/* name: with the comma, quotes and colon. */
+void item_add_number(struct text *text, const char *name, uint64_t value);
+void item_add_hash(struct text *text, const char *name, struct hash128 hash);
+
+/* ---- operation.c ---- */
+/* What an entry of the log does, as an object; null: nothing, or nothing this version knows. */
+void operation_add(struct text *text, const struct buf *entry);
+
 /* ---- families: each answers the exchange, now or later ---- */
 void kv_serve(struct exchange *exchange);
+void scan_serve(struct exchange *exchange);
+void txn_serve(struct exchange *exchange);
 void keys_serve(struct exchange *exchange);
 void status_serve(struct exchange *exchange);
 void admin_serve(struct exchange *exchange);

@@ -7,34 +7,17 @@
 
 /* ---- answers of writes ---- */
 
-static void add_key(struct text *text, struct bytes key)
-{
-    bool is_text = utf8_is_valid(key);
-    text_add_string(text, "{\"key\":\"");
-    if (is_text) {
-        text_add_json(text, key);
-    } else {
-        text_add_base64(text, key);
-    }
-    text_add_string(text, is_text ? "\"" : "\",\"key_encoding\":\"base64\"");
-}
-
-static void add_field(struct text *text, const char *name, uint64_t value)
-{
-    text_add_string(text, name);
-    text_add_u64(text, value);
-}
-
 static void add_outcome(struct text *text, const struct exchange *exchange,
                         const struct kv_result *result)
 {
-    add_key(text, exchange->key);
-    add_field(text, ",\"revision\":", result->revision);
+    text_add_string(text, "{");
+    item_add_key(text, exchange->key);
+    item_add_number(text, ",\"revision\":", result->revision);
     if (result->status == KV_DELETED) {
         text_add_string(text, ",\"deleted\":true}");
         return;
     }
-    add_field(text, ",\"version\":", result->version);
+    item_add_number(text, ",\"version\":", result->version);
     switch (exchange->command_type) {
     case COMMAND_INCR:
         text_add_string(text, ",\"value\":");
@@ -42,7 +25,7 @@ static void add_outcome(struct text *text, const struct exchange *exchange,
         text_add_string(text, "}");
         return;
     case COMMAND_APPEND:
-        add_field(text, ",\"length\":", (uint64_t)result->number);
+        item_add_number(text, ",\"length\":", (uint64_t)result->number);
         break;
     default:
         break;

@@ -5,37 +5,8 @@
 #include <time.h>
 
 #define LIMIT_DEFAULT 100u
-#define BLOCK_BYTES 512u       /* of room to begin with */
-#define VALUE_SHOWN_BYTES 256u /* longer values are told by their length */
+#define BLOCK_BYTES 512u /* of room to begin with */
 #define TIME_TEXT_BYTES 40u
-
-static void add_number(struct text *text, const char *name, uint64_t value)
-{
-    text_printf(text, "\"%s\":%llu", name, (unsigned long long)value);
-}
-
-static void add_hash(struct text *text, const char *name, struct hash128 hash)
-{
-    char hex[HASH_TEXT_BYTES];
-    hash_format(hash, hex);
-    text_printf(text, ",\"%s\":\"%s\"", name, hex);
-}
-
-/* As a string, in base64 when it is not UTF-8: `encoding` then says so. */
-static void add_bytes(struct text *text, const char *name, const char *encoding, struct bytes bytes)
-{
-    bool is_text = utf8_is_valid(bytes);
-    text_printf(text, ",\"%s\":\"", name);
-    if (is_text) {
-        text_add_json(text, bytes);
-    } else {
-        text_add_base64(text, bytes);
-    }
-    text_add_string(text, "\"");
-    if (!is_text) text_printf(text, ",\"%s\":\"base64\"", encoding);
-}
-
-/* ---- operations ---- */
 
 static const char *type_name(enum entry_type type)
 {
@@ -50,130 +21,6 @@ static const char *type_name(enum entry_type type)
         return "configuration";
     }
     return "unknown";
-}
-
-static const char *op_name(enum command_type type)
-{
-    switch (type) {
-    case COMMAND_PUT:
-        return "put";
-    case COMMAND_DELETE:
-        return "delete";
-    case COMMAND_APPEND:
-        return "append";
-    case COMMAND_INCR:
-        return "incr";
-    case COMMAND_LIST_APPEND:
-        return "list_append";
-    }
-    return "unknown";
-}
-
-static void add_condition(struct text *text, const struct command *command)
-{
-    switch (command->condition) {
-    case CONDITION_NONE:
-        return;
-    case CONDITION_REVISION:
-        text_printf(text, ",\"if_match\":%llu", (unsigned long long)command->condition_revision);
-        return;
-    case CONDITION_EXISTS:
-        text_add_string(text, ",\"if_match\":\"*\"");
-        return;
-    case CONDITION_ABSENT:
-        text_add_string(text, ",\"if_none_match\":\"*\"");
-        return;
-    }
-}
-
-static void add_command(struct text *text, struct bytes payload)
-{
-    struct command command;
-    if (command_decode(payload, &command) != TL_OK) {
-        text_add_string(text, "null"); /* a kind that this version does not know */
-        return;
-    }
-    text_printf(text, "{\"op\":\"%s\"", op_name(command.type));
-    add_bytes(text, "key", "key_encoding", command.key);
-    add_condition(text, &command);
-    if (command.type == COMMAND_INCR) {
-        text_printf(text, ",\"by\":%lld", (long long)command.by);
-    } else if (command.type != COMMAND_DELETE) {
-        text_printf(text, ",\"value_bytes\":%zu", command.value.count);
-        if (command.content_type.count > 0) {
-            add_bytes(text, "content_type", "content_type_encoding", command.content_type);
-        }
-        if (command.value.count <= VALUE_SHOWN_BYTES) {
-            add_bytes(text, "value", "encoding", command.value);
-        }
-    }
-    if (command.has_idempotency_key) {
-        add_hash(text, "idempotency_key_hash", command.idempotency_key);
-    }
-    text_add_string(text, "}");
-}
-
-static void add_genesis(struct text *text, struct bytes payload)
-{
-    struct genesis genesis;
-    if (genesis_decode(payload, &genesis) != TL_OK) {
-        text_add_string(text, "null");
-        return;
-    }
-    char id[HASH_TEXT_BYTES];
-    store_id_format(&genesis.cluster_id, id);
-    text_printf(text, "{\"op\":\"genesis\",\"cluster_id\":\"%s\",\"members\":[", id);
-    for (uint32_t i = 0; i < genesis.members_count; i++) {
-        text_add_string(text, i == 0 ? "\"" : ",\"");
-        text_add_json(text, bytes_of(genesis.members[i].address)); /* visible ASCII */
-        text_add_string(text, "\"");
-    }
-    text_add_string(text, "]}");
-}
-
-static void add_ids(struct text *text, const char *name, const raft_id *ids, uint32_t ids_count)
-{
-    text_printf(text, ",\"%s\":[", name);
-    for (uint32_t i = 0; i < ids_count; i++) {
-        char id[RAFT_ID_TEXT_BYTES];
-        raft_id_format(ids[i], id);
-        text_printf(text, "%s\"%s\"", i == 0 ? "" : ",", id);
-    }
-    text_add_string(text, "]");
-}
-
-/* By their ids: whoever has left has no address any more. */
-static void add_conf(struct text *text, struct bytes payload)
-{
-    struct raft_conf conf;
-    if (conf_payload_decode(payload, &conf) != TL_OK) {
-        text_add_string(text, "null");
-        return;
-    }
-    text_add_string(text, "{\"op\":\"configuration\",");
-    add_number(text, "epoch", conf.epoch);
-    add_ids(text, "voters", conf.voters, conf.voters_count);
-    add_ids(text, "learners", conf.learners, conf.learners_count);
-    add_ids(text, "outgoing", conf.outgoing, conf.outgoing_count);
-    text_add_string(text, "}");
-}
-
-static void add_operation(struct text *text, const struct buf *entry)
-{
-    switch (entry_type_of(entry)) {
-    case ENTRY_COMMAND:
-        add_command(text, entry_payload(entry));
-        return;
-    case ENTRY_GENESIS:
-        add_genesis(text, entry_payload(entry));
-        return;
-    case ENTRY_CONF:
-        add_conf(text, entry_payload(entry));
-        return;
-    case ENTRY_NOOP:
-        break;
-    }
-    text_add_string(text, "null");
 }
 
 /* ---- blocks ---- */
@@ -195,29 +42,24 @@ static void add_time(struct text *text, uint64_t time_us)
 static void add_block(struct text *text, const struct buf *entry, struct hash128 previous_hash,
                       raft_index commit)
 {
-    text_add_string(text, "{");
-    add_number(text, "index", entry_index(entry));
+    item_add_number(text, "{\"index\":", entry_index(entry));
     text_printf(text, ",\"term\":%llu,\"type\":\"%s\"", (unsigned long long)entry_term(entry),
                 type_name(entry_type_of(entry)));
     add_time(text, entry_time_us(entry));
     text_add_string(text, ",\"operation\":");
-    add_operation(text, entry);
-    add_hash(text, "hash", entry_hash(entry));
-    add_hash(text, "previous_hash", previous_hash);
+    operation_add(text, entry);
+    item_add_hash(text, ",\"hash\":", entry_hash(entry));
+    item_add_hash(text, ",\"previous_hash\":", previous_hash);
     text_printf(text, ",\"status\":\"%s\"}",
                 entry_index(entry) <= commit ? "decided" : "tentative");
 }
 
 static void add_head(struct text *text, const struct node_log_query *query)
 {
-    text_add_string(text, "{");
-    add_number(text, "group", query->group);
-    text_add_string(text, ",");
-    add_number(text, "first", query->first);
-    text_add_string(text, ",");
-    add_number(text, "last", query->last);
-    text_add_string(text, ",");
-    add_number(text, "commit", query->commit);
+    item_add_number(text, "{\"group\":", query->group);
+    item_add_number(text, ",\"first\":", query->first);
+    item_add_number(text, ",\"last\":", query->last);
+    item_add_number(text, ",\"commit\":", query->commit);
 }
 
 static void respond_log_failure(struct exchange *exchange, enum tl_err err,
@@ -304,15 +146,15 @@ static void on_verified(struct exchange *exchange, enum tl_err err,
     uint64_t count = query->last >= query->first ? query->last - query->first + 1 : 0;
     struct text text = text_make(&exchange->req->pool, 2 * (size_t)BLOCK_BYTES);
     add_head(&text, query);
-    text_add_string(&text, ",");
-    add_number(&text, "count", count);
-    add_hash(&text, "hash", query->last_hash);
+    item_add_number(&text, ",\"count\":", count);
+    item_add_hash(&text, ",\"hash\":", query->last_hash);
     text_printf(&text, ",\"ok\":%s", err == TL_OK ? "true" : "false");
     if (err == TL_ERR_CORRUPT) {
-        text_add_string(&text, ",");
-        add_number(&text, "broken_at", query->fault.index);
-        add_bytes(&text, "file", "file_encoding", bytes_of(query->fault.file));
-        add_bytes(&text, "reason", "reason_encoding", bytes_of(query->fault.reason));
+        item_add_number(&text, ",\"broken_at\":", query->fault.index);
+        text_add_string(&text, ",\"file\":");
+        (void)item_add_bytes(&text, bytes_of(query->fault.file)); /* a path may be of any bytes */
+        text_add_string(&text, ",\"reason\":");
+        (void)item_add_bytes(&text, bytes_of(query->fault.reason)); /* is ours: UTF-8 */
     }
     text_add_string(&text, "}\n");
     respond_json(exchange, 200, &text);

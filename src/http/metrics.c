@@ -295,9 +295,10 @@ static void add_transport(struct text *text, const struct pump_metrics *metrics)
 static void add_requests(struct text *text, const struct http_counters *counters)
 {
     static const char *const families[] = {
-        [FAMILY_KV] = "kv",           [FAMILY_KEYS] = "keys",       [FAMILY_STATUS] = "status",
-        [FAMILY_CLUSTER] = "cluster", [FAMILY_METRICS] = "metrics", [FAMILY_HEALTH] = "health",
-        [FAMILY_LOG] = "log",         [FAMILY_OTHER] = "other",
+        [FAMILY_SCAN] = "scan",       [FAMILY_TXN] = "txn",       [FAMILY_KV] = "kv",
+        [FAMILY_KEYS] = "keys",       [FAMILY_STATUS] = "status", [FAMILY_CLUSTER] = "cluster",
+        [FAMILY_METRICS] = "metrics", [FAMILY_HEALTH] = "health", [FAMILY_LOG] = "log",
+        [FAMILY_OTHER] = "other",
     };
     static const char *const methods[] = {
         [METHOD_GET] = "GET",   [METHOD_HEAD] = "HEAD",     [METHOD_PUT] = "PUT",
@@ -353,6 +354,15 @@ static void add_http(struct text *text, const struct http_server *server)
               server->exchanges_waiting_count);
 }
 
+static void add_scans(struct text *text, const struct http_counters *counters)
+{
+    add_counter(text, "scan_rows_total", "Rows given out in pages.", counters->scan_rows_count);
+    add_counter(text, "scan_pages_cut_total", "Pages that ended for want of time.",
+                counters->scan_pages_cut_count);
+    add_counter(text, "scan_count_slices_total", "Turns of counts that another turn followed.",
+                counters->scan_slices_count);
+}
+
 static void add_process(struct text *text, const struct http_server *server)
 {
     size_t resident_bytes = 0;
@@ -380,6 +390,7 @@ void metrics_serve(struct exchange *exchange)
     add_groups(&text, server, &node);
     add_transport(&text, pump_get_metrics(server->pump));
     add_http(&text, server);
+    add_scans(&text, &server->counters);
     add_process(&text, server);
     respond(exchange, 200, bytes_of("text/plain; version=0.0.4; charset=utf-8"), text_bytes(&text));
 }

@@ -34,6 +34,42 @@ bool percent_decode(struct bytes source, uint8_t *out_bytes, size_t *out_count)
     return true;
 }
 
+static int base64_digit(uint8_t byte)
+{
+    if (byte >= 'A' && byte <= 'Z') return byte - 'A';
+    if (byte >= 'a' && byte <= 'z') return byte - 'a' + 26;
+    if (byte >= '0' && byte <= '9') return byte - '0' + 52;
+    if (byte == '+') return 62;
+    if (byte == '/') return 63;
+    return -1;
+}
+
+bool base64_decode(struct bytes source, uint8_t *out_bytes, size_t *out_count)
+{
+    if (source.count % 4 != 0) return false;
+    size_t digits_count = source.count;
+    while (digits_count > 0 && source.count - digits_count < 2 &&
+           source.data[digits_count - 1] == '=') {
+        digits_count--;
+    }
+    uint32_t bits = 0;
+    uint32_t bits_count = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < digits_count; i++) {
+        int digit = base64_digit(source.data[i]);
+        if (digit < 0) return false;
+        bits = bits << 6 | (uint32_t)digit;
+        bits_count += 6;
+        if (bits_count < 8) continue;
+        bits_count -= 8;
+        out_bytes[count++] = (uint8_t)(bits >> bits_count);
+        bits &= (1u << bits_count) - 1;
+    }
+    if (bits != 0) return false;
+    *out_count = count;
+    return true;
+}
+
 static struct bytes slice(struct bytes text, size_t begin, size_t end)
 {
     TL_ASSERT(begin <= end);
@@ -48,6 +84,16 @@ static size_t find_byte(struct bytes text, uint8_t byte)
     return at != NULL ? (size_t)(at - text.data) : text.count;
 }
 
+/* A space is '+' in what browsers and client libraries make of a query (URL Standard 5.1), and a
+ * plus "%2B". */
+static bool form_decode(struct bytes source, uint8_t *out_bytes, size_t *out_count)
+{
+    for (size_t i = 0; i < source.count; i++) {
+        out_bytes[i] = source.data[i] == '+' ? ' ' : source.data[i];
+    }
+    return percent_decode(bytes_make(out_bytes, source.count), out_bytes, out_count);
+}
+
 static bool query_take(struct bytes pair, uint8_t *scratch, struct query_param *params,
                        size_t params_count)
 {
@@ -56,7 +102,7 @@ static bool query_take(struct bytes pair, uint8_t *scratch, struct query_param *
     for (size_t i = 0; i < params_count; i++) {
         if (!text_is(slice(pair, 0, name_count), params[i].name)) continue;
         size_t count;
-        if (params[i].is_present || !percent_decode(value, scratch, &count)) return false;
+        if (params[i].is_present || !form_decode(value, scratch, &count)) return false;
         params[i].is_present = true;
         params[i].value = bytes_make(scratch, count);
         return true;

@@ -13,9 +13,13 @@
 /* Its value; -1 for a byte that is none. */
 int hex_digit(uint8_t byte);
 
-/* Decodes %XX once; '+' stays as it is. out_bytes has room for source.count. False: a '%' without
- * two hex digits behind it. */
+/* Decodes %XX once; '+' stays as it is. out_bytes has room for source.count and may be the
+ * source. False: a '%' without two hex digits behind it. */
 bool percent_decode(struct bytes source, uint8_t *out_bytes, size_t *out_count);
+
+/* Decodes standard base64 with its padding (RFC 4648 4), strictly: no blanks, no bits left over.
+ * out_bytes has room for source.count. */
+bool base64_decode(struct bytes source, uint8_t *out_bytes, size_t *out_count);
 
 struct query_param {
     const char *name;
@@ -24,8 +28,8 @@ struct query_param {
 };
 
 /* Fills the parameters a request may have from its query (what follows the '?'), values decoded
- * into scratch (query.count bytes). False: a name that is not among them, one given twice, or a bad
- * escape. */
+ * into scratch (query.count bytes); there '+' is a space. False: a name that is not among them,
+ * one given twice, or a bad escape. */
 bool query_parse(struct bytes query, uint8_t *scratch, struct query_param *params,
                  size_t params_count);
 

@@ -7,6 +7,7 @@
 #define NUMBER_HEADER_BYTES 24u
 #define SERVER_TIMING_BYTES 96u
 #define FAILURE_BODY_BYTES 256u
+#define FAILURE_MORE_BYTES 64u
 
 /* HTTP/2 wants names in lower case; HTTP/1 clients see the spelling of the documents. h2o takes
  * names by a pointer that is not const and does not write through it. */
@@ -68,9 +69,10 @@ void respond_replayed(struct exchange *exchange)
     add_header(exchange, &name_replayed, bytes_of("true"));
 }
 
-void respond_local(struct exchange *exchange, raft_index applied)
+/* The headers of a local read: what it saw and how old that may be. */
+static void add_local(struct exchange *exchange)
 {
-    add_number(exchange, &name_applied, applied);
+    add_number(exchange, &name_applied, exchange->applied);
     add_number(exchange, &name_age, node_age_ms(exchange->server->node, NODE_DATA_GROUP));
 }
 
@@ -111,6 +113,8 @@ static void add_position(struct exchange *exchange)
     add_number(exchange, &name_revision, exchange->revision);
     add_number(exchange, &name_token, exchange->token_us);
     add_header(exchange, &name_node, bytes_of(server->options.address));
+    bool is_local_read = exchange->applied > 0 && exchange->options.consistency == NODE_LOCAL;
+    if (is_local_read) add_local(exchange);
 }
 
 static void count_answer(struct exchange *exchange, int status)
@@ -163,8 +167,9 @@ void respond_empty(struct exchange *exchange, int status)
     send_answer(exchange, status, status == 204 ? SIZE_MAX : 0, bytes_make(NULL, 0));
 }
 
-void respond_failure_with(struct exchange *exchange, const struct failure *failure,
-                          const char *name, uint64_t value)
+/* `more` is what stands behind the usual members of the error: nothing, or from a comma on. */
+static void respond_failure_and(struct exchange *exchange, const struct failure *failure,
+                                struct bytes more)
 {
     if (failure->status == 429 || failure->status == 503) {
         add_token_header(exchange, H2O_TOKEN_RETRY_AFTER, "Retry-After", bytes_of(RETRY_AFTER_S));
@@ -177,25 +182,38 @@ void respond_failure_with(struct exchange *exchange, const struct failure *failu
     text_add_string(&text, "\",\"outcome\":\"");
     text_add_string(&text, failure->is_unknown ? "unknown" : "not_executed");
     text_add_string(&text, "\"");
-    if (name != NULL) {
-        text_add_string(&text, ",\"");
-        text_add_string(&text, name);
-        text_add_string(&text, "\":");
-        text_add_u64(&text, value);
-    }
+    text_add(&text, more);
     text_add_string(&text, "}}");
     respond_json(exchange, failure->status, &text);
 }
 
 void respond_failure(struct exchange *exchange, const struct failure *failure)
 {
-    respond_failure_with(exchange, failure, NULL, 0);
+    respond_failure_and(exchange, failure, bytes_make(NULL, 0));
+}
+
+void respond_failure_with(struct exchange *exchange, const struct failure *failure,
+                          const char *name, uint64_t value)
+{
+    struct text more = text_make(&exchange->req->pool, FAILURE_MORE_BYTES);
+    text_printf(&more, ",\"%s\":", name);
+    text_add_u64(&more, value);
+    respond_failure_and(exchange, failure, text_bytes(&more));
 }
 
 void respond_condition_failed(struct exchange *exchange, uint64_t revision)
 {
     if (revision != 0) respond_etag(exchange, revision);
     respond_failure_with(exchange, failure_of_outcome(KV_CONDITION_FAILED), "revision", revision);
+}
+
+void respond_operation_failed(struct exchange *exchange, const struct failure *failure,
+                              const char *branch, uint64_t position)
+{
+    struct text more = text_make(&exchange->req->pool, FAILURE_MORE_BYTES);
+    text_printf(&more, ",\"branch\":\"%s\"", branch);
+    item_add_number(&more, ",\"operation\":", position);
+    respond_failure_and(exchange, failure, text_bytes(&more));
 }
 
 void respond_refusal(struct exchange *exchange, enum refusal refusal)

@@ -53,7 +53,9 @@ struct route {
 };
 
 static const struct route routes[] = {
+    {"/v1/kv", false, FAMILY_SCAN, scan_serve},
     {"/v1/kv/", true, FAMILY_KV, kv_serve},
+    {"/v1/txn", false, FAMILY_TXN, txn_serve},
     {"/keys/", true, FAMILY_KEYS, keys_serve},
     {"/v1/status", false, FAMILY_STATUS, status_serve},
     {"/v1/cluster", false, FAMILY_CLUSTER, cluster_serve},

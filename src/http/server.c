@@ -168,7 +168,8 @@ static void configure(struct http_server *server)
     h2o_config_init(config);
     config->server_name = h2o_iovec_init(H2O_STRLIT("trilith"));
     config->max_request_entity_size =
-        (size_t)server->options.value_bytes_max * 2 + HTTP_BODY_OVERHEAD_BYTES;
+        TL_MAX((size_t)server->options.value_bytes_max * 2, (size_t)TXN_BYTES_MAX) +
+        HTTP_BODY_OVERHEAD_BYTES;
     config->http1.req_timeout = HTTP_IDLE_TIMEOUT_MS;
     config->http2.idle_timeout = HTTP_IDLE_TIMEOUT_MS;
     config->http2.graceful_shutdown_timeout = CLOSE_LIMIT_MS; /* behind the second GOAWAY */
@@ -266,6 +267,9 @@ enum tl_err http_server_open(const struct http_server_options *options, struct u
     err = uv_timer_init(loop, &server->close_timer);
     TL_ASSERT(err == 0);
     server->close_timer.data = server;
+    err = uv_timer_init(loop, &server->slice_timer);
+    TL_ASSERT(err == 0);
+    server->slice_timer.data = server;
     check(server);
     *out_server = server;
     return TL_OK;
@@ -302,13 +306,20 @@ static void on_close_timer(uv_timer_t *timer)
     }
 }
 
-static void on_close_timer_closed(uv_handle_t *handle)
+static void on_slice_timer_closed(uv_handle_t *handle)
 {
     struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
+    TL_ASSERT(server->paused_oldest == NULL);
     server->state = SERVER_CLOSED;
     view_reader_destroy(TL_TAKE(&server->reader));
     check(server);
     server->on_closed(server->on_closed_context);
+}
+
+static void on_close_timer_closed(uv_handle_t *handle)
+{
+    struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
+    uv_close((uv_handle_t *)&server->slice_timer, on_slice_timer_closed);
 }
 
 static void maybe_closed(struct http_server *server)

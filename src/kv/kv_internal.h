@@ -1,7 +1,8 @@
 /* kv_internal.h - what the files of the state machine share.
  *
- * Role:       One entry being applied; idempotency records (kv_records.c); what values become
- *             (kv_value.c).
+ * Role:       One entry being applied; rows (kv_row.c); transactions (kv_txn.c); idempotency
+ * records
+ *             (kv_records.c); what values become (kv_value.c).
  * Thread:     as kv_state.h.
  */
 
@@ -16,6 +17,8 @@ struct kv_apply {
     struct group_state group;
     raft_index index;
     uint64_t time_us;
+    uint64_t revision;        /* of everything this entry changes */
+    struct buf **results;     /* the state's, for those of a transaction */
     const char *fault_reason; /* set with TL_ERR_CORRUPT; static */
 };
 
@@ -70,5 +73,41 @@ enum kv_status kv_value_list_append(const struct command *command, const struct 
                                     struct kv_value *out_value);
 enum kv_status kv_value_increment(const struct command *command, const struct kv_present *present,
                                   struct kv_value *out_value);
+
+/* ---- kv_row.c ---- */
+
+/* A key's row as it is before the request. */
+struct kv_row {
+    bool is_there;
+    struct bytes row; /* whole; borrowed until kv_table_end() */
+    struct row_header header;
+};
+TL_MUST_CHECK enum tl_err kv_row_read(struct kv_apply *apply, struct bytes key,
+                                      struct kv_row *out_old);
+
+/* The value of a row that is there, checked. */
+TL_MUST_CHECK enum tl_err kv_row_value(struct kv_apply *apply, const struct kv_row *row,
+                                       struct bytes *out_value);
+
+/* What the command, which is no delete, makes of the row: KV_CREATED, KV_REPLACED and *out_value,
+ * or why it does not go. */
+TL_MUST_CHECK enum tl_err kv_row_new_value(struct kv_apply *apply, const struct command *command,
+                                           const struct kv_row *old, struct kv_value *out_value,
+                                           enum kv_status *out_status);
+
+/* Writes the new row over `old` and moves revision, count and digest. Sets revision, version and
+ * number of *result. */
+void kv_row_write(struct kv_apply *apply, const struct command *command, const struct kv_row *old,
+                  const struct kv_value *value, struct kv_result *result);
+
+/* Deletes the row, if it is there; sets status too. */
+TL_MUST_CHECK enum tl_err kv_row_delete(struct kv_apply *apply, const struct command *command,
+                                        const struct kv_row *old, struct kv_result *result);
+
+/* ---- kv_txn.c ---- */
+
+/* Carries a COMMAND_TXN out as a whole, or not at all. */
+TL_MUST_CHECK enum tl_err kv_txn_do(struct kv_apply *apply, const struct command *command,
+                                    struct kv_result *result);
 
 #endif

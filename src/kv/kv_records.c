@@ -25,12 +25,6 @@ static struct bytes queue_key(uint64_t sequence, uint8_t out_room[QUEUE_KEY_BYTE
     return bytes_make(out_room, QUEUE_KEY_BYTES);
 }
 
-static struct hash128 record_element(struct bytes env_key, struct bytes record)
-{
-    const struct bytes parts[] = {env_key, record};
-    return hash_parts(parts, TL_COUNT_OF(parts));
-}
-
 enum tl_err kv_records_find(struct kv_apply *apply, struct hash128 key, bool *out_is_found,
                             struct record *out_record)
 {
@@ -48,7 +42,7 @@ enum tl_err kv_records_find(struct kv_apply *apply, struct hash128 key, bool *ou
     if (err == TL_ERR_CORRUPT) {
         return kv_apply_corrupt(apply, "an idempotency record failed its check");
     }
-    if (err == TL_OK && (out_record->status < KV_CREATED || out_record->status > KV_NOT_LIST)) {
+    if (err == TL_OK && !kv_status_is_recorded((enum kv_status)out_record->status)) {
         return TL_ERR_NEWER_FORMAT; /* under a right checksum */
     }
     *out_is_found = err == TL_OK;
@@ -137,10 +131,9 @@ enum tl_err kv_records_make_room(struct kv_apply *apply, uint32_t records_max, b
 void kv_records_add(struct kv_apply *apply, const struct command *command,
                     const struct kv_result *result)
 {
-    TL_ASSERT(result->status != KV_KEY_REUSED);
-    TL_ASSERT(result->status != KV_NO_ROOM);
+    TL_ASSERT(kv_status_is_recorded(result->status));
     struct group_state *group = &apply->group;
-    const struct record record = {
+    struct record record = {
         .fingerprint = command->fingerprint,
         .sequence = group->records_next,
         .time_us = apply->time_us,
@@ -150,11 +143,14 @@ void kv_records_add(struct kv_apply *apply, const struct command *command,
         .version = result->version,
         .number = result->number,
     };
+    /* Records live for minutes and are many: what is large is told once only. */
+    if (result->results.count <= RECORD_RESULTS_BYTES_MAX) record.results = result->results;
     uint8_t record_room[RECORD_KEY_BYTES];
     struct bytes env_key = record_key(command->idempotency_key, record_room);
-    uint8_t *at = kv_table_put(apply->table, apply->index, env_key, RECORD_BYTES, 0);
+    uint8_t *at = kv_table_put(apply->table, apply->index, env_key, record_bytes(&record), 0);
     record_encode(&record, at);
-    digest_add(&group->records_digest, record_element(env_key, bytes_make(at, RECORD_BYTES)));
+    digest_add(&group->records_digest,
+               record_element(env_key, bytes_make(at, record_bytes(&record))));
 
     const struct queue_item item = {.key = command->idempotency_key, .time_us = apply->time_us};
     uint8_t queue_room[QUEUE_KEY_BYTES];

@@ -312,6 +312,7 @@ void node_group_close(struct node_group *group)
 {
     if (group == NULL) return;
     raft_destroy(group->raft);
+    kv_state_deinit(&group->state);
     kv_table_destroy(group->kv);
     if (group->views != NULL) close_retired(group->views);
     views_destroy(group->views);

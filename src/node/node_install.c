@@ -85,6 +85,7 @@ static enum tl_err replace_table(struct node_group *group, struct table *table)
     group->table = table;
     const struct group_state *state = table_state(table);
     uint32_t mutation = group->state.mutation;
+    kv_state_deinit(&group->state);
     kv_state_init(&group->state, state);
     group->state.mutation = mutation;
     group->flushed = group->base_index = state->index;

@@ -376,11 +376,26 @@ bool generation_find(const struct generation *generation, struct bytes env_key, 
     return key_is(node, env_key) && version_at(node, at, out_version);
 }
 
+/* The last node before the key; NULL: there is none. Links point forwards only. */
+static const struct node *search_before(const struct generation *generation, struct bytes key)
+{
+    struct node *finger[HEIGHT_MAX];
+    (void)search(generation, key, finger); /* what is behind the key is of no interest */
+    return finger[0] != generation->head ? finger[0] : NULL;
+}
+
+static const struct node *cursor_step(const struct generation_cursor *cursor,
+                                      const struct node *node)
+{
+    return cursor->is_reverse ? search_before(cursor->generation, node_key(node))
+                              : node_next(node, 0);
+}
+
 /* Sets the cursor to the first node from `node` on that has a version. */
 static bool cursor_settle(struct generation_cursor *cursor, const struct node *node)
 {
     while (node != NULL && !version_at(node, cursor->at, &cursor->version)) {
-        node = node_next(node, 0);
+        node = cursor_step(cursor, node);
     }
     cursor->node = node;
     if (node != NULL) cursor->env_key = node_key(node);
@@ -388,16 +403,19 @@ static bool cursor_settle(struct generation_cursor *cursor, const struct node *n
 }
 
 bool generation_cursor_seek(struct generation_cursor *cursor, const struct generation *generation,
-                            struct bytes start, raft_index at)
+                            struct bytes start, bool is_reverse, raft_index at)
 {
+    cursor->generation = generation;
+    cursor->is_reverse = is_reverse;
     cursor->at = at;
-    return cursor_settle(cursor, search(generation, start, NULL));
+    return cursor_settle(cursor, is_reverse ? search_before(generation, start)
+                                            : search(generation, start, NULL));
 }
 
 bool generation_cursor_next(struct generation_cursor *cursor)
 {
     TL_ASSERT(cursor->node != NULL);
-    return cursor_settle(cursor, node_next(cursor->node, 0));
+    return cursor_settle(cursor, cursor_step(cursor, cursor->node));
 }
 
 void generation_walk(const struct generation *generation, struct bytes start, raft_index at,
@@ -406,7 +424,7 @@ void generation_walk(const struct generation *generation, struct bytes start, ra
                      void *context)
 {
     struct generation_cursor cursor;
-    bool is_there = generation_cursor_seek(&cursor, generation, start, at);
+    bool is_there = generation_cursor_seek(&cursor, generation, start, false, at);
     while (is_there && on_item(context, cursor.env_key, &cursor.version)) {
         is_there = generation_cursor_next(&cursor);
     }

@@ -114,7 +114,8 @@ static enum tl_err add_item(struct cut *cut, struct bytes env_key, struct bytes 
 static enum tl_err cut_items(struct cut *cut)
 {
     struct table_cursor cursor;
-    enum tl_err err = table_cursor_open(&cursor, cut->reader, bytes_make(NULL, 0), cut->fault);
+    enum tl_err err =
+        table_cursor_open(&cursor, cut->reader, bytes_make(NULL, 0), false, cut->fault);
     if (err != TL_OK) {
         return err;
     }

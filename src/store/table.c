@@ -545,16 +545,27 @@ static enum tl_err cursor_move(struct table_cursor *cursor, MDB_val key, MDB_cur
     return check_row(cursor->reader, cursor->env_key, cursor->value, false, out_fault);
 }
 
+/* Which way leads from where SET_RANGE comes to rest, a key >= start or none, to the one before. */
+static MDB_cursor_op op_before(struct table_cursor *cursor, struct bytes start)
+{
+    MDB_val key = val_of(start);
+    MDB_val value;
+    int rc = mdb_cursor_get(cursor->cursor, &key, &value, MDB_SET_RANGE);
+    return rc == MDB_NOTFOUND ? MDB_LAST : MDB_PREV; /* another error: the next call meets it too */
+}
+
 enum tl_err table_cursor_open(struct table_cursor *cursor, struct table_reader *reader,
-                              struct bytes start, struct tl_fault *out_fault)
+                              struct bytes start, bool is_reverse, struct tl_fault *out_fault)
 {
     TL_ASSERT(reader->is_begun);
-    *cursor = (struct table_cursor){.reader = reader};
+    TL_ASSERT(!is_reverse || start.count > 0);
+    *cursor = (struct table_cursor){.reader = reader, .is_reverse = is_reverse};
     int rc = mdb_cursor_open(reader->txn, reader->table->dbi, &cursor->cursor);
     if (rc != MDB_SUCCESS) {
         return table_fail(reader->table, rc, "mdb_cursor_open", out_fault);
     }
     MDB_cursor_op op = start.count == 0 ? MDB_FIRST : MDB_SET_RANGE; /* no empty key in LMDB */
+    if (is_reverse) op = op_before(cursor, start);
     enum tl_err err = cursor_move(cursor, val_of(start), op, out_fault);
     if (err != TL_OK) table_cursor_close(cursor);
     return err;
@@ -563,7 +574,8 @@ enum tl_err table_cursor_open(struct table_cursor *cursor, struct table_reader *
 enum tl_err table_cursor_next(struct table_cursor *cursor, struct tl_fault *out_fault)
 {
     TL_ASSERT(cursor->is_there);
-    return cursor_move(cursor, val_of(cursor->env_key), MDB_NEXT, out_fault);
+    MDB_cursor_op op = cursor->is_reverse ? MDB_PREV : MDB_NEXT;
+    return cursor_move(cursor, val_of(cursor->env_key), op, out_fault);
 }
 
 void table_cursor_close(struct table_cursor *cursor)
@@ -577,7 +589,7 @@ enum tl_err table_walk(struct table_reader *reader, struct bytes start,
                        void *context, struct tl_fault *out_fault)
 {
     struct table_cursor cursor;
-    enum tl_err err = table_cursor_open(&cursor, reader, start, out_fault);
+    enum tl_err err = table_cursor_open(&cursor, reader, start, false, out_fault);
     if (err != TL_OK) {
         return err;
     }

@@ -43,15 +43,18 @@ TL_MUST_CHECK enum tl_err table_get_whole(struct table_reader *reader, struct by
 struct table_cursor {
     struct table_reader *reader;
     MDB_cursor *cursor;
-    bool is_there; /* false: behind the last key */
+    bool is_reverse;
+    bool is_there; /* false: behind the last key, or before the first */
     struct bytes env_key;
     struct bytes value;
 };
 
-/* Opens a cursor at the first key >= start. On TL_OK it must be closed. */
+/* Opens a cursor at the first key >= start, in reverse at the last key < start, which is not empty.
+ * On TL_OK it must be closed. */
 TL_MUST_CHECK enum tl_err table_cursor_open(struct table_cursor *cursor,
                                             struct table_reader *reader, struct bytes start,
-                                            struct tl_fault *out_fault);
+                                            bool is_reverse, struct tl_fault *out_fault);
+/* Moves to the next key, in reverse to the one before. */
 TL_MUST_CHECK enum tl_err table_cursor_next(struct table_cursor *cursor,
                                             struct tl_fault *out_fault);
 void table_cursor_close(struct table_cursor *cursor);

@@ -50,8 +50,7 @@ static enum tl_err add_record(struct table_sums *sums, struct bytes env_key, str
         return fail(err != TL_OK ? err : TL_ERR_CORRUPT, "a record fails its check", out_reason);
     }
     sums->records_count++;
-    const struct bytes parts[] = {env_key, value};
-    digest_add(&sums->records_digest, hash_parts(parts, TL_COUNT_OF(parts)));
+    digest_add(&sums->records_digest, record_element(env_key, value));
     digest_remove(&sums->pairs_digest,
                   pair_element(hash_get(env_key.data + 1), record.sequence, record.time_us));
     return TL_OK;

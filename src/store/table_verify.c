@@ -35,7 +35,7 @@ static enum tl_err verify_items(struct verify *verify, struct table_reader *read
                                 raft_index index, struct tl_fault *out_fault)
 {
     struct table_cursor cursor;
-    enum tl_err err = table_cursor_open(&cursor, reader, bytes_make(NULL, 0), out_fault);
+    enum tl_err err = table_cursor_open(&cursor, reader, bytes_make(NULL, 0), false, out_fault);
     if (err != TL_OK) {
         return err;
     }

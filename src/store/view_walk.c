@@ -1,7 +1,7 @@
 /* view_walk.c - the keys of a view in order: generations and table merged.
  *
- * A cursor in each; the smallest key is next; where several stand on it, the newest generation's
- * version counts and all of them move on.
+ * A cursor in each; the smallest key is next, backwards the largest; where several stand on it, the
+ * newest generation's version counts and all of them move on.
  */
 
 #include "view_internal.h"
@@ -10,20 +10,28 @@
 #include "table_internal.h"
 
 struct walk {
+    bool is_reverse;
     uint32_t generations_count;
     struct generation_cursor generations[VIEW_GENERATIONS_MAX]; /* newest first */
     bool is_there[VIEW_GENERATIONS_MAX];
     struct table_cursor table;
 };
 
-/* The smallest key that a cursor stands on. false: all are at their end. */
-static bool smallest_key(const struct walk *walk, struct bytes *out_key)
+/* Whether `key` comes before `other` on this walk. */
+static bool comes_before(const struct walk *walk, struct bytes key, struct bytes other)
+{
+    int order = bytes_compare(key, other);
+    return walk->is_reverse ? order > 0 : order < 0;
+}
+
+/* The next of the keys that cursors stand on. false: all are at their end. */
+static bool next_key(const struct walk *walk, struct bytes *out_key)
 {
     bool is_any = walk->table.is_there;
     if (is_any) *out_key = walk->table.env_key;
     for (uint32_t i = 0; i < walk->generations_count; i++) {
         const struct generation_cursor *cursor = &walk->generations[i];
-        if (walk->is_there[i] && (!is_any || bytes_compare(cursor->env_key, *out_key) < 0)) {
+        if (walk->is_there[i] && (!is_any || comes_before(walk, cursor->env_key, *out_key))) {
             *out_key = cursor->env_key;
             is_any = true;
         }
@@ -53,26 +61,27 @@ static enum tl_err take_key(struct walk *walk, struct bytes key, struct bytes *o
     return table_cursor_next(&walk->table, out_fault);
 }
 
-enum tl_err view_walk(struct view_reader *reader, struct bytes start,
+enum tl_err view_walk(struct view_reader *reader, struct bytes start, bool is_reverse,
                       bool (*on_item)(void *context, struct bytes env_key, struct bytes value),
                       void *context, struct tl_fault *out_fault)
 {
     const struct view *view = view_reader_view(reader);
-    struct walk walk = {.generations_count = view->generations_count};
-    enum tl_err err = table_cursor_open(&walk.table, view_reader_table(reader), start, out_fault);
+    struct walk walk = {.is_reverse = is_reverse, .generations_count = view->generations_count};
+    enum tl_err err =
+        table_cursor_open(&walk.table, view_reader_table(reader), start, is_reverse, out_fault);
     if (err != TL_OK) {
         return err;
     }
     for (uint32_t i = 0; i < view->generations_count; i++) {
         walk.is_there[i] = generation_cursor_seek(&walk.generations[i], view->generations[i], start,
-                                                  view_reader_applied(reader));
+                                                  is_reverse, view_reader_applied(reader));
     }
     struct bytes key;
     bool is_wanted = true;
-    while (err == TL_OK && is_wanted && smallest_key(&walk, &key)) {
+    while (err == TL_OK && is_wanted && next_key(&walk, &key)) {
         struct bytes value;
         err = take_key(&walk, key, &value, out_fault);
-        if (err == TL_OK && value.data != NULL) is_wanted = on_item(context, key, value);
+        if (err == TL_OK) is_wanted = on_item(context, key, value);
     }
     table_cursor_close(&walk.table);
     return err;

@@ -20,10 +20,12 @@ struct cli {
     bool is_dry_run;
     uint32_t group;
     uint64_t from; /* 0: the newest */
-    uint32_t limit;
     bool whole_cluster;
-    bool has_timeout; /* --timeout was given */
-    int args_count;   /* behind the verb */
+    bool has_timeout;                 /* --timeout was given */
+    struct trilith_scan_options scan; /* without prefix, after, limit and consistency */
+    uint64_t limit;                   /* 0: not given */
+    bool count;
+    int args_count; /* behind the verb */
     char *args[CLI_ARGS_MAX];
     struct trilith_client *client;
 };
@@ -34,6 +36,8 @@ int cli_put(struct cli *cli);
 int cli_append(struct cli *cli);
 int cli_incr(struct cli *cli);
 int cli_delete(struct cli *cli);
+int cli_scan(struct cli *cli);
+int cli_txn(struct cli *cli);
 int cli_status(struct cli *cli);
 int cli_members(struct cli *cli);
 int cli_log(struct cli *cli);

@@ -14,6 +14,7 @@
 
 #include "cli.h"
 
+#define ENTRIES_DEFAULT 20u
 #define PAGE_ENTRIES 200u         /* what a table holds */
 #define PROBE_TIMEOUT_MS 1000u    /* a node that is down is not waited for */
 #define VERIFY_TIMEOUT_MS 120000u /* gigabytes may have to come from the disk */
@@ -57,17 +58,22 @@ static void print_page(const json_t *page)
     cli_table_print(&table);
 }
 
+static uint64_t entries_wanted(const struct cli *cli)
+{
+    return cli->limit != 0 ? cli->limit : ENTRIES_DEFAULT;
+}
+
 /* GET /v1/log; NULL: *out_code is the exit code of what has been reported. */
-static json_t *get_page(struct cli *cli, uint64_t from, uint32_t limit,
+static json_t *get_page(struct cli *cli, uint64_t from, uint64_t limit,
                         struct trilith_answer *answer, int *out_code)
 {
     char path[PATH_BYTES];
     if (from == 0) {
-        (void)snprintf(path, sizeof path, "/v1/log?group=%" PRIu32 "&limit=%" PRIu32, cli->group,
+        (void)snprintf(path, sizeof path, "/v1/log?group=%" PRIu32 "&limit=%" PRIu64, cli->group,
                        limit);
     } else {
         (void)snprintf(path, sizeof path,
-                       "/v1/log?group=%" PRIu32 "&from=%" PRIu64 "&limit=%" PRIu32, cli->group,
+                       "/v1/log?group=%" PRIu32 "&from=%" PRIu64 "&limit=%" PRIu64, cli->group,
                        from, limit);
     }
     enum trilith_status status;
@@ -79,11 +85,11 @@ static json_t *get_page(struct cli *cli, uint64_t from, uint32_t limit,
 /* A table for each page, so that no number of entries is too large. */
 static int show_pages(struct cli *cli, uint64_t from)
 {
-    uint32_t left = cli->limit;
+    uint64_t left = entries_wanted(cli);
     while (left > 0) {
         struct trilith_answer answer;
         int code = TRILITH_OK;
-        uint32_t limit = left < PAGE_ENTRIES ? left : PAGE_ENTRIES;
+        uint32_t limit = left < PAGE_ENTRIES ? (uint32_t)left : PAGE_ENTRIES;
         json_t *page = get_page(cli, from, limit, &answer, &code);
         if (page != NULL) print_page(page);
         from = cli_json_number(page, "next");
@@ -106,7 +112,8 @@ static int find_newest(struct cli *cli, uint64_t *out_from)
     uint64_t last = cli_json_number(page, "last");
     json_decref(page);
     trilith_answer_clear(&answer);
-    uint64_t from = last >= cli->limit ? last - cli->limit + 1 : 1;
+    uint64_t wanted = entries_wanted(cli);
+    uint64_t from = last >= wanted ? last - wanted + 1 : 1;
     *out_from = from > first ? from : first;
     return code;
 }
@@ -120,7 +127,7 @@ static int show(struct cli *cli)
         return code == TRILITH_OK ? show_pages(cli, from) : code;
     }
     struct trilith_answer answer;
-    json_t *page = get_page(cli, from, cli->limit, &answer, &code);
+    json_t *page = get_page(cli, from, entries_wanted(cli), &answer, &code);
     if (page != NULL) (void)printf("%s", (const char *)answer.body);
     json_decref(page);
     trilith_answer_clear(&answer);

@@ -28,6 +28,8 @@ static const char doc[] =
     "  inspect DIR           a stopped node's data directory: what it holds, and whether all of "
     "it\n"
     "                        is as it was written\n"
+    "  scan [PREFIX]         list keys in order, with their values\n"
+    "  txn [JSON|FILE|-]     carry out a transaction (standard input without one)\n"
     "  status                one row a node and group, and what may still fail\n"
     "  members [list]        who belongs to the cluster\n"
     "  members add ADDRESS   add the node that waits at ADDRESS (--dry-run: only ask)\n"
@@ -49,14 +51,19 @@ enum {
     OPTION_GROUP,
     OPTION_FROM,
     OPTION_LIMIT,
-    OPTION_CLUSTER
+    OPTION_CLUSTER,
+    OPTION_START,
+    OPTION_END,
+    OPTION_REVERSE,
+    OPTION_KEYS_ONLY,
+    OPTION_COUNT
 };
 
 static const struct argp_option options[] = {
     {"endpoints", 'e', "HOST:PORT,...", 0, "nodes to ask (127.0.0.1:8081)", 0},
     {"output", 'o', "FORMAT", 0, "table, json or raw (table on a terminal, raw in a pipe)", 0},
     {"timeout", OPTION_TIMEOUT, "SECONDS", 0, "for the request and its retries (10)", 0},
-    {"consistency", OPTION_CONSISTENCY, "LEVEL", 0, "get: linearizable, causal or local", 0},
+    {"consistency", OPTION_CONSISTENCY, "LEVEL", 0, "get, scan: linearizable, causal or local", 0},
     {"type", OPTION_TYPE, "MEDIA-TYPE", 0, "put, append: content type of the value", 0},
     {"by", OPTION_BY, "N", 0, "incr: what to add (1)", 0},
     {"if-match", OPTION_IF_MATCH, "REVISION", 0, "write only over this revision", 0},
@@ -65,8 +72,13 @@ static const struct argp_option options[] = {
     {"idempotency-key", OPTION_IDEMPOTENCY_KEY, "KEY", 0, "instead of a random one", 0},
     {"group", OPTION_GROUP, "N", 0, "log: the Raft group (1)", 0},
     {"from", OPTION_FROM, "INDEX", 0, "log show: the first entry wanted", 0},
-    {"limit", OPTION_LIMIT, "N", 0, "log show: at most so many entries (20)", 0},
     {"cluster", OPTION_CLUSTER, NULL, 0, "log verify: every member, and whether they agree", 0},
+    {"start", OPTION_START, "KEY", 0, "scan: from this key on", 0},
+    {"end", OPTION_END, "KEY", 0, "scan: up to this key, without it", 0},
+    {"limit", OPTION_LIMIT, "N", 0, "scan: at most N keys (all); log show: N entries (20)", 0},
+    {"reverse", OPTION_REVERSE, NULL, 0, "scan: from the last key to the first", 0},
+    {"keys-only", OPTION_KEYS_ONLY, NULL, 0, "scan: no values", 0},
+    {"count", OPTION_COUNT, NULL, 0, "scan: only how many there are", 0},
     {0},
 };
 
@@ -78,9 +90,10 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    {"get", cli_get, 1, 1},   {"put", cli_put, 1, 2},         {"append", cli_append, 1, 2},
-    {"incr", cli_incr, 1, 1}, {"delete", cli_delete, 1, 1},   {"status", cli_status, 0, 0},
-    {"log", cli_log, 1, 1},   {"inspect", cli_inspect, 1, 1}, {"members", cli_members, 0, 2},
+    {"get", cli_get, 1, 1},         {"put", cli_put, 1, 2},         {"append", cli_append, 1, 2},
+    {"incr", cli_incr, 1, 1},       {"delete", cli_delete, 1, 1},   {"scan", cli_scan, 0, 1},
+    {"txn", cli_txn, 0, 1},         {"status", cli_status, 0, 0},   {"log", cli_log, 1, 1},
+    {"inspect", cli_inspect, 1, 1}, {"members", cli_members, 0, 2},
 };
 
 /* argp's state is the cli and the verb, whose arguments follow it. */
@@ -151,9 +164,50 @@ static void parse_end(struct argp_state *state, const struct parse *parse)
         argp_error(state, "%s: an argument is missing", parse->verb->name);
     } else if (parse->cli->args_count > 0 && parse->cli->args[0][0] == '\0') {
         argp_error(state, "%s: an argument is empty", parse->verb->name);
+    } else if (parse->cli->count && parse->cli->limit != 0) {
+        argp_error(state, "--count and --limit exclude each other");
     } else if (parse->cli->write.if_match != 0 && parse->cli->write.if_absent) {
         argp_error(state, "--if-match and --if-absent exclude each other");
     }
+}
+
+/* What to list, of the log or of the keys. false: it is another option. */
+static bool parse_list_option(struct argp_state *state, struct cli *cli, int key, char *text)
+{
+    switch (key) {
+    case OPTION_GROUP:
+        cli->group = (uint32_t)parse_number(state, "group", text, 0, UINT32_MAX);
+        break;
+    case OPTION_FROM:
+        cli->from = (uint64_t)parse_number(state, "from", text, 1, INT64_MAX);
+        break;
+    case OPTION_CLUSTER:
+        cli->whole_cluster = true;
+        break;
+    case OPTION_START:
+        cli->scan.start = text;
+        cli->scan.start_bytes = strlen(text);
+        break;
+    case OPTION_END:
+        cli->scan.end = text;
+        cli->scan.end_bytes = strlen(text);
+        break;
+    case OPTION_LIMIT:
+        cli->limit = (uint64_t)parse_number(state, "limit", text, 1, INT64_MAX);
+        break;
+    case OPTION_REVERSE:
+        cli->scan.reverse = true;
+        break;
+    case OPTION_KEYS_ONLY:
+        cli->scan.keys_only = true;
+        break;
+    case OPTION_COUNT:
+        cli->count = true;
+        break;
+    default:
+        return false;
+    }
+    return true;
 }
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -170,18 +224,6 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case OPTION_TIMEOUT:
         cli->timeout_ms = (uint32_t)parse_number(state, "timeout", text, 1, TIMEOUT_S_MAX) * 1000u;
         cli->has_timeout = true;
-        break;
-    case OPTION_GROUP:
-        cli->group = (uint32_t)parse_number(state, "group", text, 0, UINT32_MAX);
-        break;
-    case OPTION_FROM:
-        cli->from = (uint64_t)parse_number(state, "from", text, 1, INT64_MAX);
-        break;
-    case OPTION_LIMIT:
-        cli->limit = (uint32_t)parse_number(state, "limit", text, 1, UINT32_MAX);
-        break;
-    case OPTION_CLUSTER:
-        cli->whole_cluster = true;
         break;
     case OPTION_CONSISTENCY:
         cli->consistency = text;
@@ -211,7 +253,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         parse_end(state, parse);
         break;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return parse_list_option(state, cli, key, text) ? 0 : ARGP_ERR_UNKNOWN;
     }
     return 0;
 }
@@ -226,7 +268,6 @@ int main(int argc, char **argv)
         .timeout_ms = 10000,
         .by = 1,
         .group = 1,
-        .limit = 20,
     };
     struct parse parse = {.cli = &cli};
     const struct argp argp = {options, parse_option, "VERB [ARGUMENT...]", doc, NULL, NULL, NULL};

@@ -2,6 +2,8 @@
 
 #include "trilith/command.h"
 
+#include "trilith/txn.h"
+
 #define COMMAND_FORMAT 1u
 #define HEAD_BYTES 56u
 #define KEYED_BYTES (2u * HASH_BYTES) /* idempotency key and fingerprint, when there is a key */
@@ -9,6 +11,7 @@
 #define FLAG_KEYED 2u
 #define FLAGS_ALL (FLAG_VALUE_IS_JSON | FLAG_KEYED)
 
+_Static_assert(TXN_BYTES_MAX <= VALUE_BYTES_MAX, "no other limit for a transaction");
 _Static_assert(HEAD_BYTES + KEYED_BYTES + KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX +
                        VALUE_BYTES_MAX <=
                    ENTRY_PAYLOAD_BYTES_MAX,
@@ -16,6 +19,10 @@ _Static_assert(HEAD_BYTES + KEYED_BYTES + KEY_BYTES_MAX + CONTENT_TYPE_BYTES_MAX
 
 static bool lengths_are_right(const struct command *command)
 {
+    if (command->type == COMMAND_TXN) {
+        return command->key.count == 0 && command->content_type.count == 0 &&
+               command->value.count <= TXN_BYTES_MAX;
+    }
     return command->key.count >= 1 && command->key.count <= KEY_BYTES_MAX &&
            command->content_type.count <= CONTENT_TYPE_BYTES_MAX &&
            command->value.count <= VALUE_BYTES_MAX;
@@ -23,8 +30,18 @@ static bool lengths_are_right(const struct command *command)
 
 static bool enums_are_right(const struct command *command)
 {
+    if (command->type == COMMAND_TXN) {
+        return command->condition == CONDITION_NONE;
+    }
     return command->type >= COMMAND_PUT && command->type <= COMMAND_LIST_APPEND &&
            command->condition <= CONDITION_ABSENT;
+}
+
+/* Whether apply can carry it out: the body of a transaction decodes. */
+static bool body_is_right(const struct command *command)
+{
+    struct txn txn;
+    return command->type != COMMAND_TXN || txn_decode(command->value, &txn) == TL_OK;
 }
 
 struct buf *command_encode(const struct command *command)
@@ -99,7 +116,8 @@ enum tl_err command_decode(struct bytes payload, struct command *out_command)
     command.key = read_bytes(&reader, key_bytes);
     command.content_type = read_bytes(&reader, content_type_bytes);
     command.value = read_bytes(&reader, value_bytes);
-    if (!reader_is_done(&reader) || !lengths_are_right(&command) || !enums_are_right(&command)) {
+    if (!reader_is_done(&reader) || !lengths_are_right(&command) || !enums_are_right(&command) ||
+        !body_is_right(&command)) {
         return TL_ERR_INVALID;
     }
     *out_command = command;
@@ -129,7 +147,7 @@ void kv_result_encode(const struct kv_result *result, struct buf *buf)
     write_u8(buf, (uint8_t)result->status);
     write_u8(buf, result->flags);
     write_u16(buf, 0);
-    write_u32(buf, 0);
+    write_u32(buf, (uint32_t)result->results.count);
     write_u64(buf, result->revision);
     write_u64(buf, result->version);
     write_u64(buf, (uint64_t)result->number);
@@ -137,6 +155,7 @@ void kv_result_encode(const struct kv_result *result, struct buf *buf)
     write_u64(buf, result->group_revision);
     write_u64(buf, result->index);
     write_u64(buf, 0);
+    write_bytes(buf, result->results);
 }
 
 enum tl_err kv_result_decode(struct reader *reader, struct kv_result *out_result)
@@ -144,7 +163,7 @@ enum tl_err kv_result_decode(struct reader *reader, struct kv_result *out_result
     uint8_t status = read_u8(reader);
     uint8_t flags = read_u8(reader);
     uint16_t zero_2 = read_u16(reader);
-    uint32_t zero_4 = read_u32(reader);
+    uint32_t results_bytes = read_u32(reader);
     struct kv_result result = {.status = (enum kv_status)status, .flags = flags};
     result.revision = read_u64(reader);
     result.version = read_u64(reader);
@@ -153,10 +172,14 @@ enum tl_err kv_result_decode(struct reader *reader, struct kv_result *out_result
     result.group_revision = read_u64(reader);
     result.index = read_u64(reader);
     uint64_t zero_56 = read_u64(reader);
-    if (reader->failed || zero_2 != 0 || zero_4 != 0 || zero_56 != 0) {
+    result.results = read_bytes(reader, results_bytes);
+    if (reader->failed || zero_2 != 0 || zero_56 != 0) {
         return TL_ERR_INVALID;
     }
-    if (status < KV_CREATED || status > KV_NO_ROOM || (flags & ~KV_RESULT_REPLAYED) != 0) {
+    if (status < KV_CREATED || status > KV_STATUS_LAST || (flags & ~KV_RESULT_FLAGS_ALL) != 0) {
+        return TL_ERR_INVALID;
+    }
+    if ((results_bytes > 0 && status != KV_TXN) || !txn_results_are_right(result.results)) {
         return TL_ERR_INVALID;
     }
     *out_result = result;

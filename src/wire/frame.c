@@ -160,7 +160,7 @@ enum tl_err forward_decode(struct bytes payload, struct forward *out_forward)
 
 struct buf *forward_reply_encode(const struct forward_reply *reply)
 {
-    struct buf *frame = frame_begin(FORWARD_REPLY_BYTES);
+    struct buf *frame = frame_begin(FORWARD_REPLY_BYTES + reply->result.results.count);
     write_u64(frame, reply->request_id);
     write_u32(frame, (uint32_t)reply->err);
     write_u32(frame, 0);
@@ -193,15 +193,15 @@ enum tl_err forward_reply_decode(struct bytes payload, struct forward_reply *out
     struct forward_reply reply = {.request_id = read_u64(&reader)};
     reply.err = err_of_number(read_u32(&reader));
     uint32_t zero_12 = read_u32(&reader);
-    struct bytes result = read_bytes(&reader, KV_RESULT_BYTES);
-    if (!reader_is_done(&reader) || zero_12 != 0) {
-        return TL_ERR_INVALID;
-    }
     if (reply.err == TL_OK) {
-        struct reader result_reader = reader_make(result);
-        if (kv_result_decode(&result_reader, &reply.result) != TL_OK) {
+        if (kv_result_decode(&reader, &reply.result) != TL_OK) {
             return TL_ERR_INVALID;
         }
+    } else {
+        (void)read_bytes(&reader, KV_RESULT_BYTES); /* says nothing */
+    }
+    if (!reader_is_done(&reader) || zero_12 != 0) {
+        return TL_ERR_INVALID;
     }
     *out_reply = reply;
     return TL_OK;

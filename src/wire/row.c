@@ -32,7 +32,8 @@ _Static_assert(ROW_AT_CHECKSUM + 8 == ROW_HEADER_BYTES, "the layout fills the he
 #define RECORD_AT_REVISION 40u
 #define RECORD_AT_VERSION 48u
 #define RECORD_AT_NUMBER 56u
-#define RECORD_AT_ZERO_64 64u
+#define RECORD_AT_RESULTS_BYTES 64u
+#define RECORD_AT_ZERO_68 68u
 #define RECORD_AT_CHECKSUM 88u
 _Static_assert(RECORD_AT_CHECKSUM + 8 == RECORD_BYTES, "the layout fills the record");
 
@@ -184,8 +185,15 @@ struct hash128 row_element(struct bytes key, struct bytes row)
     return hash_parts(parts, TL_COUNT_OF(parts));
 }
 
-void record_encode(const struct record *record, uint8_t out_bytes[RECORD_BYTES])
+struct hash128 record_element(struct bytes env_key, struct bytes record)
 {
+    const struct bytes parts[] = {env_key, record};
+    return hash_parts(parts, TL_COUNT_OF(parts));
+}
+
+void record_encode(const struct record *record, uint8_t *out_bytes)
+{
+    TL_ASSERT(record->results.count <= RECORD_RESULTS_BYTES_MAX);
     memset(out_bytes, 0, RECORD_BYTES);
     out_bytes[RECORD_AT_FORMAT] = RECORD_FORMAT;
     out_bytes[RECORD_AT_STATUS] = record->status;
@@ -196,13 +204,17 @@ void record_encode(const struct record *record, uint8_t out_bytes[RECORD_BYTES])
     put_u64(out_bytes + RECORD_AT_REVISION, record->revision);
     put_u64(out_bytes + RECORD_AT_VERSION, record->version);
     put_u64(out_bytes + RECORD_AT_NUMBER, (uint64_t)record->number);
+    put_u32(out_bytes + RECORD_AT_RESULTS_BYTES, (uint32_t)record->results.count);
     put_u64(out_bytes + RECORD_AT_CHECKSUM,
-            hash_checksum(bytes_make(out_bytes, RECORD_AT_CHECKSUM)));
+            checksum_of(bytes_make(out_bytes, RECORD_AT_CHECKSUM), record->results));
+    if (record->results.count > 0) {
+        memcpy(out_bytes + RECORD_BYTES, record->results.data, record->results.count);
+    }
 }
 
 enum tl_err record_decode(struct bytes source, struct record *out_record)
 {
-    if (source.count != RECORD_BYTES) {
+    if (source.count < RECORD_BYTES || source.count > RECORD_BYTES + RECORD_RESULTS_BYTES_MAX) {
         return TL_ERR_CORRUPT;
     }
     const uint8_t *at = source.data;
@@ -210,11 +222,14 @@ enum tl_err record_decode(struct bytes source, struct record *out_record)
     if (err != TL_OK) {
         return err;
     }
-    if (get_u64(at + RECORD_AT_CHECKSUM) != hash_checksum(bytes_make(at, RECORD_AT_CHECKSUM))) {
+    struct bytes results = bytes_make(at + RECORD_BYTES, source.count - RECORD_BYTES);
+    if (get_u32(at + RECORD_AT_RESULTS_BYTES) != results.count ||
+        get_u64(at + RECORD_AT_CHECKSUM) !=
+            checksum_of(bytes_make(at, RECORD_AT_CHECKSUM), results)) {
         return TL_ERR_CORRUPT;
     }
     if (!is_zero(at + RECORD_AT_ZERO_3, RECORD_AT_FINGERPRINT - RECORD_AT_ZERO_3) ||
-        !is_zero(at + RECORD_AT_ZERO_64, RECORD_AT_CHECKSUM - RECORD_AT_ZERO_64)) {
+        !is_zero(at + RECORD_AT_ZERO_68, RECORD_AT_CHECKSUM - RECORD_AT_ZERO_68)) {
         return TL_ERR_NEWER_FORMAT;
     }
     *out_record = (struct record){
@@ -226,6 +241,7 @@ enum tl_err record_decode(struct bytes source, struct record *out_record)
         .revision = get_u64(at + RECORD_AT_REVISION),
         .version = get_u64(at + RECORD_AT_VERSION),
         .number = (int64_t)get_u64(at + RECORD_AT_NUMBER),
+        .results = results,
     };
     return TL_OK;
 }

@@ -14,6 +14,7 @@
 #include "trilith/placement.h"
 #include "trilith/raft_message.h"
 #include "trilith/snapshot_chunk.h"
+#include "trilith/txn.h"
 
 uint64_t fuzz_wire_accepted_count;
 
@@ -81,6 +82,25 @@ static void try_command(struct bytes source)
     expect_payload(source, command_encode(&command));
 }
 
+static void try_txn(struct bytes source)
+{
+    struct txn txn;
+    if (txn_decode(source, &txn) == TL_OK) {
+        struct buf *buf = txn_encode(&txn);
+        TL_ASSERT(buf != NULL);
+        expect_same(source, buf_bytes(buf));
+        buf_release(buf);
+    }
+    struct reader reader = reader_make(source);
+    struct txn_result result;
+    if (txn_result_decode(&reader, &result) == TL_OK) {
+        struct buf *buf = buf_create(txn_result_bytes(&result));
+        txn_result_encode(&result, buf);
+        expect_same(bytes_make(source.data, buf->count), buf_bytes(buf));
+        buf_release(buf);
+    }
+}
+
 static void try_kv_result(struct bytes source)
 {
     struct reader reader = reader_make(source);
@@ -88,9 +108,9 @@ static void try_kv_result(struct bytes source)
     if (kv_result_decode(&reader, &result) != TL_OK) {
         return;
     }
-    struct buf *buf = buf_create(KV_RESULT_BYTES);
+    struct buf *buf = buf_create(KV_RESULT_BYTES + result.results.count);
     kv_result_encode(&result, buf);
-    expect_same(bytes_make(source.data, KV_RESULT_BYTES), buf_bytes(buf));
+    expect_same(bytes_make(source.data, buf->count), buf_bytes(buf));
     buf_release(buf);
 }
 
@@ -113,9 +133,9 @@ static void try_record(struct bytes source)
 {
     struct record record;
     if (record_decode(source, &record) == TL_OK) {
-        uint8_t bytes[RECORD_BYTES];
+        uint8_t bytes[RECORD_BYTES + RECORD_RESULTS_BYTES_MAX];
         record_encode(&record, bytes);
-        expect_same(source, bytes_make(bytes, sizeof bytes));
+        expect_same(source, bytes_make(bytes, record_bytes(&record)));
     }
     struct queue_item item;
     if (queue_item_decode(source, &item) == TL_OK) {
@@ -278,7 +298,7 @@ static void try_with_checksums(struct bytes source)
         fix_checksum(buf, 88, ROW_HEADER_BYTES, ROW_HEADER_BYTES + get_u16(buf->data + 2));
         try_row(buf_bytes(buf));
     }
-    fix_checksum(buf, 88, 96, 96);
+    fix_checksum(buf, 88, 96, buf->count);
     try_record(buf_bytes(buf));
     fix_checksum(buf, 24, 32, 32);
     try_record(buf_bytes(buf));
@@ -300,6 +320,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_entry(source);
     try_raft_message(source);
     try_command(source);
+    try_txn(source);
     try_kv_result(source);
     try_row(source);
     try_record(source);

@@ -18,10 +18,10 @@ errors=$(
                   b, " ")
             for (i in b) layer[b[i]] = "base"
             split("entry conf_entry raft_message command row genesis frame placement digest_report" \
-                  " snapshot_chunk", w, " ")
+                  " snapshot_chunk txn", w, " ")
             for (i in w) layer[w[i]] = "wire"
             layer["raft"] = "raft"
-            split("log_store table generation view kv_table data_dir snapshot", s, " ")
+            split("log_store table generation view kv_table data_dir snapshot scan", s, " ")
             for (i in s) layer[s[i]] = "store"
             layer["kv_state"] = "kv"; layer["pump"] = "net"
             layer["node"] = "node"; layer["placement_change"] = "node"

@@ -8,9 +8,10 @@ libsim_a_SOURCES = tests/sim/event_heap.c tests/sim/event_heap.h tests/sim/host.
     tests/sim/nemesis.c tests/sim/network.c tests/sim/oracle.c tests/sim/reading.c \
     tests/sim/sim.c tests/sim/sim.h tests/sim/sim_internal.h tests/sim/swarm.c \
     tests/sim/workload.c src/store/arena.c src/store/arena.h src/store/generation.c \
-    src/store/generation_internal.h src/store/kv_table.c src/store/snapshot_cut.c \
-    src/store/snapshot_stage.c src/store/spool.h src/store/table_builder.h \
-    src/store/table_sums.c src/store/table_sums.h src/store/table_verify.c src/store/view.c \
+    src/store/generation_internal.h src/store/kv_table.c src/store/scan.c \
+    src/store/snapshot_cut.c src/store/snapshot_stage.c src/store/spool.h \
+    src/store/table_builder.h src/store/table_sums.c src/store/table_sums.h \
+    src/store/table_verify.c src/store/view.c \
     src/store/view_internal.h src/store/view_walk.c
 libsim_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(LMDB_CFLAGS)
 SIM_LIBS = libsim.a libnode.a libkv.a libsim.a libraft.a libwire.a libbase.a $(XXHASH_LIBS)

@@ -397,12 +397,13 @@ static void cursor_set(struct table_cursor *cursor, size_t at)
 }
 
 enum tl_err table_cursor_open(struct table_cursor *cursor, struct table_reader *reader,
-                              struct bytes start, struct tl_fault *out_fault)
+                              struct bytes start, bool is_reverse, struct tl_fault *out_fault)
 {
     (void)out_fault;
     TL_ASSERT(reader->version != NULL);
-    *cursor = (struct table_cursor){.reader = reader};
-    cursor_set(cursor, version_search(reader->version, start));
+    *cursor = (struct table_cursor){.reader = reader, .is_reverse = is_reverse};
+    /* Before the first item: SIZE_MAX, where nothing is either. */
+    cursor_set(cursor, version_search(reader->version, start) - (is_reverse ? 1 : 0));
     return TL_OK;
 }
 
@@ -410,7 +411,8 @@ enum tl_err table_cursor_next(struct table_cursor *cursor, struct tl_fault *out_
 {
     (void)out_fault;
     TL_ASSERT(cursor->is_there);
-    cursor_set(cursor, version_search(cursor->reader->version, cursor->env_key) + 1);
+    size_t at = version_search(cursor->reader->version, cursor->env_key);
+    cursor_set(cursor, cursor->is_reverse ? at - 1 : at + 1);
     return TL_OK;
 }
 

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define MODEL_RESULTS_BYTES_MAX 65536u /* what the workload asks for is far below */
+
 void model_init(struct model *model)
 {
     *model = (struct model){0};
@@ -20,6 +22,7 @@ void model_deinit(struct model *model)
         buf_release(key->key);
         free(key->versions);
     }
+    for (size_t i = 0; i < model->steps_count; i++) buf_release(model->steps[i].results);
     free(model->keys);
     free(model->steps);
     free(model->records);
@@ -173,18 +176,24 @@ static void change_make(struct change *change)
         change_incr(change);
         break;
     case COMMAND_LIST_APPEND:
-        TL_ASSERT(false); /* the workload has none */
+    case COMMAND_TXN:
+    case COMMAND_GET:
+        TL_ASSERT(false); /* the workload has no lists; the others do not come here */
     }
     if (change->is_change) change->result.status = change->old == NULL ? KV_CREATED : KV_REPLACED;
 }
 
 /* Writes the change down as the key's new version. */
 static void change_keep(struct model *model, struct change *change, raft_index index,
-                        uint64_t time_us)
+                        uint64_t time_us, uint64_t revision)
 {
     const struct command *command = change->command;
-    uint64_t revision = ++model->revision;
-    struct model_version version = {.index = index, .value = change->value};
+    model->revision = revision;
+    struct model_version version = {.index = index, .value = change->value, .content_type = ""};
+    if (command->type != COMMAND_PUT && change->old != NULL) {
+        version.content_type = change->old->content_type;
+    }
+    if (command->type == COMMAND_INCR && change->old == NULL) version.content_type = "text/plain";
     version.exists = change->value != NULL;
     version.header = (struct row_header){
         .time_us = time_us,
@@ -211,9 +220,136 @@ static struct kv_result run_command(struct model *model, const struct command *c
     struct change change = {.command = command};
     change.old = old != NULL && old->exists ? old : NULL;
     change_make(&change);
-    if (change.is_change) change_keep(model, &change, index, time_us);
+    if (change.is_change) change_keep(model, &change, index, time_us, model->revision + 1);
     return change.result;
 }
+
+/* ---- transactions ---- */
+
+/* The key before entry `index`; NULL: absent. */
+static const struct model_version *find_before(const struct model *model, struct bytes key,
+                                               raft_index index)
+{
+    const struct model_version *version = model_find(model, key, index - 1);
+    return version != NULL && version->exists ? version : NULL;
+}
+
+static bool txn_condition_holds(const struct model *model, const struct txn_condition *condition,
+                                raft_index index)
+{
+    const struct model_version *version = find_before(model, condition->key, index);
+    if (condition->type == TXN_IF_EXISTS) return (version != NULL) == (condition->number != 0);
+    if (condition->type == TXN_IF_VALUE) {
+        return version != NULL && bytes_equal(buf_bytes(version->value), condition->value);
+    }
+    if (version == NULL) return condition->number == 0;
+    return condition->number == (condition->type == TXN_IF_REVISION ? version->header.revision
+                                                                    : version->header.version);
+}
+
+/* What one operation makes of the state before the transaction. */
+static struct change op_change(const struct model *model, const struct command *single,
+                               raft_index index)
+{
+    struct change change = {.command = single};
+    change.old = find_before(model, single->key, index);
+    if (single->type != COMMAND_GET) {
+        change_make(&change);
+        return change;
+    }
+    change.result.status = change.old != NULL ? KV_FOUND : KV_NOT_FOUND;
+    change.result.revision = change.old != NULL ? change.old->header.revision : 0;
+    change.result.version = change.old != NULL ? change.old->header.version : 0;
+    return change;
+}
+
+static void encode_op_result(const struct change *change, struct buf *buf)
+{
+    struct txn_result result = {
+        .status = change->result.status,
+        .revision = change->result.revision,
+        .version = change->result.version,
+        .number = change->result.number,
+    };
+    if (result.status == KV_FOUND) {
+        result.value = buf_bytes(change->old->value);
+        result.content_type = bytes_of(change->old->content_type);
+    }
+    txn_result_encode(&result, buf);
+}
+
+/* Keeps all changes, or none when one of them does not go. */
+static void keep_changes(struct model *model, struct change *changes, uint32_t changes_count,
+                         struct model_step *step, struct kv_result *result, raft_index index)
+{
+    result->status = KV_TXN;
+    for (uint32_t i = 0; i < changes_count && result->status == KV_TXN; i++) {
+        enum kv_status status = changes[i].result.status;
+        if (status <= KV_NOT_FOUND || status == KV_FOUND) continue;
+        result->status = status;
+        result->number = i;
+    }
+    if (result->status != KV_TXN) {
+        for (uint32_t i = 0; i < changes_count; i++) buf_release(changes[i].value);
+        return;
+    }
+    step->results = buf_create(MODEL_RESULTS_BYTES_MAX);
+    uint64_t revision = model->revision + 1;
+    /* Results first: a version that is added may move the old one that a get has found. */
+    for (uint32_t i = 0; i < changes_count; i++) {
+        struct change shown = changes[i];
+        if (shown.is_change) {
+            bool exists = shown.value != NULL;
+            uint64_t version = shown.old != NULL ? shown.old->header.version + 1 : 1;
+            shown.result.revision = revision;
+            shown.result.version = exists ? version : 0;
+        }
+        encode_op_result(&shown, step->results);
+    }
+    for (uint32_t i = 0; i < changes_count; i++) {
+        if (changes[i].is_change) {
+            change_keep(model, &changes[i], index, step->time_us, revision);
+        }
+    }
+    result->results = buf_bytes(step->results);
+}
+
+static struct kv_result run_txn(struct model *model, const struct command *command,
+                                raft_index index, struct model_step *step)
+{
+    static struct txn txn;
+    static struct command singles[TXN_LIST_MAX];
+    static struct change changes[TXN_LIST_MAX];
+    enum tl_err err = txn_decode(command->value, &txn);
+    TL_ASSERT(err == TL_OK); /* command_decode() has seen to it */
+    bool holds = true;
+    for (uint32_t i = 0; i < txn.conditions_count; i++) {
+        holds = holds && txn_condition_holds(model, &txn.conditions[i], index);
+    }
+    enum txn_branch branch = holds ? TXN_THEN : TXN_ELSE;
+    for (uint32_t i = 0; i < txn.ops_count[branch]; i++) {
+        const struct txn_op *op = &txn.ops[branch][i];
+        singles[i] = *command;
+        singles[i].type = op->type;
+        singles[i].key = op->key;
+        singles[i].value = op->value;
+        singles[i].by = op->by;
+        changes[i] = op_change(model, &singles[i], index);
+    }
+    struct kv_result result = {.flags = holds ? 0 : KV_RESULT_ELSE};
+    keep_changes(model, changes, txn.ops_count[branch], step, &result, index);
+    result.revision = model->revision;
+    return result;
+}
+
+static struct kv_result run_any(struct model *model, const struct command *command,
+                                raft_index index, struct model_step *step)
+{
+    return command->type == COMMAND_TXN ? run_txn(model, command, index, step)
+                                        : run_command(model, command, index, step->time_us);
+}
+
+/* ---- at most once ---- */
 
 static void add_record(struct model *model, const struct command *command, uint64_t time_us,
                        const struct kv_result *result)
@@ -226,6 +362,9 @@ static void add_record(struct model *model, const struct command *command, uint6
         .time_us = time_us,
         .result = *result,
     };
+    if (result->results.count > RECORD_RESULTS_BYTES_MAX) {
+        model->records[model->records_count - 1].result.results = bytes_make(NULL, 0);
+    }
 }
 
 /* A record may go once it is old, or one of too many and not young any more. False: no room. */
@@ -245,8 +384,9 @@ static bool make_room(struct model *model, uint64_t time_us, uint64_t records_ma
 }
 
 static struct kv_result run_keyed(struct model *model, const struct command *command,
-                                  raft_index index, uint64_t time_us)
+                                  raft_index index, struct model_step *step)
 {
+    uint64_t time_us = step->time_us;
     const struct model_record *record = record_find(model, command->idempotency_key);
     if (record != NULL) {
         if (!hash_equal(record->fingerprint, command_fingerprint(command))) {
@@ -259,7 +399,7 @@ static struct kv_result run_keyed(struct model *model, const struct command *com
     }
     uint64_t records_max = command->records_max == 0 ? RECORDS_MAX_DEFAULT : command->records_max;
     if (!make_room(model, time_us, records_max)) return (struct kv_result){.status = KV_NO_ROOM};
-    struct kv_result result = run_command(model, command, index, time_us);
+    struct kv_result result = run_any(model, command, index, step);
     add_record(model, command, time_us, &result);
     return result;
 }
@@ -272,8 +412,8 @@ static enum tl_err step_command(struct model *model, const struct buf *entry,
     if (err != TL_OK) return TL_ERR_CORRUPT;
     raft_index index = entry_index(entry);
     step->origin = command.origin;
-    step->result = command.has_idempotency_key ? run_keyed(model, &command, index, step->time_us)
-                                               : run_command(model, &command, index, step->time_us);
+    step->result = command.has_idempotency_key ? run_keyed(model, &command, index, step)
+                                               : run_any(model, &command, index, step);
     step->result.index = index;
     step->result.time_us = step->time_us;
     step->result.group_revision = model->revision;

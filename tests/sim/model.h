@@ -10,6 +10,7 @@
 #define TL_SIM_MODEL_H
 
 #include "trilith/kv_state.h"
+#include "trilith/txn.h"
 
 /* What a key held from an index on. */
 struct model_version {
@@ -17,6 +18,7 @@ struct model_version {
     bool exists;
     struct row_header header; /* the checksums are not filled in */
     struct buf *value;        /* NULL when it does not exist */
+    const char *content_type; /* the workload sends none; increments make text of absent keys */
 };
 
 struct model_key {
@@ -32,6 +34,7 @@ struct model_step {
     uint64_t time_us;
     uint64_t origin;         /* of a command: which attempt of the workload wrote it */
     struct kv_result result; /* of a command */
+    struct buf *results;     /* of a transaction that was carried out here; else NULL */
     uint64_t revision;       /* of the group, after it */
     uint64_t rows_count;
     uint64_t records_count;

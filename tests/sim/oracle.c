@@ -223,6 +223,12 @@ void oracle_init(struct sim *sim)
     mem_disk_hooks.on_table_open = on_table_open;
 }
 
+static void judgement_clear(struct judgement *judgement)
+{
+    for (size_t k = 0; k < SIM_KEYS_MAX; k++) buf_release(judgement->values[k]);
+    buf_release(judgement->results);
+}
+
 void oracle_deinit(struct sim *sim)
 {
     sim->result->counters.dedupe_hits += sim->model.replays_count;
@@ -232,7 +238,7 @@ void oracle_deinit(struct sim *sim)
         free(sim->ghosts[g].leaders);
     }
     for (size_t i = 0; i < sim->judgements_count; i++) {
-        for (size_t k = 0; k < SIM_READ_KEYS_MAX; k++) buf_release(sim->judgements[i].values[k]);
+        judgement_clear(&sim->judgements[i]);
     }
     free(sim->judgements);
     model_deinit(&sim->model);
@@ -478,7 +484,7 @@ void oracle_observe(struct sim *sim, struct sim_node *node)
     for (size_t i = 0; i < sim->judgements_count; i++) {
         struct judgement *judgement = &sim->judgements[i];
         judge(sim, judgement);
-        for (size_t k = 0; k < SIM_READ_KEYS_MAX; k++) buf_release(judgement->values[k]);
+        judgement_clear(judgement);
     }
     sim->judgements_count = 0;
 }
@@ -549,7 +555,8 @@ static bool result_equals(const struct kv_result *a, const struct kv_result *b)
 {
     return a->status == b->status && a->flags == b->flags && a->revision == b->revision &&
            a->version == b->version && a->number == b->number && a->time_us == b->time_us &&
-           a->group_revision == b->group_revision && a->index == b->index;
+           a->group_revision == b->group_revision && a->index == b->index &&
+           bytes_equal(a->results, b->results);
 }
 
 /* Invariants 13 and 16: an acknowledged write is committed, with that result, after all that was
@@ -571,6 +578,7 @@ static void judge_write(struct sim *sim, const struct judgement *judgement)
                  judgement->attempt, index, step->origin);
     }
     const struct kv_result *result = &judgement->result;
+    sim->result->counters.txns_applied += result->status == KV_TXN;
     if (!result_equals(result, &step->result)) {
         sim_fail(sim,
                  "[13] attempt %" PRIu64 " at %" PRIu64 " is answered status %d revision %" PRIu64
@@ -612,6 +620,45 @@ static void judge_read_key(struct sim *sim, const struct judgement *judgement, u
              exists ? "there" : "absent", exists ? version->header.revision : 0);
 }
 
+/* Whether the key is in the scan's range and there at its index. */
+static bool is_expected(const struct sim *sim, const struct judgement *judgement, uint32_t number)
+{
+    const struct sim_scan *scan = &judgement->scan;
+    uint8_t rooms[3][16];
+    struct bytes key = bytes_make(rooms[0], workload_key(number, rooms[0]));
+    struct bytes start = bytes_make(rooms[1], workload_key(scan->start, rooms[1]));
+    struct bytes end = bytes_make(rooms[2], workload_key(scan->end, rooms[2]));
+    const struct model_version *version = model_find(&sim->model, key, judgement->applied);
+    return version != NULL && version->exists &&
+           (!scan->has_start || bytes_compare(key, start) >= 0) &&
+           (!scan->has_end || bytes_compare(key, end) < 0);
+}
+
+/* A page is what the model has at its index, in order and without a hole, up to its limit. Keys
+ * have one digit: their order is that of their numbers. */
+static void judge_scan(struct sim *sim, const struct judgement *judgement)
+{
+    _Static_assert(SIM_KEYS_MAX <= 10, "keys have one digit");
+    const struct sim_scan *scan = &judgement->scan;
+    uint32_t seen = 0;
+    bool is_right = true;
+    bool is_last = true;
+    for (uint32_t i = 0; i < SIM_KEYS_MAX; i++) {
+        uint32_t number = scan->is_reverse ? SIM_KEYS_MAX - 1 - i : i;
+        if (!is_expected(sim, judgement, number)) continue;
+        if (seen == scan->rows_max) {
+            is_last = false;
+            break;
+        }
+        is_right = is_right && seen < judgement->keys_count && judgement->keys[seen] == number;
+        seen++;
+    }
+    sim->result->counters.scans_checked++;
+    if (is_right && seen == judgement->keys_count && is_last == judgement->is_last_page) return;
+    sim_fail(sim, "[17] scan %" PRIu64 " at %" PRIu64 " has %u rows, the model %u; or other ones",
+             judgement->attempt, judgement->applied, judgement->keys_count, seen);
+}
+
 /* Invariants 17 to 19: a read sees exactly one index; linearizable: one at or above everything
  * acknowledged before it was asked; causal: one that covers its token. */
 static void judge_read(struct sim *sim, const struct judgement *judgement)
@@ -635,6 +682,7 @@ static void judge_read(struct sim *sim, const struct judgement *judgement)
                  judgement->attempt, applied);
     }
     for (uint32_t i = 0; i < judgement->keys_count; i++) judge_read_key(sim, judgement, i);
+    if (judgement->scan.is_scan) judge_scan(sim, judgement);
 }
 
 static void judge(struct sim *sim, const struct judgement *judgement)

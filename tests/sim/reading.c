@@ -3,6 +3,8 @@
 
 #include "sim_internal.h"
 
+#include "trilith/scan.h"
+
 #define MUTATION_BEGIN_EARLY 26u /* the reader's transaction begun before the view is pinned */
 
 /* Who is in view_begin(); NULL: nobody whom a flush may meet. */
@@ -40,6 +42,37 @@ static enum tl_err read_key(struct view_reader *reader, struct judgement *judgem
     return TL_OK;
 }
 
+static void on_scan_row(void *context, struct bytes key, const struct row_header *header,
+                        struct bytes value)
+{
+    struct judgement *judgement = context;
+    uint32_t i = judgement->keys_count++;
+    TL_ASSERT(i < SIM_KEYS_MAX);
+    judgement->keys[i] = (uint8_t)(key.data[key.count - 1] - '0');
+    judgement->headers[i] = *header;
+    judgement->values[i] = buf_copy(value);
+}
+
+static enum tl_err read_scan(struct view_reader *reader, struct judgement *judgement)
+{
+    const struct sim_scan *scan = &judgement->scan;
+    uint8_t rooms[2][16];
+    struct scan_page page = {.rows_max = scan->rows_max,
+                             .bytes_max = SIZE_MAX,
+                             .range.is_reverse = scan->is_reverse,
+                             .on_row = on_scan_row,
+                             .context = judgement};
+    if (scan->has_start) {
+        page.range.start = bytes_make(rooms[0], workload_key(scan->start, rooms[0]));
+    }
+    if (scan->has_end) page.range.end = bytes_make(rooms[1], workload_key(scan->end, rooms[1]));
+    struct tl_fault fault;
+    judgement->keys_count = 0;
+    enum tl_err err = scan_run(reader, &page, &fault);
+    judgement->is_last_page = page.is_last;
+    return err;
+}
+
 static enum tl_err read_keys(struct sim *sim, struct sim_node *node, struct judgement *judgement)
 {
     struct tl_fault fault;
@@ -52,9 +85,11 @@ static enum tl_err read_keys(struct sim *sim, struct sim_node *node, struct judg
     enum tl_err err = view_begin(node->reader, &judgement->applied, &fault);
     view_begin_hook = NULL;
     view_mutation = VIEW_MUTATION_NONE;
-    for (uint32_t i = 0; i < judgement->keys_count && err == TL_OK; i++) {
+    uint32_t keys_count = judgement->scan.is_scan ? 0 : judgement->keys_count;
+    for (uint32_t i = 0; i < keys_count && err == TL_OK; i++) {
         err = read_key(node->reader, judgement, i);
     }
+    if (judgement->scan.is_scan && err == TL_OK) err = read_scan(node->reader, judgement);
     view_end(node->reader);
     return err;
 }

@@ -148,6 +148,7 @@ static void run(struct sim *sim)
     host_deinit(sim);
     drop_events(sim);
     oracle_deinit(sim);
+    workload_deinit(sim);
     free(sim->attempts);
     mem_disks_reset(0);
 }

@@ -35,6 +35,8 @@
     X(forwards)          \
     X(read_rounds)       \
     X(reads_checked)     \
+    X(scans_checked)     \
+    X(txns_applied)      \
     X(reads_in_flush)    \
     X(writes_ok)         \
     X(frames)            \

@@ -183,6 +183,17 @@ struct attempt {
     raft_index first_index; /* where it stands in the committed log; 0: nowhere yet */
 };
 
+/* What a scan asks for; keys by their numbers. */
+struct sim_scan {
+    bool is_scan;
+    bool is_reverse;
+    bool has_start;
+    bool has_end;
+    uint8_t start;
+    uint8_t end;
+    uint8_t rows_max; /* 1 to SIM_KEYS_MAX */
+};
+
 struct client {
     uint32_t number;
     bool is_busy;
@@ -196,6 +207,8 @@ struct client {
     enum node_consistency consistency;
     uint32_t read_keys_count;
     uint8_t read_keys[SIM_READ_KEYS_MAX];
+    struct sim_scan scan;
+    struct buf *txn;  /* what the command's value points to; NULL: it is none */
     raft_index floor; /* a linearizable answer is at or above this */
     uint64_t token_us;
     uint64_t ops_count;
@@ -232,9 +245,14 @@ struct judgement {
     uint64_t token_us;
     enum node_consistency consistency;
     uint32_t keys_count;
-    uint8_t keys[SIM_READ_KEYS_MAX];
-    struct row_header headers[SIM_READ_KEYS_MAX];
-    struct buf *values[SIM_READ_KEYS_MAX]; /* NULL: absent */
+    uint8_t keys[SIM_KEYS_MAX];
+    struct row_header headers[SIM_KEYS_MAX];
+    struct buf *values[SIM_KEYS_MAX]; /* NULL: absent */
+    /* scans: keys are those that were seen, in this order */
+    struct sim_scan scan;
+    bool is_last_page;
+    /* transactions: a copy of what result has */
+    struct buf *results;
 };
 
 struct sim {
@@ -329,6 +347,7 @@ void workload_init(struct sim *sim);
 void workload_on_event(struct sim *sim, const struct event *event);
 void workload_drop_event(const struct event *event); /* frees its data */
 bool workload_is_idle(const struct sim *sim);
+void workload_deinit(struct sim *sim);
 size_t workload_key(uint32_t number, uint8_t out_key[16]);
 /* Sends one write (or linearizable read) of client 0 to this node; the workload is idle. */
 void workload_probe(struct sim *sim, uint32_t node, bool is_read);

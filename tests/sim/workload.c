@@ -67,6 +67,13 @@ void workload_init(struct sim *sim)
     }
 }
 
+void workload_deinit(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->swarm.clients_count; i++) {
+        buf_release(TL_TAKE(&sim->clients[i].txn));
+    }
+}
+
 bool workload_is_idle(const struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->swarm.clients_count; i++) {
@@ -115,6 +122,66 @@ static void draw_type(struct sim *sim, struct client *client, uint32_t key)
     command->value = bytes_make(client->value, (size_t)count);
 }
 
+static struct txn_condition draw_txn_condition(struct sim *sim, const struct client *client,
+                                               uint32_t key)
+{
+    struct txn_condition condition = {
+        .type = (enum txn_condition_type)prng_between(&sim->work_random, TXN_IF_REVISION,
+                                                      TXN_IF_EXISTS),
+    };
+    if (condition.type == TXN_IF_REVISION) condition.number = sim->last_revision[key];
+    if (condition.type == TXN_IF_VERSION) condition.number = prng_below(&sim->work_random, 3);
+    if (condition.type == TXN_IF_EXISTS) condition.number = prng_below(&sim->work_random, 2);
+    if (condition.type == TXN_IF_VALUE) condition.value = bytes_make(client->value, 1);
+    return condition;
+}
+
+/* Operations on neighbouring keys, each written at most once, with gets between. */
+static uint32_t draw_ops(struct sim *sim, struct client *client, uint8_t keys[][16],
+                         struct txn_op *out_ops)
+{
+    uint32_t keys_count = sim->swarm.keys_count;
+    uint32_t first = (uint32_t)prng_below(&sim->work_random, keys_count);
+    uint32_t ops_count = (uint32_t)prng_below(&sim->work_random, TL_MIN(keys_count, 4u) + 1);
+    for (uint32_t i = 0; i < ops_count; i++) {
+        uint32_t key = (first + i) % keys_count;
+        struct client drawn = *client; /* its value is the same text */
+        draw_type(sim, &drawn, key);
+        if (prng_chance(&sim->work_random, 250000)) drawn.command.type = COMMAND_GET;
+        struct txn_op *op = &out_ops[i];
+        *op = (struct txn_op){.type = drawn.command.type};
+        op->key = bytes_make(keys[key], workload_key(key, keys[key]));
+        if (op->type == COMMAND_INCR) op->by = drawn.command.by;
+        if (op->type == COMMAND_PUT || op->type == COMMAND_APPEND) {
+            op->value = bytes_make(client->value, drawn.command.value.count);
+        }
+    }
+    return ops_count;
+}
+
+static void draw_txn(struct sim *sim, struct client *client)
+{
+    static struct txn txn;
+    uint8_t keys[SIM_KEYS_MAX][16];
+    struct command *command = &client->command;
+    int count = snprintf((char *)client->value, sizeof client->value, "<%u.%" PRIu64 ">",
+                         client->number, client->ops_count);
+    TL_ASSERT(count > 0);
+    txn.conditions_count = (uint32_t)prng_below(&sim->work_random, 3);
+    for (uint32_t i = 0; i < txn.conditions_count; i++) {
+        uint32_t key = (uint32_t)prng_below(&sim->work_random, sim->swarm.keys_count);
+        txn.conditions[i] = draw_txn_condition(sim, client, key);
+        txn.conditions[i].key = bytes_make(keys[key], workload_key(key, keys[key]));
+    }
+    for (uint32_t branch = 0; branch < TXN_BRANCHES_COUNT; branch++) {
+        txn.ops_count[branch] = draw_ops(sim, client, keys, txn.ops[branch]);
+    }
+    client->txn = txn_encode(&txn);
+    command->type = COMMAND_TXN;
+    command->key = bytes_make(NULL, 0);
+    command->value = buf_bytes(client->txn);
+}
+
 static void draw_write(struct sim *sim, struct client *client)
 {
     struct command *command = &client->command;
@@ -122,7 +189,12 @@ static void draw_write(struct sim *sim, struct client *client)
     *command = (struct command){.records_max = sim->swarm.records_max};
     command->key = bytes_make(client->key, workload_key(key, client->key));
     command->value_bytes_max = prng_chance(&sim->work_random, 200000) ? 64 : 4096;
-    draw_type(sim, client, key);
+    buf_release(TL_TAKE(&client->txn));
+    if (prng_chance(&sim->work_random, 150000)) {
+        draw_txn(sim, client);
+    } else {
+        draw_type(sim, client, key);
+    }
     client->read_keys[0] = (uint8_t)key;
     command->has_idempotency_key = prng_chance(&sim->work_random, sim->swarm.keyed_ppm);
     const uint64_t name[] = {client->number, client->ops_count};
@@ -133,8 +205,24 @@ static void draw_write(struct sim *sim, struct client *client)
     }
 }
 
+static struct sim_scan draw_scan(struct sim *sim)
+{
+    struct prng *prng = &sim->work_random;
+    return (struct sim_scan){
+        .is_scan = true,
+        .is_reverse = prng_chance(prng, 500000),
+        .has_start = prng_chance(prng, 400000),
+        .has_end = prng_chance(prng, 400000),
+        .start = (uint8_t)prng_below(prng, SIM_KEYS_MAX),
+        .end = (uint8_t)prng_below(prng, SIM_KEYS_MAX),
+        .rows_max = (uint8_t)prng_between(prng, 1, SIM_KEYS_MAX),
+    };
+}
+
 static void draw_read(struct sim *sim, struct client *client)
 {
+    client->scan = (struct sim_scan){.is_scan = false};
+    if (prng_chance(&sim->work_random, 200000)) client->scan = draw_scan(sim);
     uint64_t dice = prng_below(&sim->work_random, 100);
     client->consistency = dice < 70 ? NODE_LINEARIZABLE : dice < 85 ? NODE_CAUSAL : NODE_LOCAL;
     client->read_keys_count = 1 + (uint32_t)prng_below(&sim->work_random, SIM_READ_KEYS_MAX);
@@ -177,7 +265,8 @@ static void send_request(struct sim *sim, struct client *client, uint32_t node)
         judgement->floor = client->consistency == NODE_LINEARIZABLE ? sim->acked_index : 0;
         judgement->token_us = client->consistency == NODE_CAUSAL ? client->token_us : 0;
         judgement->keys_count = client->read_keys_count;
-        memcpy(judgement->keys, client->read_keys, sizeof judgement->keys);
+        memcpy(judgement->keys, client->read_keys, sizeof client->read_keys);
+        judgement->scan = client->scan;
     } else {
         judgement->floor = sim->acked_index;
         client->command.origin = client->attempt;
@@ -230,7 +319,8 @@ void workload_probe(struct sim *sim, uint32_t node, bool is_read)
 static void request_free(struct request *request)
 {
     buf_release(request->entry);
-    for (size_t i = 0; i < SIM_READ_KEYS_MAX; i++) buf_release(request->judgement.values[i]);
+    for (size_t i = 0; i < SIM_KEYS_MAX; i++) buf_release(request->judgement.values[i]);
+    buf_release(request->judgement.results);
     free(request);
 }
 
@@ -271,6 +361,7 @@ static void finish(struct request *request, enum tl_err err, bool is_answered)
         reply->revision = judgement->result.revision;
         oracle_judge(sim, judgement);
         memset(request->judgement.values, 0, sizeof request->judgement.values);
+        request->judgement.results = NULL;
     }
     struct event event = {.kind = EVENT_REPLY, .node = SIM_WORLD, .data = reply};
     uint64_t delay = sim_exponential(&sim->work_random, CLIENT_DELAY_NS);
@@ -288,7 +379,12 @@ static void write_done(struct node_write *write, enum tl_err err, const struct k
 {
     struct request *request = write->context;
     unlink_request(request);
-    if (err == TL_OK) request->judgement.result = *result;
+    if (err == TL_OK) {
+        struct judgement *judgement = &request->judgement;
+        judgement->result = *result;
+        judgement->results = buf_copy(result->results);
+        judgement->result.results = buf_bytes(judgement->results);
+    }
     finish(request, err, !is_broken(request));
 }
 

@@ -9,6 +9,8 @@ import struct
 import subprocess
 import time
 
+from urllib.parse import quote
+
 from cluster import Cluster, free_ports, program, wait_for
 
 
@@ -70,6 +72,100 @@ def followers_serve_linearizable_reads(cluster):
         for _ in range(5):
             assert node.get("counter").body == b"40"
         assert node.metrics()[name] >= before + 5, name
+
+
+def transactions(cluster):
+    a, b, c = cluster.nodes
+
+    def txn(node, body, **headers):
+        return node.request("POST", "/v1/txn", body=json.dumps(body), headers=headers)
+
+    lock = {"if": [{"key": "lock", "exists": False}],
+            "then": [{"op": "put", "key": "lock", "value": "a"}, {"op": "incr", "key": "fence"}],
+            "else": [{"op": "get", "key": "lock"}]}
+    r = txn(a, lock)
+    assert r.status == 200 and r.json()["succeeded"] is True, r
+    put, incr = r.json()["results"]
+    assert put["revision"] == incr["revision"] == r.json()["revision"] and incr["value"] == 1, r
+    r = txn(b, lock)
+    assert r.status == 200 and r.json()["succeeded"] is False, r
+    assert r.json()["results"] == [{"op": "get", "key": "lock", "exists": True, "value": "a",
+                                    "encoding": "utf-8", "revision": put["revision"], "version": 1}]
+    for key in ("lock", "fence"):
+        assert c.get(key).revision == put["revision"]
+
+    swap = {"if": [{"key": "lock", "revision": put["revision"]}, {"key": "fence", "version": 1},
+                   {"key": "lock", "value": "YQ==", "encoding": "base64"}],
+            "then": [{"op": "delete", "key": "lock"}, {"op": "append", "key": "trail", "value": "x"},
+                     {"op": "put", "key": "j", "value": "[1]", "content_type": "application/json"}]}
+    first = txn(c, swap, **{"Idempotency-Key": "swap"})
+    again = txn(a, swap, **{"Idempotency-Key": "swap"})
+    assert first.status == again.status == 200 and first.body == again.body, (first, again)
+    assert again.headers["Trilith-Replayed"] == "true" and a.get("trail").body == b"x"
+    assert b.get("j").headers["Content-Type"] == "application/json" and b.get("lock").status == 404
+    assert txn(a, {"then": []}, **{"Idempotency-Key": "swap"}).status == 409
+
+    # Nothing of a transaction that fails as a whole.
+    r = txn(b, {"then": [{"op": "put", "key": "half", "value": ""}, {"op": "incr", "key": "text"}]})
+    assert r.status == 409 and r.json()["error"]["code"] == "not_integer", r
+    assert r.json()["error"]["operation"] == 1 and a.get("half").status == 404, r
+
+    ops = [{"op": "put", "key": f"many/{i:03}", "value": "v"} for i in range(128)]
+    assert txn(a, {"then": ops}).status == 200
+    for body, status in (("{", 400), ("[]", 400), ('{"then":1}', 400), ('{"then":[{}]}', 400),
+                         ('{"then":[{"op":"put","key":"a","value":1}]}', 400),
+                         ('{"then":[{"op":"get","key":"a"},{"op":"fly","key":"a"}]}', 400),
+                         ('{"if":[{"key":"a","revision":"1"}]}', 400),
+                         (json.dumps({"then": ops + [{"op": "get", "key": "k"}]}), 400),
+                         (json.dumps({"then": ops[:1] * 2}), 400),
+                         ('{"then":[{"op":"put","key":"a","value":"@","encoding":"base64"}]}', 400),
+                         (json.dumps({"then": [{"op": "put", "key": "a", "value": "x" * (1 << 20)}]}), 413)):
+        r = b.request("POST", "/v1/txn", body=body)
+        assert r.status == status and r.json()["error"]["outcome"] == "not_executed", (body[:80], r)
+    assert a.request("GET", "/v1/txn").status == 405
+
+
+def scans(cluster):
+    a, b, c = cluster.nodes
+    keys = [f"many/{i:03}" for i in range(128)]
+
+    def scan(node, query):
+        r = node.request("GET", "/v1/kv?" + query)
+        assert r.status == 200, (query, r)
+        return r.json()
+
+    page = scan(a, "prefix=many/")
+    assert [i["key"] for i in page["items"]] == keys[:100] and page["count"] == 100, page
+    assert page["next"] == keys[99]
+    assert set(page["items"][0]) == {"key", "value", "encoding", "revision", "version"}
+    page = scan(b, f"prefix=many/&after={page['next']}")
+    assert [i["key"] for i in page["items"]] == keys[100:] and page["next"] is None, page
+    page = scan(c, "prefix=many/&reverse=1&limit=3")
+    assert [i["key"] for i in page["items"]] == keys[:-4:-1] and page["next"] == keys[-3], page
+    page = scan(a, "start=many/010&end=many/012&keys_only=1")
+    assert [(i["key"], "value" in i) for i in page["items"]] == [("many/010", False), ("many/011", False)]
+    assert scan(b, "prefix=many/&count_only=1") == {"items": [], "next": None, "count": 128}
+    everything = scan(b, "count_only=1")["count"]
+    assert everything == sum(len(p["items"]) for p in pages(a, "keys_only=1"))
+    assert a.request("PUT", "/v1/kv/uneven/%FF%20%2B", body=b"\xfe").status == 201
+    item, = scan(c, "prefix=uneven/")["items"]
+    assert item["key"] == "dW5ldmVuL/8gKw==" and item["key_encoding"] == "base64", item
+    assert item["value"] == "/g==" and item["encoding"] == "base64", item
+    assert scan(a, "prefix=uneven/%FF+%2B")["count"] == 1
+    r = a.request("GET", "/v1/kv?consistency=local&limit=1")
+    assert r.status == 200 and int(r.headers["Trilith-Applied"]) > 0, r
+    for query in ("limit=0", "limit=1001", "limit=x", "reverse=2", "size=1", "after=%zz"):
+        assert a.request("GET", "/v1/kv?" + query).status == 400, query
+    assert a.request("GET", "/v1/kv?prefix=" + "k" * 481).status == 414
+    assert a.request("HEAD", "/v1/kv").status == 405
+
+
+def pages(node, query):
+    after = ""
+    while after is not None:
+        page = node.request("GET", f"/v1/kv?{query}&limit=7{after and '&after=' + quote(after)}").json()
+        yield page
+        after = page["next"]
 
 
 def list_family(cluster):
@@ -217,6 +313,24 @@ def command_line(cluster):
     code, out, _ = trilith(cluster, "-o", "table", "get", "cli/k")
     assert code == 0 and b"REVISION" in out and b"vw" in out
     assert trilith(cluster, "delete", "cli/k")[0] == 0
+    assert trilith(cluster, "scan", "many/", "--limit", "2") == (0, b"many/000\tv\nmany/001\tv\n", b"")
+    assert trilith(cluster, "scan", "--start", "many/126", "--end", "many0", "--keys-only",
+                   "--reverse") == (0, b"many/127\nmany/126\n", b"")
+    assert trilith(cluster, "scan", "many/", "--count") == (0, b"128\n", b"")
+    r = trilith(cluster, "scan", "uneven/")
+    assert r == (0, b"uneven/\xff +\t\xfe\n", b""), r
+    code, out, _ = trilith(cluster, "-o", "json", "scan", "uneven/")
+    assert code == 0 and json.loads(out)["key_encoding"] == "base64", out
+    code, out, _ = trilith(cluster, "-o", "table", "scan", "many/")
+    assert code == 0 and out.split()[:4] == [b"KEY", b"REVISION", b"VERSION", b"VALUE"], out
+    assert out.count(b"\n") == 129, out
+    txn = '{"if":[{"key":"cli/t","exists":false}],"then":[{"op":"put","key":"cli/t","value":"1"}]}'
+    code, out, _ = trilith(cluster, "txn", txn)
+    assert code == 0 and json.loads(out)["succeeded"] is True, (code, out)
+    code, out, _ = trilith(cluster, "-o", "table", "txn", text=txn.encode())
+    assert code == 4 and b"A condition does not hold." in out, (code, out)
+    assert trilith(cluster, "txn", "{}")[0] == 0 and trilith(cluster, "txn", "{")[0] == 1
+    assert trilith(cluster, "txn", "/no/such/file")[0] == 1
     assert trilith(cluster, "put", b"cli/\xff", "v")[0] == 0
     code, out, _ = trilith(cluster, "-o", "json", "get", b"cli/\xff")
     assert code == 0 and json.loads(out)["key_encoding"] == "base64", (code, out)
@@ -228,7 +342,8 @@ def command_line(cluster):
     for args in ((), ("fly",), ("get",), ("get", ""), ("get", "a", "b"), ("--by", "x", "incr", "k"),
                  ("-o", "xml", "get", "k"), ("--no-such-option",), ("--timeout", "4294968", "get", "k"),
                  ("--if-match", "1", "--if-absent", "put", "k", "v"),
-                 ("--idempotency-key", "", "put", "k", "v")):
+                 ("--idempotency-key", "", "put", "k", "v"), ("--limit", "0", "scan"),
+                 ("--limit", "1", "--count", "scan")):
         assert trilith(cluster, *args)[0] == 2, args
     r = subprocess.run([program("trilith"), "-e", "127.0.0.1:1", "--timeout", "1", "get", "k"],
                        stderr=subprocess.PIPE)
@@ -366,7 +481,8 @@ def without_quorum(cluster):
 
 def main():
     with Cluster(3) as cluster:
-        for part in (first_session, idempotency, followers_serve_linearizable_reads, list_family,
+        for part in (first_session, idempotency, followers_serve_linearizable_reads, transactions,
+                     scans, list_family,
                      admin_status, bad_input, garbage, pipelined, command_line, second_process,
                      closed_streams, foreign_cluster, restarts, without_quorum):
             start = time.monotonic()

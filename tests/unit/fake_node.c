@@ -368,3 +368,44 @@ enum tl_err view_get(struct view_reader *reader, struct bytes env_key, struct by
     *out_value = buf_bytes(fake.lent);
     return TL_OK;
 }
+
+/* ---- scan.h ---- */
+
+bool scan_range_is_all(const struct scan_range *range)
+{
+    return range->prefix.count + range->start.count + range->end.count + range->after.count == 0;
+}
+
+/* Goes on behind the key that is `after`. */
+static uint32_t scan_begin_at(const struct scan_range *range)
+{
+    for (uint32_t i = 0; i < fake.scan_keys_count; i++) {
+        bool is_last = fake.scan_is_endless && i + 1 == fake.scan_keys_count;
+        if (bytes_equal(fake.scan_keys[i], range->after)) return is_last ? i : i + 1;
+    }
+    return 0;
+}
+
+enum tl_err scan_run(struct view_reader *reader, struct scan_page *page, struct tl_fault *out_fault)
+{
+    (void)reader;
+    (void)out_fault;
+    fake.scans_count++;
+    page->rows_count = 0;
+    page->is_cut = false;
+    uint32_t rows_max = page->rows_max;
+    if (fake.scan_rows_per_view > 0) rows_max = TL_MIN(rows_max, fake.scan_rows_per_view);
+    uint32_t at = scan_begin_at(&page->range);
+    for (; at < fake.scan_keys_count && page->rows_count < rows_max; at++) {
+        struct bytes key = fake.scan_keys[at];
+        const struct row_header header = {.revision = 100 + at, .version = 1 + at};
+        if (page->on_row != NULL) page->on_row(page->context, key, &header, key);
+        page->rows_count++;
+        memcpy(page->next, key.data, key.count);
+        page->next_bytes = key.count;
+    }
+    page->is_last = at == fake.scan_keys_count && !fake.scan_is_endless;
+    page->is_cut = !page->is_last && page->rows_count < page->rows_max;
+    fake.seen_page = *page;
+    return TL_OK;
+}

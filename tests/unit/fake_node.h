@@ -10,6 +10,7 @@
 #define TL_FAKE_NODE_H
 
 #include "trilith/pump.h"
+#include "trilith/scan.h"
 
 #define FAKE_ADDRESS "one.test:8081"
 #define FAKE_ID 0x1111111111111111u
@@ -36,6 +37,11 @@ struct fake_node {
     struct buf *row; /* the one row there is, under row_key; owned */
     char row_key[64];
     struct buf *lent; /* what a reader sees of it, inside a view */
+    /* What scans meet, in this order whatever they ask for; the value of each is its key. */
+    struct bytes scan_keys[16];
+    uint32_t scan_keys_count;
+    uint32_t scan_rows_per_view; /* then the time is up; 0: never */
+    bool scan_is_endless;        /* behind the last key is the last key */
     struct node_status status;
     struct node_group_status group; /* of every group */
     uint32_t transfers_count;
@@ -48,6 +54,8 @@ struct fake_node {
     bool write_was_keyed;
     uint64_t write_deadline_ns;
     struct node_read seen_read; /* copy of the last one */
+    struct scan_page seen_page; /* likewise; its ranges may be gone */
+    uint32_t scans_count;
     uint32_t writes_count;
     uint32_t reads_count;
     struct node_log_query seen_log_query;

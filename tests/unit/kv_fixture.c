@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #define ITEMS_MAX 4096u
-#define BORROWS_MAX 64u
-#define CHANGES_MAX 64u /* of one entry */
+#define BORROWS_MAX 512u
+#define CHANGES_MAX 256u /* of one entry */
 #define SPOILT 0xdd
 
 struct item {
@@ -80,16 +80,11 @@ enum tl_err kv_table_get(struct kv_table *table, struct bytes env_key, struct by
     return TL_OK;
 }
 
-/* What every change does first: other keys' borrows end, and the key is marked as changed. */
+/* What every change does first: the key is marked as changed. */
 static void begin_change(struct kv_table *table, raft_index index, struct bytes env_key)
 {
     cr_assert(table->is_begun);
     cr_assert_eq(index, table->published + 1);
-    for (size_t i = 0; i < table->borrows_count; i++) {
-        if (!bytes_equal(buf_bytes(table->borrows[i].key), env_key)) {
-            memset(table->borrows[i].value->data, SPOILT, table->borrows[i].value->count);
-        }
-    }
     for (size_t i = 0; i < table->changed_count; i++) {
         cr_assert_not(bytes_equal(buf_bytes(table->changed_keys[i]), env_key),
                       "a key is changed once an entry");
@@ -195,7 +190,17 @@ void kv_fixture_deinit(struct kv_fixture *fixture)
     }
     for (size_t i = 0; i < table->changed_count; i++) buf_release(table->changed_keys[i]);
     free(table);
+    buf_release(fixture->results);
+    kv_state_deinit(&fixture->state);
     fixture->table = NULL;
+}
+
+/* They are borrowed from the state, or from the table until kv_table_end(). */
+static void keep_results(struct kv_fixture *fixture, struct kv_result *result)
+{
+    buf_release(fixture->results);
+    fixture->results = buf_copy(result->results);
+    result->results = buf_bytes(fixture->results);
 }
 
 enum tl_err kv_fixture_apply(struct kv_fixture *fixture, struct buf *entry,
@@ -210,6 +215,7 @@ enum tl_err kv_fixture_apply(struct kv_fixture *fixture, struct buf *entry,
     entry_seal(entry, fixture->state.group.chain_hash, &header);
     cr_assert_eq(kv_table_begin(fixture->table), TL_OK);
     enum tl_err err = kv_state_apply(&fixture->state, fixture->table, entry, out_result);
+    if (err == TL_OK && header.type == ENTRY_COMMAND) keep_results(fixture, out_result);
     kv_table_end(fixture->table);
     if (err == TL_OK) {
         cr_assert_eq(fixture->table->published, header.index);

@@ -1,8 +1,8 @@
 /* kv_fixture.h - a state machine over a table in memory that is stricter than kv_table.h.
  *
- * Role:       kv_fixture.c also implements kv_table.h: an ordered array. A borrowed value is spoilt
- *             at the next change of another key, and a key put or deleted twice in an entry, a
- *             publish out of order or a call outside begin/end fails the test.
+ * Role:       kv_fixture.c also implements kv_table.h: an ordered array. A borrowed value is freed
+ *             at the end of the batch, and a key put or deleted twice in an entry, a publish out of
+ *             order or a call outside begin/end fails the test.
  * Thread:     pure.
  */
 
@@ -14,7 +14,8 @@
 struct kv_fixture {
     struct kv_table *table;
     struct kv_state state;
-    uint64_t time_us; /* of the next entry; moves by one each */
+    uint64_t time_us;    /* of the next entry; moves by one each */
+    struct buf *results; /* of the last transaction: a result borrows them until the next entry */
 };
 
 /* Genesis is applied. */

@@ -17,6 +17,27 @@ Test(client, path_escapes_every_byte_that_is_not_plain)
     free(path);
 }
 
+Test(client, scan_path_has_what_is_asked_for_and_no_more)
+{
+    char *path = client_scan_path(&(struct trilith_scan_options){.prefix = NULL});
+    cr_assert_str_eq(path, "/v1/kv?");
+    free(path);
+    path = client_scan_path(&(struct trilith_scan_options){.prefix = "a b",
+                                                           .prefix_bytes = 3,
+                                                           .start = "",
+                                                           .end = "\xff",
+                                                           .end_bytes = 1,
+                                                           .after = "a&+",
+                                                           .after_bytes = 3,
+                                                           .limit = 1000,
+                                                           .reverse = true,
+                                                           .keys_only = true,
+                                                           .count_only = true});
+    cr_assert_str_eq(path, "/v1/kv?limit=1000&prefix=a%20b&start=&end=%FF&after=a%26%2B"
+                           "&reverse=1&keys_only=1&count_only=1");
+    free(path);
+}
+
 Test(client, only_a_definite_refusal_is_not_executed)
 {
     cr_assert_eq(client_judge(200, ""), CLIENT_FINAL);

@@ -93,7 +93,8 @@ Test(command, values_that_mean_nothing_are_refused)
 {
     assert_refused_with(0, 2);
     assert_refused_with(1, 0);
-    assert_refused_with(1, COMMAND_LIST_APPEND + 1);
+    assert_refused_with(1, COMMAND_TXN); /* has no key */
+    assert_refused_with(1, COMMAND_GET);
     assert_refused_with(2, CONDITION_ABSENT + 1);
     assert_refused_with(3, 4);
     assert_refused_with(20, 1);
@@ -244,7 +245,7 @@ Test(kv_result, prefixes_and_values_that_mean_nothing_are_refused)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 0}, {0, KV_NO_ROOM + 1}, {1, 2}, {2, 1}, {4, 1}, {56, 1}};
+    } bad[] = {{0, 0}, {0, KV_STATUS_LAST + 1}, {1, 4}, {2, 1}, {4, 1}, {56, 1}};
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
         uint8_t good = buf->data[bad[i].at];
         buf->data[bad[i].at] = bad[i].value;

@@ -34,7 +34,7 @@ Test(http_failure, outcomes_have_their_status_and_successes_none)
     static const int statuses[] = {
         [KV_NOT_FOUND] = 404,  [KV_CONDITION_FAILED] = 412, [KV_NOT_INTEGER] = 409,
         [KV_OVERFLOW] = 409,   [KV_TOO_LARGE] = 413,        [KV_NOT_LIST] = 409,
-        [KV_KEY_REUSED] = 409, [KV_NO_ROOM] = 429};
+        [KV_KEY_REUSED] = 409, [KV_NO_ROOM] = 429,          [KV_TXN_TOO_LARGE] = 413};
     for (size_t status = KV_CREATED; status < TL_COUNT_OF(statuses); status++) {
         const struct failure *failure = failure_of_outcome((enum kv_status)status);
         cr_assert_eq(failure != NULL ? failure->status : 0, statuses[status], "%zu", status);

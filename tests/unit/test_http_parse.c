@@ -134,3 +134,36 @@ Test(http_parse, utf8_is_strict)
         cr_assert_not(utf8_is_valid(bytes_of(bad[i])), "bad %zu", i);
     }
 }
+
+/* ---- base64 ---- */
+
+static bool decodes_to(const char *text, const char *expected, size_t expected_count)
+{
+    uint8_t bytes[64];
+    size_t count;
+    return base64_decode(bytes_of(text), bytes, &count) &&
+           bytes_equal(bytes_make(bytes, count), bytes_make(expected, expected_count));
+}
+
+Test(http_parse, base64_is_decoded_with_its_padding)
+{
+    cr_assert(decodes_to("", "", 0));
+    cr_assert(decodes_to("Zg==", "f", 1));
+    cr_assert(decodes_to("Zm8=", "fo", 2));
+    cr_assert(decodes_to("Zm9v", "foo", 3));
+    cr_assert(decodes_to("Zm9vYmFy", "foobar", 6));
+    cr_assert(decodes_to("+/8A", "\xfb\xff\0", 3));
+}
+
+Test(http_parse, base64_that_another_would_read_differently_is_refused)
+{
+    static const char *const bad[] = {"Z",    "Zg",   "Zg=",    "Zg===", "Zg==Zg==",
+                                      "=",    "====", "Zh==",   "Zm9=",  "Zm 9v",
+                                      "-_8A", "Z===", "Zm9v\n", "Zg=a"};
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        cr_assert_not(decodes_to(bad[i], "f", 1), "%s", bad[i]);
+        uint8_t bytes[64];
+        size_t count;
+        cr_assert_not(base64_decode(bytes_of(bad[i]), bytes, &count), "%s", bad[i]);
+    }
+}

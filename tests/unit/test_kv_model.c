@@ -12,6 +12,7 @@
 
 #include "kv_fixture.h"
 #include "trilith/prng.h"
+#include "trilith/txn.h"
 
 #define SEEDS_COUNT 60u
 #define COMMANDS_COUNT 1500u
@@ -29,6 +30,15 @@ struct model_row {
     uint64_t version;
 };
 
+/* A transaction that was asked for; kept to the end, for repeats. */
+struct model_txn {
+    struct txn txn; /* borrows static texts and `compared` */
+    char compared[2][MODEL_VALUE_BYTES_MAX];
+    struct buf *body;    /* encoded: what a command's value points to */
+    struct buf *results; /* what was expected of it when it was carried out; NULL: nothing yet */
+    struct model_txn *next;
+};
+
 struct model_record {
     uint64_t key;
     struct command command; /* borrows static texts */
@@ -42,6 +52,7 @@ struct model {
     struct model_record records[MODEL_RECORDS_MAX];
     size_t records_first;
     size_t records_next;
+    struct model_txn *txns;
 };
 
 static const char *const key_texts[KEYS_COUNT] = {"a", "b", "bb", "c/d", "e", "\xc3\xa9"};
@@ -53,7 +64,9 @@ static const char *const values[] = {
 static const char *const elements[] = {"\"c\"", "\"]\"", "7"};
 
 /* How often each outcome was seen in all runs: a run in which nothing happens proves nothing. */
-static uint64_t seen_count[KV_NO_ROOM + 1];
+static uint64_t seen_count[KV_STATUS_LAST + 1];
+static uint64_t else_count;
+static uint64_t results_dropped_count;
 static uint64_t replayed_count;
 static uint64_t evicted_count;
 
@@ -229,6 +242,94 @@ static struct kv_result model_request(struct model *model, size_t key_at,
     return result;
 }
 
+/* ---- transactions: every operation against the rows as they were ---- */
+
+static size_t key_index(struct bytes key)
+{
+    size_t at = 0;
+    while (!bytes_equal(bytes_of(key_texts[at]), key)) at++;
+    return at;
+}
+
+static bool model_txn_condition(const struct model *model, const struct txn_condition *condition)
+{
+    const struct model_row *row = &model->rows[key_index(condition->key)];
+    switch (condition->type) {
+    case TXN_IF_REVISION:
+        return condition->number == (row->is_there ? row->revision : 0);
+    case TXN_IF_VERSION:
+        return condition->number == (row->is_there ? row->version : 0);
+    case TXN_IF_EXISTS:
+        return row->is_there == (condition->number == 1);
+    case TXN_IF_VALUE:
+        break;
+    }
+    return row->is_there && bytes_equal(bytes_of(row->value), condition->value);
+}
+
+/* Carries one operation out on `after`; the rows before it are those of `before`. */
+static struct txn_result model_txn_op(const struct model *before, struct model *after,
+                                      const struct command *command, const struct txn_op *op)
+{
+    size_t at = key_index(op->key);
+    const struct model_row *row = &before->rows[at];
+    if (op->type == COMMAND_GET) {
+        struct txn_result found = {.status = KV_FOUND, .revision = row->revision};
+        found.version = row->version;
+        found.content_type = bytes_of(row->is_there ? row->content_type : "");
+        found.value = bytes_of(row->value);
+        return row->is_there ? found : (struct txn_result){.status = KV_NOT_FOUND};
+    }
+    struct command single = *command;
+    single.type = op->type;
+    single.value_is_json = op->value_is_json;
+    single.by = op->by;
+    single.content_type = op->content_type;
+    single.value = op->value;
+    struct model scratch = {.revision = before->revision};
+    scratch.rows[at] = *row;
+    struct kv_result result = model_request(&scratch, at, &single);
+    after->rows[at] = scratch.rows[at];
+    if (scratch.revision > before->revision) after->revision = scratch.revision;
+    bool is_absent = result.status == KV_NOT_FOUND;
+    return (struct txn_result){.status = result.status,
+                               .revision = is_absent ? 0 : result.revision,
+                               .version = result.version,
+                               .number = result.number};
+}
+
+static struct kv_result model_txn(struct model *model, const struct command *command)
+{
+    struct model_txn *txn = model->txns;
+    while (txn->body->data != command->value.data) txn = txn->next;
+    bool holds = true;
+    for (uint32_t i = 0; i < txn->txn.conditions_count; i++) {
+        holds = holds && model_txn_condition(model, &txn->txn.conditions[i]);
+    }
+    enum txn_branch branch = holds ? TXN_THEN : TXN_ELSE;
+    struct kv_result result = {.status = KV_TXN, .flags = holds ? 0 : KV_RESULT_ELSE};
+    struct model *after = malloc(sizeof *after);
+    *after = *model;
+    struct buf *results = buf_create(65536);
+    for (uint32_t i = 0; i < txn->txn.ops_count[branch] && result.status == KV_TXN; i++) {
+        struct txn_result one = model_txn_op(model, after, command, &txn->txn.ops[branch][i]);
+        if (one.status > KV_NOT_FOUND && one.status != KV_FOUND) {
+            result.status = one.status;
+            result.number = i;
+        }
+        txn_result_encode(&one, results);
+    }
+    buf_release(txn->results);
+    txn->results = results;
+    if (result.status == KV_TXN) {
+        *model = *after;
+        result.results = buf_bytes(results);
+    }
+    result.revision = model->revision;
+    free(after);
+    return result;
+}
+
 static bool is_same_request(const struct command *a, const struct command *b)
 {
     return a->type == b->type && a->condition == b->condition &&
@@ -250,11 +351,17 @@ static void model_evict(struct model *model, uint64_t now_us, size_t records_max
     }
 }
 
+static struct kv_result model_any(struct model *model, size_t key_at, const struct command *command)
+{
+    return command->type == COMMAND_TXN ? model_txn(model, command)
+                                        : model_request(model, key_at, command);
+}
+
 static struct kv_result model_apply(struct model *model, size_t key_at,
                                     const struct command *command, uint64_t now_us)
 {
     if (!command->has_idempotency_key) {
-        return model_request(model, key_at, command);
+        return model_any(model, key_at, command);
     }
     for (size_t i = model->records_first; i < model->records_next; i++) {
         const struct model_record *record = &model->records[i];
@@ -265,7 +372,7 @@ static struct kv_result model_apply(struct model *model, size_t key_at,
             return (struct kv_result){.status = KV_KEY_REUSED};
         }
         struct kv_result result = record->result;
-        result.flags = KV_RESULT_REPLAYED;
+        result.flags |= KV_RESULT_REPLAYED;
         return result;
     }
     model_evict(model, now_us, command->records_max);
@@ -274,9 +381,14 @@ static struct kv_result model_apply(struct model *model, size_t key_at,
     }
     struct model_record record = {.key = command->idempotency_key.low, .time_us = now_us};
     record.command = *command;
-    record.result = model_request(model, key_at, command);
+    struct kv_result result = model_any(model, key_at, command);
+    record.result = result;
+    if (result.results.count > RECORD_RESULTS_BYTES_MAX) {
+        record.result.results.count = 0;
+        results_dropped_count++;
+    }
     model->records[model->records_next++] = record;
-    return record.result;
+    return result;
 }
 
 static void assert_rows_are_the_models(const struct kv_fixture *fixture, const struct model *model)
@@ -338,6 +450,97 @@ static struct command random_command(struct prng *prng, const struct model *mode
     return command;
 }
 
+static struct txn_condition random_condition(struct prng *prng, const struct model *model,
+                                             char compared[MODEL_VALUE_BYTES_MAX])
+{
+    size_t at = prng_below(prng, KEYS_COUNT);
+    const struct model_row *row = &model->rows[at];
+    struct txn_condition condition = {
+        .type = (enum txn_condition_type)prng_between(prng, TXN_IF_REVISION, TXN_IF_EXISTS),
+        .key = bytes_of(key_texts[at]),
+    };
+    bool is_right = prng_chance(prng, 800000);
+    switch (condition.type) {
+    case TXN_IF_REVISION:
+        condition.number = (row->is_there ? row->revision : 0) + !is_right;
+        break;
+    case TXN_IF_VERSION:
+        condition.number = (row->is_there ? row->version : 0) + !is_right;
+        break;
+    case TXN_IF_EXISTS:
+        condition.number = row->is_there == is_right;
+        break;
+    case TXN_IF_VALUE:
+        (void)snprintf(compared, MODEL_VALUE_BYTES_MAX, "%s", is_right ? row->value : "another");
+        condition.value = bytes_of(compared);
+        break;
+    }
+    return condition;
+}
+
+/* Operations on `count` keys in a random order, so that none is written twice; gets in between. */
+static uint32_t random_branch(struct prng *prng, const struct model *model, uint32_t count,
+                              struct txn_op *out_ops)
+{
+    size_t first = prng_below(prng, KEYS_COUNT);
+    uint32_t ops_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct command command = random_command(prng, model, (first + i) % KEYS_COUNT);
+        if (command.type == COMMAND_LIST_APPEND) command.type = COMMAND_PUT;
+        struct txn_op op = {.type = command.type, .key = command.key};
+        if (command.type == COMMAND_INCR) op.by = command.by;
+        if (command.type == COMMAND_PUT || command.type == COMMAND_APPEND) {
+            op.content_type = command.content_type;
+            op.value = command.value;
+            op.value_is_json = command.value_is_json;
+        }
+        out_ops[ops_count++] = op;
+        uint64_t gets_count = prng_chance(prng, 50000) ? 40 : prng_below(prng, 2);
+        for (uint64_t g = 0; g < gets_count && ops_count < TXN_LIST_MAX; g++) {
+            out_ops[ops_count++] = (struct txn_op){
+                .type = COMMAND_GET, .key = bytes_of(key_texts[prng_below(prng, KEYS_COUNT)])};
+        }
+        if (ops_count == TXN_LIST_MAX) break;
+    }
+    return ops_count;
+}
+
+/* Makes the command a transaction. */
+static void make_txn(struct prng *prng, struct model *model, struct command *command)
+{
+    struct model_txn *txn = calloc(1, sizeof *txn);
+    txn->next = model->txns;
+    model->txns = txn;
+    txn->txn.conditions_count = (uint32_t)prng_below(prng, 3);
+    for (uint32_t i = 0; i < txn->txn.conditions_count; i++) {
+        txn->txn.conditions[i] = random_condition(prng, model, txn->compared[i]);
+    }
+    for (uint32_t branch = 0; branch < TXN_BRANCHES_COUNT; branch++) {
+        txn->txn.ops_count[branch] = random_branch(
+            prng, model, (uint32_t)prng_below(prng, KEYS_COUNT), txn->txn.ops[branch]);
+    }
+    txn->body = txn_encode(&txn->txn);
+    command->type = COMMAND_TXN;
+    command->condition = CONDITION_NONE;
+    command->condition_revision = 0;
+    command->by = 0;
+    command->value_is_json = false;
+    command->key = bytes_make(NULL, 0);
+    command->content_type = bytes_make(NULL, 0);
+    command->value = buf_bytes(txn->body);
+}
+
+static void free_txns(struct model *model)
+{
+    while (model->txns != NULL) {
+        struct model_txn *txn = model->txns;
+        model->txns = txn->next;
+        buf_release(txn->body);
+        buf_release(txn->results);
+        free(txn);
+    }
+}
+
 /* Gives the command an idempotency key, or makes it the repeat of a recent one. */
 static void add_key(struct prng *prng, const struct model *model, struct command *command,
                     size_t *key_at)
@@ -370,12 +573,24 @@ static void restart(struct kv_fixture *fixture)
     struct group_state state;
     struct bytes conf;
     cr_assert_eq(group_state_decode(bytes_make(stored, count), &state, &conf), TL_OK);
+    kv_state_deinit(&fixture->state);
     kv_state_init(&fixture->state, &state);
+}
+
+/* Pointers differ. */
+static bool is_same_result(const struct kv_result *a, const struct kv_result *b)
+{
+    return a->status == b->status && a->flags == b->flags && a->revision == b->revision &&
+           a->version == b->version && a->number == b->number && a->time_us == b->time_us &&
+           a->group_revision == b->group_revision && a->index == b->index &&
+           bytes_equal(a->results, b->results);
 }
 
 static void assert_result_is(const struct kv_result *expected, const struct kv_result *actual,
                              uint64_t seed, uint32_t step)
 {
+    cr_assert(bytes_equal(actual->results, expected->results), "seed %lu step %u",
+              (unsigned long)seed, step);
     cr_assert_eq(actual->status, expected->status, "seed %lu step %u: %d, not %d",
                  (unsigned long)seed, step, (int)actual->status, (int)expected->status);
     cr_assert_eq(actual->flags, expected->flags, "seed %lu step %u", (unsigned long)seed, step);
@@ -398,6 +613,7 @@ static void run(uint64_t seed)
     for (uint32_t step = 0; step < COMMANDS_COUNT; step++) {
         size_t key_at = prng_below(&prng, KEYS_COUNT);
         struct command command = random_command(&prng, model, key_at);
+        if (prng_chance(&prng, 250000)) make_txn(&prng, model, &command);
         add_key(&prng, model, &command, &key_at);
         a.time_us += random_pause_us(&prng);
         b.time_us = a.time_us;
@@ -405,11 +621,12 @@ static void run(uint64_t seed)
         struct kv_result result_a = kv_fixture_do(&a, &command);
         struct kv_result result_b = kv_fixture_do(&b, &command);
         assert_result_is(&expected, &result_a, seed, step);
-        cr_assert_eq(memcmp(&result_a, &result_b, sizeof result_a), 0);
+        cr_assert(is_same_result(&result_a, &result_b));
         cr_assert_eq(a.state.group.revision, model->revision);
         cr_assert_eq(a.state.group.records_first, model->records_first);
         cr_assert_eq(a.state.group.records_next, model->records_next);
         seen_count[result_a.status]++;
+        else_count += (result_a.flags & KV_RESULT_ELSE) != 0;
         replayed_count += (result_a.flags & KV_RESULT_REPLAYED) != 0;
         if (prng_chance(&prng, 20000)) {
             restart(&b);
@@ -420,16 +637,19 @@ static void run(uint64_t seed)
     cr_assert(kv_fake_equal(a.table, b.table));
     kv_fixture_deinit(&a);
     kv_fixture_deinit(&b);
+    free_txns(model);
     free(model);
 }
 
 Test(kv_model, every_outcome_is_the_models_and_replicas_are_byte_identical)
 {
     for (uint64_t seed = 1; seed <= SEEDS_COUNT; seed++) run(seed);
-    for (size_t status = KV_CREATED; status <= KV_NO_ROOM; status++) {
+    for (size_t status = KV_CREATED; status <= KV_TXN; status++) {
         cr_assert_geq(seen_count[status], SEEDS_COUNT, "outcome %zu was seen %lu times", status,
                       (unsigned long)seen_count[status]);
     }
+    cr_assert_geq(else_count, 20 * SEEDS_COUNT);
+    cr_assert_geq(results_dropped_count, SEEDS_COUNT);
     cr_assert_geq(replayed_count, 100 * SEEDS_COUNT);
     cr_assert_geq(evicted_count, 100 * SEEDS_COUNT);
 }

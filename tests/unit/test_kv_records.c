@@ -335,7 +335,7 @@ Test(kv_records, a_record_of_a_newer_version_is_told_from_damage)
     struct buf *stored = stored_record(1);
     struct record record;
     cr_assert_eq(record_decode(buf_bytes(stored), &record), TL_OK);
-    record.status = KV_NO_ROOM + 1;
+    record.status = KV_STATUS_LAST + 1;
     record_encode(&record, stored->data);
     assert_fails(1, TL_ERR_NEWER_FORMAT);
     stored->data[0] = RECORD_FORMAT + 1;

@@ -176,11 +176,14 @@ Test(record, all_fields_are_read_back)
         .revision = 7,
         .version = 8,
         .number = -9,
+        .results = bytes_of("results"),
     };
-    uint8_t bytes[RECORD_BYTES];
+    uint8_t bytes[RECORD_BYTES + 7];
+    cr_assert_eq(record_bytes(&sent), sizeof bytes);
     record_encode(&sent, bytes);
     struct record received;
     cr_assert_eq(record_decode(bytes_make(bytes, sizeof bytes), &received), TL_OK);
+    cr_assert(bytes_equal(received.results, sent.results));
     cr_assert(hash_equal(received.fingerprint, sent.fingerprint));
     cr_assert_eq(received.sequence, sent.sequence);
     cr_assert_eq(received.time_us, sent.time_us);

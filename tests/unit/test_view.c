@@ -132,12 +132,22 @@ struct walked {
     raft_index applied;
     uint32_t count;
     bool is_right;
+    bool is_reverse;
+    uint8_t last[KEY_TEXT_BYTES]; /* key of the item before */
+    size_t last_bytes;
 };
 
 static bool walk_item(void *context, struct bytes env_key, struct bytes row)
 {
     struct walked *walked = context;
     raft_index index;
+    int order = bytes_compare(env_key, bytes_make(walked->last, walked->last_bytes));
+    bool is_next = walked->is_reverse ? order < 0 || walked->last_bytes == 0 : order > 0;
+    walked->is_right = walked->is_right && is_next;
+    memcpy(walked->last, env_key.data, env_key.count);
+    walked->last_bytes = env_key.count;
+    if (env_key.data[0] != 'r') return false; /* backwards there is more behind the rows */
+    if (row.data == NULL) return true;        /* deleted */
     memcpy(&index, rows_value(row).data, sizeof index);
     bool is_ring = env_key.data[1] == 'k';
     bool is_right = is_ring ? index + RING_COUNT > walked->applied && index <= walked->applied
@@ -159,10 +169,14 @@ static bool is_right_at(struct view_reader *from, raft_index applied)
     for (raft_index i = 0; i < RING_COUNT && i < applied; i++) {
         is_right = is_right && sees(from, ring_key(applied - i, key), applied - i);
     }
-    struct walked walked = {.applied = applied, .is_right = true};
-    enum tl_err err = view_walk(from, bytes_of("r"), walk_item, &walked, NULL);
-    return is_right && err == TL_OK && walked.is_right &&
-           walked.count == 3 + TL_MIN(applied, RING_COUNT);
+    for (int is_reverse = 0; is_reverse <= 1; is_reverse++) {
+        struct walked walked = {.applied = applied, .is_right = true, .is_reverse = is_reverse};
+        struct bytes start = bytes_of(is_reverse ? "s" : "r");
+        enum tl_err err = view_walk(from, start, is_reverse, walk_item, &walked, NULL);
+        is_right = is_right && err == TL_OK && walked.is_right &&
+                   walked.count == 3 + TL_MIN(applied, RING_COUNT);
+    }
+    return is_right;
 }
 
 /* ---- Reading ------------------------------------------------------------------------------- */
@@ -301,12 +315,16 @@ Test(view, walk_starts_at_the_key_and_stops_when_told)
     for (unsigned i = 0; i < 3; i++) apply();
     (void)begin();
     uint32_t count = 0;
-    cr_assert_eq(view_walk(reader, bytes_of("r"), stop_after_two, &count, &fault), TL_OK);
+    cr_assert_eq(view_walk(reader, bytes_of("r"), false, stop_after_two, &count, &fault), TL_OK);
     cr_assert_eq(count, 2);
     struct walked walked = {.applied = 23, .is_right = true};
-    cr_assert_eq(view_walk(reader, bytes_of("rk10"), walk_item, &walked, &fault), TL_OK);
+    cr_assert_eq(view_walk(reader, bytes_of("rk10"), false, walk_item, &walked, &fault), TL_OK);
     cr_assert_eq(walked.count, 6);
     cr_assert(walked.is_right);
+    struct walked back = {.applied = 23, .is_right = true, .is_reverse = true};
+    cr_assert_eq(view_walk(reader, bytes_of("rk10"), true, walk_item, &back, &fault), TL_OK);
+    cr_assert_eq(back.count, 3 + RING_COUNT - 6, "rk10 and what is behind it are left out");
+    cr_assert(back.is_right);
 }
 
 Test(view, a_damaged_value_from_the_table_is_not_given_out)

@@ -40,6 +40,14 @@ const struct kv_result sample_kv_result_value = {
     .index = 99,
 };
 
+const struct txn_result sample_txn_result_value = {
+    .status = KV_FOUND,
+    .revision = 42,
+    .version = 3,
+    .content_type = FIELD("text/plain"),
+    .value = FIELD("cat"),
+};
+
 const struct row_header sample_row_value = {
     .time_us = TIME_US,
     .origin = 0x0807060504030201u,
@@ -165,6 +173,37 @@ static struct buf *payload_of(struct buf *entry)
 struct buf *sample_command(void)
 {
     return payload_of(command_encode(&sample_command_value));
+}
+
+struct txn sample_txn_value(void)
+{
+    struct txn txn = {.conditions_count = 2, .ops_count = {2, 1}};
+    txn.conditions[0] =
+        (struct txn_condition){.type = TXN_IF_REVISION, .number = 41, .key = bytes_of("a")};
+    txn.conditions[1] = (struct txn_condition){
+        .type = TXN_IF_VALUE, .key = bytes_of("b"), .value = bytes_of("old")};
+    txn.ops[TXN_THEN][0] = (struct txn_op){.type = COMMAND_PUT,
+                                           .value_is_json = true,
+                                           .key = bytes_of("a"),
+                                           .content_type = bytes_of("application/json"),
+                                           .value = bytes_of("[1]")};
+    txn.ops[TXN_THEN][1] =
+        (struct txn_op){.type = COMMAND_INCR, .by = -2, .key = bytes_of("count")};
+    txn.ops[TXN_ELSE][0] = (struct txn_op){.type = COMMAND_GET, .key = bytes_of("a")};
+    return txn;
+}
+
+struct buf *sample_txn(void)
+{
+    struct txn txn = sample_txn_value();
+    return txn_encode(&txn);
+}
+
+struct buf *sample_txn_result(void)
+{
+    struct buf *buf = buf_create(txn_result_bytes(&sample_txn_result_value));
+    txn_result_encode(&sample_txn_result_value, buf);
+    return buf;
 }
 
 struct buf *sample_kv_result(void)

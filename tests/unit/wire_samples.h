@@ -13,11 +13,14 @@
 #include "trilith/placement.h"
 #include "trilith/raft_message.h"
 #include "trilith/snapshot_chunk.h"
+#include "trilith/txn.h"
 
 /* Every sample is a new buf, the caller's. */
 struct buf *sample_entry(void); /* sealed: index 7, term 2, group 1, behind a zero hash */
 struct buf *sample_raft_message(void);
 struct buf *sample_command(void); /* payload only */
+struct buf *sample_txn(void);
+struct buf *sample_txn_result(void);
 struct buf *sample_kv_result(void);
 struct buf *sample_row(void);
 struct buf *sample_record(void);
@@ -38,6 +41,8 @@ struct buf *sample_snapshot_chunk(void);
 
 /* What the samples are made from. */
 struct raft_message sample_raft_message_value(void); /* owns its entries */
+struct txn sample_txn_value(void);
+extern const struct txn_result sample_txn_result_value;
 extern const struct command sample_command_value;
 extern const struct kv_result sample_kv_result_value;
 extern const struct row_header sample_row_value;
