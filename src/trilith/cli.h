@@ -59,6 +59,8 @@ struct cli_table {
 };
 __attribute__((format(printf, 4, 5))) void cli_table_set(struct cli_table *table, uint32_t row,
                                                          uint32_t column, const char *format, ...);
+/* Empties the table and sets its first row. */
+void cli_table_begin(struct cli_table *table, const char *const *heads, uint32_t heads_count);
 void cli_table_print(const struct cli_table *table);
 
 /* ---- answers that are JSON ---- */
@@ -68,7 +70,11 @@ struct json_t;
 struct json_t *cli_get_json(struct trilith_client *client, const char *path,
                             struct trilith_answer *answer, enum trilith_status *out_status);
 unsigned long long cli_json_number(const struct json_t *object, const char *name); /* 0: none */
+long long cli_json_integer(const struct json_t *object, const char *name);         /* 0: none */
 const char *cli_json_text(const struct json_t *object, const char *name);          /* "-": none */
+
+/* Takes the value over. Without memory a field is missing. */
+void cli_json_put(struct json_t *object, const char *name, struct json_t *value);
 
 /* Reads standard input to its end. false: it cannot be read or is over the limit. */
 bool cli_read_input(uint8_t **out_data, size_t *out_bytes);

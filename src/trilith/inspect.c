@@ -314,18 +314,12 @@ static void print_identity(const struct inspect *inspect)
     (void)printf("\n");
 }
 
-static void print_heads(struct cli_table *table, const char *const *heads, uint32_t heads_count)
-{
-    *table = (struct cli_table){.rows_count = 0};
-    for (uint32_t i = 0; i < heads_count; i++) cli_table_set(table, 0, i, "%s", heads[i]);
-}
-
 static void print_logs(const struct inspect *inspect)
 {
     static const char *const heads[] = {"GROUP", "FIRST",  "LAST",  "LAST-TERM", "TERM",
                                         "VOTE",  "COMMIT", "BYTES", "LAST-HASH"};
     static struct cli_table table;
-    print_heads(&table, heads, TL_COUNT_OF(heads));
+    cli_table_begin(&table, heads, TL_COUNT_OF(heads));
     for (uint32_t i = 0; i < inspect->groups_count; i++) {
         const struct group_report *report = inspect->groups[i];
         const struct log_group_info *info = &report->info;
@@ -359,7 +353,7 @@ static void print_tables(const struct inspect *inspect)
     static const char *const heads[] = {"GROUP", "TABLE",   "INDEX", "REVISION",
                                         "ROWS",  "RECORDS", "BYTES", "DIGEST"};
     static struct cli_table table;
-    print_heads(&table, heads, TL_COUNT_OF(heads));
+    cli_table_begin(&table, heads, TL_COUNT_OF(heads));
     for (uint32_t i = 0; i < inspect->groups_count; i++) {
         const struct group_report *report = inspect->groups[i];
         uint32_t row = table.rows_count;
@@ -400,28 +394,23 @@ static void print_text(const struct inspect *inspect)
 
 /* ---- JSON ---- */
 
-static void put(json_t *object, const char *name, json_t *value)
-{
-    (void)json_object_set_new(object, name, value); /* fails without memory: a field is missing */
-}
-
 static void put_number(json_t *object, const char *name, uint64_t value)
 {
-    put(object, name, json_integer((json_int_t)value));
+    cli_json_put(object, name, json_integer((json_int_t)value));
 }
 
 static void put_hash(json_t *object, const char *name, struct hash128 hash)
 {
     char text[HASH_TEXT_BYTES];
     hash_format(hash, text);
-    put(object, name, json_string(text));
+    cli_json_put(object, name, json_string(text));
 }
 
 static void put_store_id(json_t *object, const char *name, const struct store_id *id)
 {
     char text[HASH_TEXT_BYTES];
     store_id_format(id, text);
-    put(object, name, json_string(text));
+    cli_json_put(object, name, json_string(text));
 }
 
 static json_t *json_of_table(const struct group_report *report)
@@ -429,7 +418,7 @@ static json_t *json_of_table(const struct group_report *report)
     if (!report->has_table) return json_null();
     json_t *table = json_object();
     const struct group_state *state = &report->state;
-    put(table, "directory", json_string(report->table_dir));
+    cli_json_put(table, "directory", json_string(report->table_dir));
     put_number(table, "index", state->index);
     put_number(table, "term", state->term);
     put_number(table, "revision", state->revision);
@@ -455,43 +444,42 @@ static json_t *json_of_group(const struct group_report *report)
     put_hash(group, "last_hash", report->last_hash);
     put_number(group, "bytes", report->log_bytes);
     put_number(group, "term", info->hard_state.term);
-    put(group, "vote", json_string(vote));
+    cli_json_put(group, "vote", json_string(vote));
     put_number(group, "commit", info->hard_state.commit);
-    put(group, "table", json_of_table(report));
+    cli_json_put(group, "table", json_of_table(report));
     return group;
 }
 
 static json_t *json_of_damage(const struct tl_fault *fault)
 {
     json_t *damage = json_object();
-    put(damage, "file", json_string(fault->file));
+    cli_json_put(damage, "file", json_string(fault->file));
     if (fault->group != UINT32_MAX) put_number(damage, "group", fault->group);
     if (fault->index != 0) put_number(damage, "index", fault->index);
-    put(damage, "reason", json_string(fault->reason));
+    cli_json_put(damage, "reason", json_string(fault->reason));
     return damage;
 }
 
 static void print_json(const struct inspect *inspect)
 {
     json_t *root = json_object();
-    put(root, "directory", json_string(data_dir_path(inspect->dir)));
+    cli_json_put(root, "directory", json_string(data_dir_path(inspect->dir)));
     put_number(root, "format", DATA_DIR_FORMAT);
-    put(root, "address", json_string(data_dir_address(inspect->dir)));
+    cli_json_put(root, "address", json_string(data_dir_address(inspect->dir)));
     put_store_id(root, "store_id", data_dir_store_id(inspect->dir));
     if (inspect->has_cluster_id) put_store_id(root, "cluster_id", &inspect->cluster_id);
     if (inspect->is_diverged) put_number(root, "diverged_from", inspect->diverged_index);
     json_t *groups = json_array();
     for (uint32_t i = 0; i < inspect->groups_count; i++) {
-        (void)json_array_append_new(groups, json_of_group(inspect->groups[i])); /* as in put() */
+        (void)json_array_append_new(groups, json_of_group(inspect->groups[i])); /* likewise */
     }
-    put(root, "groups", groups);
+    cli_json_put(root, "groups", groups);
     json_t *damages = json_array();
     for (uint32_t i = 0; i < TL_MIN(inspect->damages_count, DAMAGES_MAX); i++) {
-        (void)json_array_append_new(damages,
-                                    json_of_damage(&inspect->damages[i])); /* as in put() */
+        (void)json_array_append_new(damages, json_of_damage(&inspect->damages[i])); /* likewise */
     }
-    put(root, "damage", damages);
-    put(root, "ok", json_boolean(inspect->damages_count == 0));
+    cli_json_put(root, "damage", damages);
+    cli_json_put(root, "ok", json_boolean(inspect->damages_count == 0));
     char *dump = json_dumps(root, JSON_INDENT(2));
     if (dump != NULL) (void)printf("%s\n", dump);
     free(dump);

@@ -45,10 +45,7 @@ static void print_page(const json_t *page)
     static const char *const heads[] = {"INDEX", "TERM", "TYPE",     "TIME",  "OP",
                                         "KEY",   "HASH", "PREVIOUS", "STATUS"};
     static struct cli_table table;
-    table = (struct cli_table){.rows_count = 0};
-    for (uint32_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
-        cli_table_set(&table, 0, i, "%s", heads[i]);
-    }
+    cli_table_begin(&table, heads, sizeof heads / sizeof heads[0]);
     size_t i;
     json_t *block;
     json_array_foreach(json_object_get(page, "blocks"), i, block)
@@ -187,9 +184,7 @@ static void print_checked(const struct checked *nodes, uint32_t nodes_count)
 {
     static const char *const heads[] = {"NODE", "FIRST", "LAST", "COUNT", "HASH", "RESULT"};
     static struct cli_table table;
-    for (uint32_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
-        cli_table_set(&table, 0, i, "%s", heads[i]);
-    }
+    cli_table_begin(&table, heads, sizeof heads / sizeof heads[0]);
     for (uint32_t i = 0; i < nodes_count; i++) add_checked(&table, &nodes[i]);
     cli_table_print(&table);
 }
@@ -389,34 +384,30 @@ static void print_sentences(const struct checked *nodes, uint32_t nodes_count,
     }
 }
 
-static void put(json_t *object, const char *name, json_t *value)
-{
-    (void)json_object_set_new(object, name, value); /* fails without memory: a field is missing */
-}
-
 static void print_json(const struct cli *cli, const struct checked *nodes, uint32_t nodes_count,
                        const struct comparison *comparison)
 {
     json_t *root = json_object();
     json_t *array = json_array();
-    put(root, "group", json_integer((json_int_t)cli->group));
+    cli_json_put(root, "group", json_integer((json_int_t)cli->group));
     for (uint32_t i = 0; i < nodes_count; i++) {
         json_t *node = json_object();
-        put(node, "address", json_string(nodes[i].address));
-        put(node, "result", nodes[i].result != NULL ? json_incref(nodes[i].result) : json_null());
-        put(node, "differs_from",
-            nodes[i].differs_from != 0 ? json_integer((json_int_t)nodes[i].differs_from)
-                                       : json_null());
+        cli_json_put(node, "address", json_string(nodes[i].address));
+        cli_json_put(node, "result",
+                     nodes[i].result != NULL ? json_incref(nodes[i].result) : json_null());
+        cli_json_put(node, "differs_from",
+                     nodes[i].differs_from != 0 ? json_integer((json_int_t)nodes[i].differs_from)
+                                                : json_null());
         (void)json_array_append_new(array, node); /* as in put() */
     }
-    put(root, "nodes", array);
+    cli_json_put(root, "nodes", array);
     if (comparison->is_possible) {
-        put(root, "common_first", json_integer((json_int_t)comparison->first));
-        put(root, "common_last", json_integer((json_int_t)comparison->last));
+        cli_json_put(root, "common_first", json_integer((json_int_t)comparison->first));
+        cli_json_put(root, "common_last", json_integer((json_int_t)comparison->last));
     }
-    put(root, "agree",
-        json_boolean(comparison->is_possible && comparison->is_complete &&
-                     !comparison->has_differing));
+    cli_json_put(root, "agree",
+                 json_boolean(comparison->is_possible && comparison->is_complete &&
+                              !comparison->has_differing));
     char *dump = json_dumps(root, JSON_INDENT(2));
     if (dump != NULL) (void)printf("%s\n", dump);
     free(dump);

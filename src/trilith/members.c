@@ -10,36 +10,23 @@
 #define PATH "/v1/cluster/members"
 #define PATH_BYTES_MAX 512u
 
-static const char *text(const json_t *object, const char *name)
-{
-    const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "-";
-}
-
-static long long number(const json_t *object, const char *name)
-{
-    return (long long)json_integer_value(json_object_get(object, name));
-}
-
 /* ---- list ---- */
 
 static void print_members(const json_t *cluster)
 {
     static const char *const heads[] = {"ADDRESS", "ROLE", "LIVE", "STORE"};
     static struct cli_table table;
-    for (uint32_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
-        cli_table_set(&table, 0, i, "%s", heads[i]);
-    }
+    cli_table_begin(&table, heads, sizeof heads / sizeof heads[0]);
     size_t i;
     json_t *member;
     json_array_foreach(json_object_get(cluster, "members"), i, member)
     {
         uint32_t row = table.rows_count;
         bool is_live = json_is_true(json_object_get(member, "live"));
-        cli_table_set(&table, row, 0, "%s", text(member, "address"));
-        cli_table_set(&table, row, 1, "%s", text(member, "role"));
+        cli_table_set(&table, row, 0, "%s", cli_json_text(member, "address"));
+        cli_table_set(&table, row, 1, "%s", cli_json_text(member, "role"));
         cli_table_set(&table, row, 2, "%s", is_live ? "yes" : "no");
-        cli_table_set(&table, row, 3, "%s", text(member, "store_id"));
+        cli_table_set(&table, row, 3, "%s", cli_json_text(member, "store_id"));
     }
     cli_table_print(&table);
 }
@@ -72,16 +59,17 @@ static void print_change(const struct cli *cli, const json_t *root, const char *
 {
     const char *refused = json_string_value(json_object_get(root, "refused"));
     if (refused != NULL) {
-        (void)printf("Would be refused: %s (%s).\n", text(root, "reason"), refused);
+        (void)printf("Would be refused: %s (%s).\n", cli_json_text(root, "reason"), refused);
     } else if (!json_is_true(json_object_get(root, "changed"))) {
         (void)printf("Nothing to do.\n");
     } else {
-        (void)printf("%s %s %s, epoch %lld.\n", text(root, "address"),
-                     cli->is_dry_run ? "would be" : "is being", verb, number(root, "epoch"));
+        (void)printf("%s %s %s, epoch %lld.\n", cli_json_text(root, "address"),
+                     cli->is_dry_run ? "would be" : "is being", verb,
+                     cli_json_integer(root, "epoch"));
     }
     (void)printf("Can lose %lld now, %lld afterwards; about %lld bytes to move.\n",
-                 number(root, "can_lose_before"), number(root, "can_lose_after"),
-                 number(root, "bytes_to_move"));
+                 cli_json_integer(root, "can_lose_before"),
+                 cli_json_integer(root, "can_lose_after"), cli_json_integer(root, "bytes_to_move"));
 }
 
 static int finish(const struct cli *cli, enum trilith_status status, struct trilith_answer *answer,

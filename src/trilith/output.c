@@ -37,6 +37,12 @@ void cli_table_set(struct cli_table *table, uint32_t row, uint32_t column, const
     va_end(args);
 }
 
+void cli_table_begin(struct cli_table *table, const char *const *heads, uint32_t heads_count)
+{
+    *table = (struct cli_table){.rows_count = 0};
+    for (uint32_t i = 0; i < heads_count; i++) cli_table_set(table, 0, i, "%s", heads[i]);
+}
+
 void cli_table_print(const struct cli_table *table)
 {
     size_t widths[CLI_TABLE_COLUMNS_MAX] = {0};
@@ -73,6 +79,16 @@ json_t *cli_get_json(struct trilith_client *client, const char *path, struct tri
 unsigned long long cli_json_number(const json_t *object, const char *name)
 {
     return (unsigned long long)json_integer_value(json_object_get(object, name));
+}
+
+long long cli_json_integer(const json_t *object, const char *name)
+{
+    return (long long)json_integer_value(json_object_get(object, name));
+}
+
+void cli_json_put(json_t *object, const char *name, json_t *value)
+{
+    (void)json_object_set_new(object, name, value);
 }
 
 const char *cli_json_text(const json_t *object, const char *name)

@@ -112,9 +112,7 @@ static void print_table(const json_t *cluster)
     static const char *const heads[] = {"NODE",   "GROUP",   "ROLE",    "TERM",
                                         "COMMIT", "APPLIED", "FLUSHED", "REVISION"};
     static struct cli_table table;
-    for (uint32_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
-        cli_table_set(&table, 0, i, "%s", heads[i]);
-    }
+    cli_table_begin(&table, heads, sizeof heads / sizeof heads[0]);
     static struct notes notes;
     size_t i;
     json_t *member;

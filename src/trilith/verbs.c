@@ -119,11 +119,6 @@ int cli_get(struct cli *cli)
     return code;
 }
 
-static json_int_t number_of(const json_t *root, const char *name)
-{
-    return json_integer_value(json_object_get(root, name));
-}
-
 /* The server's JSON as it is, its revision alone, or a sentence. */
 static int print_write(const struct cli *cli, const char *key, const struct trilith_answer *answer,
                        const char *number_name)
@@ -140,17 +135,17 @@ static int print_write(const struct cli *cli, const char *key, const struct tril
     }
     if (cli->format == CLI_FORMAT_RAW) {
         const char *name = number_name != NULL ? number_name : "revision";
-        (void)printf("%lld\n", (long long)number_of(root, name));
+        (void)printf("%lld\n", cli_json_integer(root, name));
     } else {
         static struct cli_table table;
         cli_table_set(&table, 0, 0, "KEY");
         cli_table_set(&table, 0, 1, "REVISION");
         cli_table_set(&table, 0, 2, "OUTCOME");
         cli_table_set(&table, 1, 0, "%s", key);
-        cli_table_set(&table, 1, 1, "%lld", (long long)number_of(root, "revision"));
+        cli_table_set(&table, 1, 1, "%lld", cli_json_integer(root, "revision"));
         if (number_name != NULL) {
             cli_table_set(&table, 1, 2, "%s %lld", number_name,
-                          (long long)number_of(root, number_name));
+                          cli_json_integer(root, number_name));
         } else {
             bool is_deletion = json_is_true(json_object_get(root, "deleted"));
             const char *outcome = answer->http_status == 201 ? "created" : "replaced";

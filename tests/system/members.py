@@ -210,6 +210,27 @@ def two_emptied():
         print("members: two emptied disks formed nothing, and the third has its data")
 
 
+def inspected():
+    """A stopped node's directory says which cluster it is of, the log's beginning gone or not."""
+    with Cluster(3, options=["--log-retain", "0"]) as cluster:
+        a = cluster.nodes[0]
+        identity = a.request("GET", "/v1/cluster").json()["cluster_id"]
+        node = cluster.add(join=a).start()
+        cluster.wait_members(cluster.nodes)
+        fill = [program("trilith-bench"), "--targets", a.address, "--fill", "--keys", "5000"]
+        subprocess.check_output(fill)     # a log of a few pages is not shortened
+        wait_for(lambda: a.request("GET", "/v1/status").json()["groups"][0]["flushed"] > 2, 30, "a flush")
+        remove(cluster, node, Nobody())   # what is appended lets what is flushed go
+        wait_for(lambda: a.request("GET", "/v1/log?group=0").json()["first"] > 2, 30,
+                 "the genesis to be deleted from the log")
+        a.kill()
+        code, out, err = trilith(cluster, "-o", "json", "inspect", a.dir)
+        report = json.loads(out)
+        assert code == 0 and report["ok"] and report["groups"][0]["first"] > 2, (out, err)
+        assert report["cluster_id"] == identity, report["cluster_id"]
+        print("members: inspect finds the cluster in the placement")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", action="store_true")
@@ -218,7 +239,7 @@ def main():
     args = parser.parse_args()
     print(f"members: seed {args.seed}", flush=True)
     random.seed(args.seed)
-    parts = {"refused": refused, "two_emptied": two_emptied,
+    parts = {"refused": refused, "two_emptied": two_emptied, "inspected": inspected,
              "emptied": lambda: emptied(args.seed),
              "come_and_go": lambda: come_and_go(args.kills, args.seed)}
     for part in args.parts or parts:

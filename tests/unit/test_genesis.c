@@ -150,6 +150,9 @@ Test(store_id, is_formatted_compared_and_shortened)
     store_id_format(&id, text);
     cr_assert_str_eq(text, "ab01000000000000000000000000000f");
     cr_assert_eq(store_id_raft(&id), 0x01abu);
+    char short_text[RAFT_ID_TEXT_BYTES];
+    raft_id_format(store_id_raft(&id), short_text);
+    cr_assert_str_eq(short_text, "ab01000000000000");
     cr_assert(store_id_is_zero(&zero));
     cr_assert_not(store_id_is_zero(&id));
     cr_assert_gt(store_id_compare(&id, &zero), 0);

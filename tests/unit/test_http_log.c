@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include "http_client.h"
+#include "trilith/conf_entry.h"
+#include "trilith/txn.h"
 
-#define ENTRIES_COUNT 4u
+#define ENTRIES_COUNT 6u
 
 static struct buf *entries[ENTRIES_COUNT];
 static struct hash128 before = {7, 9};
@@ -17,6 +19,24 @@ static void seal(uint32_t i, struct buf *entry, raft_term term)
         .group = 1, .index = 41 + i, .term = term, .time_us = 1700000000000000ull + i};
     entry_seal(entry, i == 0 ? before : entry_hash(entries[i - 1]), &header);
     entries[i] = entry;
+}
+
+static struct buf *txn_entry(void)
+{
+    static struct txn txn;
+    txn = (struct txn){.conditions_count = 2, .ops_count = {2, 1}};
+    txn.conditions[0] = (struct txn_condition){.type = TXN_IF_EXISTS, .key = bytes_of("lock")};
+    txn.conditions[1] = (struct txn_condition){
+        .type = TXN_IF_VALUE, .key = bytes_of("owner"), .value = bytes_of("nobody")};
+    txn.ops[TXN_THEN][0] =
+        (struct txn_op){.type = COMMAND_PUT, .key = bytes_of("lock"), .value = bytes_of("me")};
+    txn.ops[TXN_THEN][1] = (struct txn_op){.type = COMMAND_INCR, .key = bytes_of("n"), .by = 2};
+    txn.ops[TXN_ELSE][0] = (struct txn_op){.type = COMMAND_GET, .key = bytes_of("lock")};
+    struct buf *encoded = txn_encode(&txn);
+    const struct command command = {.type = COMMAND_TXN, .value = buf_bytes(encoded)};
+    struct buf *entry = command_encode(&command);
+    buf_release(encoded);
+    return entry;
 }
 
 static void log_begin(void)
@@ -37,6 +57,10 @@ static void log_begin(void)
     struct command append = {
         .type = COMMAND_APPEND, .key = bytes_of("k"), .value = bytes_make(large, sizeof large)};
     seal(3, command_encode(&append), 3);
+    const struct raft_conf conf = {
+        .voters_count = 1, .voters = {0x01ab}, .outgoing_count = 1, .outgoing = {2}, .epoch = 7};
+    seal(4, conf_entry_create(&conf), 3);
+    seal(5, txn_entry(), 3);
     fake.log = (struct node_log_query){.first = 30,
                                        .last = 50,
                                        .commit = 42,
@@ -81,15 +105,15 @@ static json_int_t number_in(const json_t *json, const char *name)
 
 Test(http_log, entries_are_blocks_that_name_the_hash_before)
 {
-    json_t *page = get("/v1/log?group=1&from=41&limit=4", 200);
+    json_t *page = get("/v1/log?group=1&from=41&limit=6", 200);
     cr_assert_eq(fake.seen_log_query.group, 1);
     cr_assert_eq(fake.seen_log_query.from, 41);
-    cr_assert_eq(fake.seen_log_query.limit, 4);
+    cr_assert_eq(fake.seen_log_query.limit, 6);
     cr_assert_eq(fake.seen_log_query.kind, NODE_LOG_ENTRIES);
     cr_assert_eq(number_in(page, "first"), 30);
     cr_assert_eq(number_in(page, "last"), 50);
     cr_assert_eq(number_in(page, "commit"), 42);
-    cr_assert_eq(number_in(page, "next"), 45);
+    cr_assert_eq(number_in(page, "next"), 47);
     const json_t *blocks = member(page, "blocks");
     cr_assert_eq(json_array_size(blocks), ENTRIES_COUNT);
     char hash[HASH_TEXT_BYTES];
@@ -128,6 +152,38 @@ Test(http_log, operations_are_told_and_long_values_are_not)
     const json_t *append = member(json_array_get(blocks, 3), "operation");
     cr_assert_eq(number_in(append, "value_bytes"), 300);
     cr_assert_null(json_object_get(append, "value"));
+    json_decref(page);
+}
+
+Test(http_log, configurations_name_their_members_by_their_ids)
+{
+    json_t *page = get("/v1/log", 200);
+    const json_t *block = json_array_get(member(page, "blocks"), 4);
+    cr_assert_str_eq(text_in(block, "type"), "configuration");
+    const json_t *conf = member(block, "operation");
+    cr_assert_eq(number_in(conf, "epoch"), 7);
+    const json_t *voter = json_array_get(member(conf, "voters"), 0);
+    cr_assert_str_eq(json_string_value(voter), "ab01000000000000");
+    cr_assert_eq(json_array_size(member(conf, "learners")), 0);
+    cr_assert_eq(json_array_size(member(conf, "outgoing")), 1);
+    json_decref(page);
+}
+
+Test(http_log, transactions_are_told_as_they_were_posted)
+{
+    json_t *page = get("/v1/log", 200);
+    const json_t *txn = member(json_array_get(member(page, "blocks"), 5), "operation");
+    cr_assert_str_eq(text_in(txn, "op"), "txn");
+    const json_t *conditions = member(txn, "if");
+    cr_assert_eq(json_array_size(conditions), 2);
+    cr_assert(json_is_false(member(json_array_get(conditions, 0), "exists")));
+    cr_assert_str_eq(text_in(json_array_get(conditions, 1), "value"), "nobody");
+    const json_t *then = member(txn, "then");
+    cr_assert_eq(json_array_size(then), 2);
+    cr_assert_str_eq(text_in(json_array_get(then, 0), "key"), "lock");
+    cr_assert_str_eq(text_in(json_array_get(then, 0), "value"), "me");
+    cr_assert_eq(number_in(json_array_get(then, 1), "by"), 2);
+    cr_assert_str_eq(text_in(json_array_get(member(txn, "else"), 0), "op"), "get");
     json_decref(page);
 }
 

@@ -252,3 +252,54 @@ Test(node_digest, garbage_is_refused_and_strangers_groups_are_ignored)
     cr_assert_eq(status_of(&cluster->sites[0]).digests, NODE_DIGESTS_AGREE);
     cluster_destroy(cluster);
 }
+
+/* ---- snapshots ---- */
+
+static bool has_installed(void *context)
+{
+    return node_get_metrics(((struct site *)context)->node)->snapshots_installed_count > 0;
+}
+
+/* Applied otherwise, before a snapshot replaced it, and judged by a majority only afterwards. */
+Test(node_digest, what_a_snapshot_has_replaced_is_not_judged_any_more)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+        struct node_options *options = &cluster->sites[i].options;
+        options->log_retain_bytes = 0;
+        options->log_cache_bytes = 1;
+        options->generation_age_ns = 20 * CLUSTER_MS;
+    }
+    uint32_t leader = cluster_form(cluster);
+    uint32_t wrong = (leader + 1) % CLUSTER_NODES;
+    uint32_t other = (leader + 2) % CLUSTER_NODES;
+    struct site *site = &cluster->sites[wrong];
+    site_kill(site);
+    site->options.mutation = KV_MUTATION_OWN_TIME;
+    site_start(site);
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert_eq(cluster_await_leader(cluster), leader);
+    cluster_cut(cluster, wrong, other);
+    put_many(cluster, INTERVAL);
+    cr_assert_eq(status_of(site).digests, NODE_DIGESTS_DIFFER, "from the leader's, so far");
+    cluster_isolate(cluster, wrong);
+    struct node_group_status status = status_of(site);
+    raft_index applied = status.state.index;
+    for (uint32_t i = 0; i == 0 || status.raft.first <= applied + 1; i++) {
+        cr_assert_lt(i, 20, "the log is not deleted");
+        put_many(cluster, INTERVAL);
+        status = status_of(&cluster->sites[leader]);
+    }
+    cluster_pass(cluster, 200 * CLUSTER_MS);
+    status = status_of(&cluster->sites[leader]);
+    cr_assert_eq(status.flushed, status.state.index, "so the snapshot is all that it will apply");
+    cr_assert_lt(status.state.index, (DIGEST_POINTS_MAX - 1) * INTERVAL, "the digests are kept");
+    cluster_heal(cluster);
+    cluster_cut(cluster, wrong, other);
+    cr_assert(cluster_run(cluster, 20 * CLUSTER_S, has_installed, site));
+    cr_assert_not(is_diverged(site));
+    cluster_heal(cluster);
+    cluster_pass(cluster, 2 * CLUSTER_S);
+    cr_assert_not(is_diverged(site));
+    cluster_destroy(cluster);
+}
