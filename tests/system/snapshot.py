@@ -93,9 +93,11 @@ def show_speed(cluster, away, rows, share):
         before = speed(leader, 4)
         p99_before = p99_of(leader)
         away.start()
-        wait_for(lambda: transfer_of(away) is not None, 30, "a transfer to begin", away)
+        transfer = []
+        wait_for(lambda: transfer.append(transfer_of(away)) or transfer[-1], 30,
+                 "a transfer to begin", away)
         start, commit = time.monotonic(), commit_of(leader)
-        bytes_count = transfer_of(leader)["bytes"]
+        bytes_count = transfer[-1]["bytes"]
         wait_for(lambda: installs_of(away) > 0, 600, "the snapshot to be installed", away)
         elapsed = time.monotonic() - start
         during = (commit_of(leader) - commit) / elapsed
