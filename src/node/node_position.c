@@ -1,9 +1,9 @@
 /* node_position.c - members that come back with less than they had acknowledged.
  *
- * A disk restored from an old copy has forgotten votes and acknowledgements that others count on;
- * its store id is the same, so nothing else tells it from the store that it was (the identity that a
- * wiped disk loses). A process says once to each peer what it found on its disk. The leader that an
- * earlier process of that store acknowledged to knows better, and refuses it.
+ * A disk restored from an old copy has forgotten votes and acknowledgements that others count on.
+ * Its store id is the same, unlike a wiped disk's: nothing else tells it from the store it was. A
+ * process says once to each peer what it found on its disk. The leader that an earlier process of
+ * that store acknowledged to knows better, and refuses it.
  *
  * What was acknowledged is taken down when the connection to a process is lost, and belongs to that
  * process only if it has said who it is over this connection. So what a process acknowledges itself

@@ -99,7 +99,7 @@ def remove(cluster, node, killer):
     assert node.process.returncode == 3, node.process.returncode
     node.start()                          # and again: it is refused for ever
     assert node.wait(30) == 3, node.process.returncode
-    assert "was removed from the cluster" in node.log_text()
+    assert "was removed from its cluster" in node.log_text()
 
 
 def come_and_go(kills, seed):
