@@ -242,6 +242,7 @@ Test(node_snapshot, a_flush_that_runs_is_waited_for)
 {
     struct scene scene = formed();
     struct site *away = &scene.cluster->sites[scene.away];
+    cluster_pass(scene.cluster, 500 * CLUSTER_MS); /* what the birth left is flushed */
     away->holds_flush = true;
     put_rows(&scene, 0, 5);
     cluster_pass(scene.cluster, 200 * CLUSTER_MS);
