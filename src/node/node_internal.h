@@ -133,7 +133,7 @@ struct node_group {
     raft_index flushed; /* durable in the table */
     bool is_verifying;
 
-    uint32_t handovers_count; /* tried as this leader, to leave the group */
+    uint64_t handover_ns; /* a leader that leaves does not try again before */
 
     /* Applying. */
     raft_index replay_target;               /* commit index known at start */

@@ -19,7 +19,7 @@
 #define MEMBER_PENDING_NS 100000000ull /* somebody has still to catch up */
 #define MEMBER_ASK_INTERVAL_NS 1000000000ull
 #define MEMBER_SEAT_SILENT_NS 10000000000ull /* a store unheard for so long may lose its seat */
-#define MEMBER_HANDOVERS_MAX 3u              /* tries to hand over before leaving all the same */
+#define MEMBER_HANDOVER_INTERVAL_NS 1000000000ull
 #define MEMBER_WRITE_TIMEOUT_NS 5000000000ull
 
 /* ---- the placement ---- */
@@ -303,36 +303,33 @@ static bool is_caught_up(const void *context, raft_id id)
 }
 
 /* The voter to hand over to: of those that stay, the one that has most. */
-static raft_id best_successor(const struct node *node, const struct raft_status *status,
-                              const struct raft_conf *target)
+static raft_id best_successor(const struct node *node, const struct raft_status *status)
 {
     const struct raft_peer_status *best = NULL;
     for (uint32_t i = 0; i < status->peers_count; i++) {
         const struct raft_peer_status *peer = &status->peers[i];
-        bool stays = false;
-        for (uint32_t k = 0; k < target->voters_count; k++) {
-            stays = stays || target->voters[k] == peer->id;
-        }
+        const struct placement_member *member = placement_find(node->placement, peer->id);
+        bool stays = member != NULL && member->role == MEMBER_VOTER;
         bool votes = raft_conf_is_voter(&status->conf, peer->id);
-        if (!stays || !votes || peer->id == node->self || !peer->is_caught_up) continue;
+        if (!stays || !votes || !peer->is_caught_up || peer->id == node->self) continue;
         if (best == NULL || peer->match > best->match) best = peer;
     }
     return best != NULL ? best->id : RAFT_ID_NONE;
 }
 
-/* A leader that leaves hands over first: whoever is removed by an entry of its own may be the only
- * one to know that it is committed. true: that is under way. */
-static bool hands_over(struct node_group *group, const struct raft_status *status,
-                       const struct raft_conf *target)
+/* A leader that is to leave hands over before anything else: one that is removed by an entry of its
+ * own may be the only one to know that it is committed, and one that is no member of a data group
+ * any more does not hear what becomes of it, which the leader of group 0 has to know. Tried again
+ * and again: it may be elected again. true: that is under way. */
+static bool hands_over(struct node_group *group, const struct raft_status *status)
 {
     struct node *node = group->node;
-    for (uint32_t i = 0; i < target->voters_count; i++) {
-        if (target->voters[i] == node->self) return false;
-    }
+    const struct placement_member *self = placement_find(node->placement, node->self);
+    if (self == NULL || self->role != MEMBER_LEAVING) return false;
     if (status->transfer_target != RAFT_ID_NONE) return true;
-    raft_id successor = best_successor(node, status, target);
-    if (successor == RAFT_ID_NONE || group->handovers_count == MEMBER_HANDOVERS_MAX) return false;
-    group->handovers_count++;
+    raft_id successor = best_successor(node, status);
+    if (successor == RAFT_ID_NONE || node->now_ns < group->handover_ns) return false;
+    group->handover_ns = node->now_ns + MEMBER_HANDOVER_INTERVAL_NS;
     return raft_transfer(group->raft, successor) == TL_OK;
 }
 
@@ -375,6 +372,12 @@ static void follow(struct node_group *group, struct knowledge *knowledge)
     raft_get_status(group->raft, &knowledge->group);
     const struct raft_status *status = &knowledge->group;
     if (!is_settled(node->placement, &status->conf)) check_again(node, MEMBER_PENDING_NS);
+    node_group_make_room(group);
+    if (node->is_failed) return;
+    if (hands_over(group, status)) {
+        check_again(node, MEMBER_RETRY_NS);
+        return;
+    }
     if (!status->is_conf_committed || status->conf.outgoing_count > 0) return;
     const struct placement_outlook outlook = {
         .group = group->id,
@@ -385,14 +388,7 @@ static void follow(struct node_group *group, struct knowledge *knowledge)
         .context = status,
     };
     struct raft_conf target;
-    if (!placement_follow(node->placement, &outlook, &target)) return;
-    node_group_make_room(group);
-    if (node->is_failed) return;
-    if (hands_over(group, status, &target)) {
-        check_again(node, MEMBER_RETRY_NS);
-    } else {
-        propose(group, &target);
-    }
+    if (placement_follow(node->placement, &outlook, &target)) propose(group, &target);
 }
 
 /* ---- what the leader of group 0 does beside ---- */

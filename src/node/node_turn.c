@@ -141,7 +141,6 @@ static void note_leader(struct node_group *group)
     node_log(node, LOG_LEVEL_INFO, "leader", "group=%u leader=%s term=%llu", group->id,
              member != NULL ? member->address : "none",
              (unsigned long long)raft_current_term(group->raft));
-    group->handovers_count = 0;
     node_member_wake(node);
     if (group->id == 0) node_member_leader_changed(node);
     node_group_writes_leader_changed(group);

@@ -159,6 +159,7 @@ class Cluster:
         self.options, self.env, self.to_start = list(options), env or {}, start
         self.nodes = [Node(self, port) for port in free_ports(count)]
         self.view = ",".join(n.address for n in self.nodes)
+        self.removed = []
 
     def add(self, join):
         """A further node, which joins through `join`; not started."""
@@ -168,9 +169,9 @@ class Cluster:
         return node
 
     def drop(self, node):
-        """Forgets a node that was removed, so that nobody asks it any more."""
-        node.kill()
+        """A node that was removed: nobody asks it any more, and it is ended with the others."""
         self.nodes.remove(node)
+        self.removed.append(node)
 
     def wait_members(self, nodes, timeout=60):
         """Until exactly these vote in every group, as every one of them sees it."""
@@ -206,10 +207,10 @@ class Cluster:
         return self
 
     def __exit__(self, kind, value, trace):
-        for node in self.nodes:
+        for node in self.nodes + self.removed:
             node.kill()
         if kind is not None and kind is not KeyboardInterrupt:
-            for node in self.nodes:
+            for node in self.nodes + self.removed:
                 if os.path.exists(node.log):
                     print(f"--- {node.log}")
                     print("".join(open(node.log, errors="replace").readlines()[-30:]))

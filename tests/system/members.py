@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Nodes come and go on real processes: 3 -> 5 -> 3 under load, emptied disks, what is refused.
 
-members.py [--kills] [--seed S]     --kills: kill -9 of somebody every two seconds meanwhile
+members.py [--kills] [--seed S] [PART...]
+
+  --kills   kill -9 of somebody every two seconds while nodes come and go
+  PART      refused, two_emptied, emptied, come_and_go: all by default
 """
 
 import argparse
@@ -88,7 +91,7 @@ def remove(cluster, node, killer):
         assert answer.status in (200, 202), answer
     rest = [n for n in cluster.nodes if n is not node]
     with killer.lock:
-        cluster.nodes.remove(node)
+        cluster.drop(node)
     cluster.wait_members(rest)
     wait_for(lambda: not node.running, 30, f"{node.address} to end")
     assert node.process.returncode == 3, node.process.returncode
@@ -211,13 +214,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", action="store_true")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("parts", nargs="*")
     args = parser.parse_args()
     print(f"members: seed {args.seed}", flush=True)
     random.seed(args.seed)
-    refused()
-    two_emptied()
-    emptied(args.seed)
-    come_and_go(args.kills, args.seed)
+    parts = {"refused": refused, "two_emptied": two_emptied,
+             "emptied": lambda: emptied(args.seed),
+             "come_and_go": lambda: come_and_go(args.kills, args.seed)}
+    for part in args.parts or parts:
+        parts[part]()
 
 
 if __name__ == "__main__":
