@@ -22,6 +22,8 @@ enum frame_type {
     FRAME_RAFT = 3,    /* struct raft_batch_head, then raft messages */
     FRAME_FORWARD = 4, /* a write for the leader */
     FRAME_FORWARD_REPLY = 5,
+    FRAME_SNAPSHOT_CHUNK = 6, /* a chunk as it is (snapshot_chunk.h), to a peer that needs it */
+    FRAME_SNAPSHOT_ACK = 7,   /* snapshot_ack, back */
 };
 
 enum peer_class { PEER_CLASS_RAFT = 0, PEER_CLASS_BULK = 1, PEER_CLASS_FORWARD = 2 };
@@ -80,5 +82,22 @@ struct forward_reply {
 struct buf *forward_reply_encode(const struct forward_reply *reply); /* a sealed frame */
 TL_MUST_CHECK enum tl_err forward_reply_decode(struct bytes payload,
                                                struct forward_reply *out_reply);
+
+/* What the receiver of a snapshot says to its sender. Sent. */
+enum snapshot_answer {
+    SNAPSHOT_ANSWER_NEXT = 0,      /* send from chunk `next` on; 0: nothing is known of it here */
+    SNAPSHOT_ANSWER_INSTALLED = 1, /* it is the group's table now */
+    SNAPSHOT_ANSWER_STALE = 2,     /* of no use here: what it holds is committed here already */
+    SNAPSHOT_ANSWER_BUSY = 3,      /* offer it again later */
+    SNAPSHOT_ANSWER_BROKEN = 4,    /* it could not be stored, or does not add up */
+};
+struct snapshot_ack {
+    raft_group group;
+    enum snapshot_answer answer;
+    uint32_t next; /* 0 but for SNAPSHOT_ANSWER_NEXT */
+    struct hash128 id;
+};
+struct buf *snapshot_ack_encode(const struct snapshot_ack *ack); /* a sealed frame */
+TL_MUST_CHECK enum tl_err snapshot_ack_decode(struct bytes payload, struct snapshot_ack *out_ack);
 
 #endif

@@ -103,6 +103,7 @@ void status_serve(struct exchange *exchange)
     json_put_u64(root, "age_ms", node_age_ms(server->node, NODE_DATA_GROUP));
     put_queues(root, server, &node);
     put_disk(root, server, &node);
+    describe_transfers(server, root);
     json_t *groups = json_put_array(root, "groups");
     for (raft_group group = 0; group < node.groups_count; group++) {
         struct node_group_status status;

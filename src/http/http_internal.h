@@ -184,6 +184,8 @@ bool describe_group(const struct http_server *server, const struct node_status *
                     raft_group group, struct node_group_status *out_status);
 const char *describe_role(enum raft_role role);
 const char *describe_member_role(enum member_role role);
+/* Snapshots on their way from or to this node, as array `transfers`. */
+void describe_transfers(const struct http_server *server, struct json_t *root);
 const char *describe_stage(enum node_stage stage);
 void json_put_u64(struct json_t *object, const char *name, uint64_t value);
 void json_put_i64(struct json_t *object, const char *name, int64_t value);

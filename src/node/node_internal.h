@@ -10,6 +10,7 @@
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
  *   node_status.c  status, readiness, metrics, draining
+ *   node_snapshot.h  snapshots: five files of their own
  *
  * Thread:     the loop thread.
  *
@@ -22,6 +23,7 @@
 #ifndef TL_NODE_INTERNAL_H
 #define TL_NODE_INTERNAL_H
 
+#include "node_snapshot.h"
 #include "trilith/node.h"
 
 #include "trilith/prng.h"
@@ -76,6 +78,7 @@ struct node_job {
     struct node_log_read read; /* what the carrier sees */
     bool is_out;               /* given to the carrier */
     bool is_free;
+    bool is_stale; /* an installed snapshot has overtaken it */
     struct node_job *next_all;
     struct node_job *next_free;
 };
@@ -106,6 +109,7 @@ struct node_group {
     struct node *node; /* owner */
     raft_group id;
     char table_dir[512];
+    uint64_t table_number; /* of kv.<group>.<number> */
     struct raft *raft;
     struct table *table;
     struct views *views;
@@ -141,6 +145,11 @@ struct node_group {
     bool has_more_to_apply;                 /* the turn's share is used up, more is there */
     uint64_t frozen_order[VIEW_FROZEN_MAX]; /* oldest first; what is flushed next is the smallest */
     raft_index drain_index;
+
+    /* Snapshots. */
+    struct node_receiving *installing; /* not NULL: nothing is applied, frozen or flushed */
+    bool has_snapshot_want;            /* of some peer, when this node leads */
+    uint64_t snapshot_look_ns;         /* not before */
 
     struct write_list queued;
     struct write_list proposed; /* by index, then term */
@@ -227,6 +236,10 @@ struct node {
     raft_index flush_index;
     uint64_t flush_began_ns;
     uint64_t freezes_count;
+
+    struct node_sending sending;
+    struct node_receiving receivings[SNAPSHOT_RECEIVING_MAX];
+    struct node_snapshot_job retiring; /* of a replaced table */
 
     /* Requests. */
     uint32_t requests_count;
@@ -339,6 +352,8 @@ uint64_t node_proposal_time_us(struct node *node);
 void node_group_writes_applied(struct node_group *group, raft_index index, raft_term term,
                                const struct kv_result *result);
 void node_group_writes_committed(struct node_group *group);
+/* A snapshot has taken the place of the entries up to the applied index. */
+void node_group_writes_installed(struct node_group *group);
 /* Another leader than before is known, or none. */
 void node_group_writes_leader_changed(struct node_group *group);
 void node_writes_link_lost(struct node *node, raft_id peer);

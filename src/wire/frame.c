@@ -17,6 +17,7 @@ _Static_assert(AT_CHECKSUM + 8 == FRAME_HEADER_BYTES, "the layout fills the head
 #define HELLO_BYTES 56u
 #define FORWARD_HEAD_BYTES 16u
 #define FORWARD_REPLY_BYTES (16u + KV_RESULT_BYTES)
+#define SNAPSHOT_ACK_BYTES 32u
 
 _Static_assert(FORWARD_HEAD_BYTES + ENTRY_PAYLOAD_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX,
                "a frame holds any command");
@@ -62,7 +63,7 @@ enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
         get_u16(at + AT_ZERO_6) != 0 || get_u32(at + AT_ZERO_12) != 0) {
         return TL_ERR_INVALID;
     }
-    if (type < FRAME_HELLO || type > FRAME_FORWARD_REPLY ||
+    if (type < FRAME_HELLO || type > FRAME_SNAPSHOT_ACK ||
         payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
         return TL_ERR_INVALID;
     }
@@ -204,5 +205,42 @@ enum tl_err forward_reply_decode(struct bytes payload, struct forward_reply *out
         }
     }
     *out_reply = reply;
+    return TL_OK;
+}
+
+struct buf *snapshot_ack_encode(const struct snapshot_ack *ack)
+{
+    TL_ASSERT(ack->next == 0 || ack->answer == SNAPSHOT_ANSWER_NEXT);
+    struct buf *frame = frame_begin(SNAPSHOT_ACK_BYTES);
+    write_u32(frame, ack->group);
+    write_u8(frame, (uint8_t)ack->answer);
+    write_u8(frame, 0);
+    write_u16(frame, 0);
+    write_u32(frame, ack->next);
+    write_u32(frame, 0);
+    uint8_t id[HASH_BYTES];
+    hash_put(id, ack->id);
+    write_bytes(frame, bytes_make(id, sizeof id));
+    frame_seal(frame, FRAME_SNAPSHOT_ACK);
+    return frame;
+}
+
+enum tl_err snapshot_ack_decode(struct bytes payload, struct snapshot_ack *out_ack)
+{
+    struct reader reader = reader_make(payload);
+    struct snapshot_ack ack = {.group = read_u32(&reader)};
+    uint8_t answer = read_u8(&reader);
+    uint8_t zero_5 = read_u8(&reader);
+    uint16_t zero_6 = read_u16(&reader);
+    ack.next = read_u32(&reader);
+    uint32_t zero_12 = read_u32(&reader);
+    struct bytes id = read_bytes(&reader, HASH_BYTES);
+    if (!reader_is_done(&reader) || zero_5 != 0 || zero_6 != 0 || zero_12 != 0 ||
+        answer > SNAPSHOT_ANSWER_BROKEN || (answer != SNAPSHOT_ANSWER_NEXT && ack.next != 0)) {
+        return TL_ERR_INVALID;
+    }
+    ack.answer = (enum snapshot_answer)answer;
+    ack.id = hash_get(id.data);
+    *out_ack = ack;
     return TL_OK;
 }

@@ -7,8 +7,9 @@ tests_system_sync_shim_so_LDFLAGS = -shared
 tests_system_sync_shim_so_LDADD = -ldl
 
 TESTS += tests/system/basic.py tests/system/completion.sh
-dist_check_SCRIPTS += tests/system/basic.py tests/system/completion.sh tests/system/synced.py tests/system/crash.py \
-    tests/system/failover.py tests/system/members.py tests/system/rows.py tests/system/soak.py
+dist_check_SCRIPTS += tests/system/basic.py tests/system/completion.sh tests/system/synced.py \
+    tests/system/crash.py tests/system/failover.py tests/system/members.py tests/system/rows.py \
+    tests/system/snapshot.py tests/system/soak.py
 EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
 
 system_test_environment = builddir='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1
@@ -21,6 +22,7 @@ check-system: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 5
 	$(system_test_environment) $(srcdir)/tests/system/members.py --kills
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 200000
+	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 100000 --kills 4
 
 check-crash: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 100
@@ -28,6 +30,8 @@ check-failover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 20
 check-rows: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 1000000
+check-snapshot: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 1000000
 check-soak: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/soak.py --minutes 10
-.PHONY: check-system check-crash check-failover check-rows check-soak
+.PHONY: check-system check-crash check-failover check-rows check-snapshot check-soak

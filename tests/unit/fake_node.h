@@ -35,6 +35,8 @@ struct fake_node {
     struct buf *lent; /* what a reader sees of it, inside a view */
     struct node_status status;
     struct node_group_status group; /* of every group */
+    uint32_t transfers_count;
+    struct node_transfer_status transfers[NODE_TRANSFERS_MAX];
     struct node_metrics metrics;
     struct pump_metrics pump_metrics;
     /* Seen: read by the test. */

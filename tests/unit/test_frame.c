@@ -83,7 +83,7 @@ Test(frame, garbage_is_recognised_at_the_header)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_FORWARD_REPLY + 1}, {5, 1}, {6, 1}, {12, 1}};
+    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_SNAPSHOT_ACK + 1}, {5, 1}, {6, 1}, {12, 1}};
     struct frame_header header;
     struct buf *frame = sample_hello();
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
@@ -212,6 +212,40 @@ Test(forward_reply, is_the_documented_one_and_read_back)
     cr_assert_eq(reply.result.index, sample_kv_result_value.index);
     assert_refuses_prefixes(payload_of(frame), accepts_forward_reply);
     assert_refuses_one_byte_more(payload_of(frame), accepts_forward_reply);
+    buf_release(frame);
+}
+
+static bool accepts_snapshot_ack(struct bytes source)
+{
+    struct snapshot_ack ack;
+    return snapshot_ack_decode(source, &ack) == TL_OK;
+}
+
+Test(snapshot_ack, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_snapshot_ack();
+    assert_is_format_example("snapshot_ack", buf_bytes(frame));
+    struct snapshot_ack ack;
+    cr_assert_eq(snapshot_ack_decode(payload_of(frame), &ack), TL_OK);
+    cr_assert_eq(ack.group, 1);
+    cr_assert_eq(ack.answer, SNAPSHOT_ANSWER_NEXT);
+    cr_assert_eq(ack.next, 700);
+    cr_assert_eq(ack.id.low, 0x0102030405060708);
+    cr_assert_eq(ack.id.high, 0x1112131415161718);
+    assert_refuses_prefixes(payload_of(frame), accepts_snapshot_ack);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_snapshot_ack);
+    buf_release(frame);
+}
+
+Test(snapshot_ack, an_unknown_answer_and_a_number_where_none_belongs_are_refused)
+{
+    struct buf *frame = sample_snapshot_ack();
+    frame->data[FRAME_HEADER_BYTES + 4] = SNAPSHOT_ANSWER_BROKEN;
+    cr_assert_not(accepts_snapshot_ack(payload_of(frame)));
+    put_u32(frame->data + FRAME_HEADER_BYTES + 8, 0);
+    cr_assert(accepts_snapshot_ack(payload_of(frame)));
+    frame->data[FRAME_HEADER_BYTES + 4] = SNAPSHOT_ANSWER_BROKEN + 1;
+    cr_assert_not(accepts_snapshot_ack(payload_of(frame)));
     buf_release(frame);
 }
 

@@ -162,6 +162,38 @@ Test(node_member, a_node_that_joins_gets_everything_and_votes)
     cluster_destroy(cluster);
 }
 
+/* Its log begins with a snapshot, and so do the members and the configuration it knows. */
+Test(node_member, a_node_that_joins_what_the_log_no_longer_tells_gets_a_snapshot)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
+        struct node_options *options = &cluster->sites[i].options;
+        options->log_retain_bytes = 0;
+        options->log_cache_bytes = 1;
+        options->generation_age_ns = 20 * CLUSTER_MS;
+        options->snapshot_chunk_bytes = 1024;
+    }
+    cluster_form(cluster);
+    for (uint32_t round = 0; round < 8; round++) {
+        put_many(&cluster->sites[0], round * 50, 50);
+        cluster_pass(cluster, 100 * CLUSTER_MS);
+    }
+    for (uint32_t place = 3; place < 5; place++) {
+        struct site *newcomer = &cluster->sites[place];
+        join_through(newcomer, &cluster->sites[1]);
+        site_start(newcomer);
+        struct wish all = {.cluster = cluster, .places = {0, 1, 2, 3, 4}, .count = place + 1};
+        cr_assert(comes_true(&all, 20 * CLUSTER_S));
+        cr_assert_geq(node_get_metrics(newcomer->node)->snapshots_installed_count, 1);
+        expect_many(newcomer, 400);
+        site_kill(newcomer);
+        site_start(newcomer);
+        cr_assert(comes_true(&all, 20 * CLUSTER_S));
+    }
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, cluster_is_ready, cluster));
+    cluster_destroy(cluster);
+}
+
 Test(node_member, a_node_that_joins_and_dies_at_once_goes_on_where_it_was)
 {
     struct cluster *cluster = formed();
