@@ -15,6 +15,8 @@
 
 #include <stdlib.h>
 
+#include "trilith/crash_point.h"
+
 #define MEMBER_RETRY_NS 50000000ull    /* after a step that did not go now */
 #define MEMBER_PENDING_NS 100000000ull /* somebody has still to catch up */
 #define MEMBER_ASK_INTERVAL_NS 1000000000ull
@@ -126,6 +128,7 @@ enum tl_err node_member_load(struct node_group *group, struct tl_fault *out_faul
         return load_failed(group, "the placement does not decode", out_fault);
     }
     set_placement(node, placement, header.revision);
+    CRASH_POINT("placement-applied");
     return TL_OK;
 }
 
@@ -165,6 +168,7 @@ enum tl_err node_member_write(struct node *node, struct node_write *write,
     write->entry = command_encode(&command);
     buf_release(value);
     enum tl_err err = node_write(node, write);
+    if (err == TL_OK) CRASH_POINT("placement-proposed");
     if (err != TL_OK) buf_release(TL_TAKE(&write->entry));
     return err;
 }
@@ -344,6 +348,7 @@ static void propose(struct node_group *group, const struct raft_conf *target)
         check_again(node, MEMBER_RETRY_NS);
         return;
     }
+    CRASH_POINT("conf-proposed");
     node->metrics.confs_proposed_count++;
     node_log(node, LOG_LEVEL_INFO, "conf_proposed",
              "group=%u index=%llu epoch=%llu voters=%u learners=%u", group->id,
@@ -474,7 +479,8 @@ static bool is_lost(const struct knowledge *knowledge)
     return knowledge->group.leader == RAFT_ID_NONE || !knowledge->group.has_quorum;
 }
 
-/* It may have been removed, or everyone else may have moved: asks whom it knows. */
+/* It may have been removed, or everyone else may have moved: asks whom it knows, and says who the
+ * members are, in case that it is the other who has not heard. */
 static void ask_members(struct node *node)
 {
     if (node->lost_since_ns == 0) node->lost_since_ns = TL_MAX(node->now_ns, 1u);
@@ -489,7 +495,7 @@ static void ask_members(struct node *node)
         const struct node_peer *peer = &node->peers[i];
         if (peer->id == node->self) continue;
         node->io.ask(node->io.context, peer->member.peer_address,
-                     node_birth_make_note(node, BIRTH_WORD_NONE, false));
+                     node_birth_make_note(node, BIRTH_WORD_NONE, true));
     }
 }
 
