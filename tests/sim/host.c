@@ -345,6 +345,7 @@ void host_init(struct sim *sim)
             (int32_t)prng_between(&node->random, 0, 2 * ppm_max) - sim->swarm.clock_ppm_max;
         node->clock_offset_us = (int64_t)prng_below(&node->random, 100000);
         node->is_wanted = node->is_founder = i < sim->swarm.founders_count;
+        node->is_off = !node->is_wanted;
         uint64_t delay = prng_below(&node->random, sim->swarm.birth_spread_ns);
         if (node->is_wanted) push(sim, node, delay, EVENT_START, NULL);
     }

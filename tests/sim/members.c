@@ -69,12 +69,12 @@ static void want(struct sim *sim, struct sim_node *node)
     sim_push(sim, sim->now_ns, &event);
 }
 
-/* Its process ends by itself if it ever was a member, else the operator stops it: it would ask, and
- * be let in again. */
+/* A member has to run until its process ends by itself: the others may need it to let it go. One that
+ * is none yet is stopped: it would ask, and be let in again. */
 static void release(struct sim *sim, struct sim_node *node)
 {
     node->is_wanted = false;
-    if (node->node != NULL && host_is_born(node)) return;
+    if (placement_find(sim->placement, node->id) != NULL) return;
     node->is_off = true;
     if (node->node == NULL) return;
     struct event event = {
@@ -310,7 +310,8 @@ const char *members_find_unsettled(struct sim *sim, raft_group group, uint32_t *
         const struct sim_node *node = &sim->nodes[i];
         *out_node = i;
         wanted_count += node->is_wanted;
-        if (!node->is_wanted && node->node != NULL) return "was removed and still runs";
+        /* One that was never a member waits, and says why. */
+        if (!node->is_wanted && host_is_born(node)) return "was removed and still runs";
         if (!node->is_wanted) continue;
         if (!has_seat(sim, node)) return "has no seat";
         if (conf == NULL || !is_voter(conf, node->id)) return "is no voter";

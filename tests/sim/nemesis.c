@@ -243,7 +243,7 @@ void nemesis_calm(struct sim *sim)
         /* Whom it was to join through may be no member any more. */
         if (node->is_wanted && !node->is_founder && !host_is_born(node)) host_crash(sim, node);
         struct event event = {.kind = EVENT_START, .node = i};
-        if (node->is_wanted) sim_push(sim, sim->now_ns + SIM_MS, &event);
+        sim_push(sim, sim->now_ns + SIM_MS, &event);
     }
 }
 
