@@ -321,18 +321,47 @@ static raft_id best_successor(const struct node *node, const struct raft_status 
     return best != NULL ? best->id : RAFT_ID_NONE;
 }
 
+/* Whether this node hears what becomes of every data group. */
+static bool hears_data_groups(const struct node *node)
+{
+    for (raft_group id = 1; id < node->groups_count; id++) {
+        struct raft_status status;
+        raft_get_status(node->groups[id]->raft, &status);
+        if (!status.has_quorum || !raft_conf_is_member(&status.conf, node->self)) return false;
+    }
+    return true;
+}
+
+/* Any voter that has caught up, of those that leave, too. */
+static raft_id draw_successor(struct node *node, const struct raft_status *status)
+{
+    raft_id drawn = RAFT_ID_NONE;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < status->peers_count; i++) {
+        const struct raft_peer_status *peer = &status->peers[i];
+        if (!peer->is_caught_up || !raft_conf_is_voter(&status->conf, peer->id)) continue;
+        if (prng_below(&node->prng, ++count) == 0) drawn = peer->id;
+    }
+    return drawn;
+}
+
 /* A leader that is to leave hands over before anything else: one that is removed by an entry of its
  * own may be the only one to know that it is committed, and one that is no member of a data group
- * any more does not hear what becomes of it, which the leader of group 0 has to know. Tried again
- * and again: it may be elected again. true: that is under way. */
+ * any more does not hear what becomes of it, which the leader of group 0 has to know: while none of
+ * those that stay can take over from such a one, another that leaves may. Tried again and again: it
+ * may be elected again. true: that is under way. */
 static bool hands_over(struct node_group *group, const struct raft_status *status)
 {
     struct node *node = group->node;
     const struct placement_member *self = placement_find(node->placement, node->self);
     if (self == NULL || self->role != MEMBER_LEAVING) return false;
     if (status->transfer_target != RAFT_ID_NONE) return true;
+    if (node->now_ns < group->handover_ns) return false;
     raft_id successor = best_successor(node, status);
-    if (successor == RAFT_ID_NONE || node->now_ns < group->handover_ns) return false;
+    if (successor == RAFT_ID_NONE && group->id == 0 && !hears_data_groups(node)) {
+        successor = draw_successor(node, status);
+    }
+    if (successor == RAFT_ID_NONE) return false;
     group->handover_ns = node->now_ns + MEMBER_HANDOVER_INTERVAL_NS;
     return raft_transfer(group->raft, successor) == TL_OK;
 }
