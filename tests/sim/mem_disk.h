@@ -19,6 +19,9 @@
 #define MEM_DISK_GROUPS_MAX 4u
 #define MEM_DISK_TABLES_MAX 16u
 
+/* Planted bug: a table made of a snapshot lacks the idempotency records. */
+#define MEM_MUTATION_NO_RECORDS 11u
+
 /* The durable log of one group. entries[i] is entry i + 1; deleted ones are NULL. */
 struct mem_log {
     bool exists;

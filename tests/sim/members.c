@@ -204,6 +204,7 @@ void members_wipe(struct sim *sim, struct sim_node *node)
 
 void members_wipe_most(struct sim *sim)
 {
+    sim->result->counters.wipes_of_most++;
     uint32_t kept = (uint32_t)prng_below(&sim->fault_random, sim->swarm.nodes_count);
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
         struct sim_node *node = &sim->nodes[i];

@@ -168,6 +168,11 @@ static void hang_disks(struct sim *sim, struct sim_node *victim)
     uint64_t count = prng_between(&sim->fault_random, 1, sim->swarm.nodes_count);
     if (sim->swarm.hangs_all) count = sim->swarm.nodes_count;
     sim->result->counters.hangs_of_all += count == sim->swarm.nodes_count;
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT && sim->swarm.hangs_all; g++) {
+        struct ghost_log *ghost = &sim->ghosts[g];
+        bool is_led = ghost->leader_term_max > 0 && sim->now_ns - ghost->leader_since_ns > SIM_S;
+        if (is_led) ghost->stalled_term = ghost->leader_term_max;
+    }
     for (uint32_t i = 0; i < count; i++) {
         hang(sim, &sim->nodes[(victim->number + i) % sim->swarm.nodes_count], length);
     }

@@ -395,10 +395,17 @@ static void check_leader(struct sim *sim, const struct sim_node *node, raft_grou
     raft_id *leader = &ghost->leaders[status->term];
     if (*leader == RAFT_ID_NONE) {
         sim->result->counters.leaders++;
+        ghost->leader_since_ns = sim->now_ns;
         sim_trace(sim, "g%" PRIu32 " n%u leads term %" PRIu64, group, node->number, status->term);
     }
     if (*leader != RAFT_ID_NONE && *leader != node->id) {
         sim_fail(sim, "[1] group %" PRIu32 ": node %u is not the first to lead term %" PRIu64,
+                 group, node->number, status->term);
+    }
+    if (sim->swarm.hangs_all && ghost->stalled_term != 0 && status->term > ghost->stalled_term) {
+        sim_fail(sim,
+                 "[38] group %" PRIu32 ": node %u takes over in term %" PRIu64
+                 ", although all disks hung alike",
                  group, node->number, status->term);
     }
     *leader = node->id;

@@ -256,6 +256,8 @@ struct ghost_log {
     raft_id *leaders; /* per term */
     size_t leaders_count;
     raft_term leader_term_max;
+    uint64_t leader_since_ns; /* when its leader was seen first */
+    raft_term stalled_term;   /* of the leader whose followers hung with it; 0: none */
     struct ghost_conf *confs;
     size_t confs_count;
 };

@@ -214,6 +214,12 @@ static void profile_stalls(struct swarm *swarm)
     swarm->hang_weight = 1;
     swarm->hang_mean_ns = 700 * SIM_MS;
     swarm->fault_mean_ns = SIM_S;
+    swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = 0;
+    swarm->partition_weight = swarm->pause_weight = swarm->clock_weight = swarm->reset_weight = 0;
+    swarm->wipe_weight = 0;
+    swarm->delay_min_ns = 100 * SIM_US;
+    swarm->delay_mean_ns = SIM_MS;
+    swarm->storm_ns = 24 * SIM_S;
 }
 
 static void profile_errors(struct swarm *swarm)
@@ -234,18 +240,23 @@ static void profile_calm(struct swarm *swarm)
     swarm->crash_at_point_ppm = 0;
 }
 
-#define PROFILES_DRAWN 9u
+#define PROFILES_DRAWN 10u
 
 static const struct profile {
     const char *name;
     void (*apply)(struct swarm *swarm);
 } profiles[] = {
-    {"crash", profile_crash},           {"reads", profile_reads},
-    {"network", profile_network},       {"snapshots", profile_snapshots},
-    {"membership", profile_membership}, {"wipes", profile_wipes},
-    {"churn", profile_churn},           {"hangs", profile_hangs},
-    {"errors", profile_errors},         {"calm", profile_calm},
+    {"crash", profile_crash},
+    {"reads", profile_reads},
+    {"network", profile_network},
+    {"snapshots", profile_snapshots},
+    {"membership", profile_membership},
+    {"wipes", profile_wipes},
+    {"churn", profile_churn},
+    {"hangs", profile_hangs},
+    {"errors", profile_errors},
     {"stalls", profile_stalls},
+    {"calm", profile_calm},
 };
 
 static const struct profile *find_profile(const char *name)
