@@ -24,6 +24,7 @@ enum frame_type {
     FRAME_FORWARD_REPLY = 5,
     FRAME_SNAPSHOT_CHUNK = 6, /* a chunk as it is (snapshot_chunk.h), to a peer that needs it */
     FRAME_SNAPSHOT_ACK = 7,   /* snapshot_ack, back */
+    FRAME_POSITION = 8,       /* what a process found on its disk; or, back, that it is refused */
 };
 
 enum peer_class { PEER_CLASS_RAFT = 0, PEER_CLASS_BULK = 1, PEER_CLASS_FORWARD = 2 };
@@ -99,5 +100,16 @@ struct snapshot_ack {
 };
 struct buf *snapshot_ack_encode(const struct snapshot_ack *ack); /* a sealed frame */
 TL_MUST_CHECK enum tl_err snapshot_ack_decode(struct bytes payload, struct snapshot_ack *out_ack);
+
+/* What a process found on its disk when it started: held against what it acknowledged before. */
+struct position {
+    bool is_refused; /* back to the sender: it had acknowledged more */
+    uint64_t life;   /* random, of the process */
+    uint32_t groups_count;
+    raft_index last[GENESIS_GROUPS_MAX];
+    raft_term term[GENESIS_GROUPS_MAX]; /* of the hard state */
+};
+struct buf *position_encode(const struct position *position); /* a sealed frame */
+TL_MUST_CHECK enum tl_err position_decode(struct bytes payload, struct position *out_position);
 
 #endif

@@ -146,7 +146,7 @@ void node_options_init(struct node_options *options);
  * replayed (event=recovered). Nothing is sent before the first node_turn().
  * Errors as data_dir_open(), log_store_open(), table_open(); and
  *   TL_ERR_INVALID  the view does not hold `address`, holds one twice, or is too long.
- *   TL_ERR_FOREIGN  the stores are of a cluster in which this store id is no member.
+ *   TL_ERR_FOREIGN  this store was removed from its cluster.
  *   TL_ERR_CORRUPT  log and table contradict each other.
  * io and options are copied, strings too. Every option is in range (node_options_init). */
 TL_MUST_CHECK enum tl_err node_open(const struct node_options *options, const struct node_io *io,

@@ -5,7 +5,7 @@
  *             not the table's free pages. A stage writes chunks into a new table's directory; what
  *             makes that the group's table is log_op.install. src/wire/FORMAT.md 10 has the chunks,
  *             src/store/FORMAT.md 4 the steps.
- * Thread:     one at a time per object; the background thread.
+ * Thread:     one at a time per object; the thread for snapshots.
  * Blocking:   all of it waits for the disk.
  * Errors:     TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT of a cut: the table in use is damaged, and the
  *             process must end. No other error here concerns anything a node has promised: the

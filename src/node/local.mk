@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libnode.a
 libnode_a_SOURCES = src/node/node.c src/node/node_apply.c src/node/node_birth.c \
     src/node/node_change.c src/node/node_group.c src/node/node_install.c \
-    src/node/node_internal.h src/node/node_member.c src/node/node_read.c src/node/node_receive.c \
+    src/node/node_internal.h src/node/node_member.c src/node/node_position.c src/node/node_read.c src/node/node_receive.c \
     src/node/node_send.c src/node/node_snapshot.h src/node/node_snapshot_job.c \
     src/node/node_status.c src/node/node_turn.c src/node/node_write.c \
     src/node/placement_change.c src/node/send_rate.c src/node/send_rate.h include/trilith/node.h \

@@ -279,6 +279,7 @@ static void init_random(struct node *node)
     prng_init(&node->prng, seeds[0]);
     /* A reply to the process before this one must not look like one to this. */
     node->forward_sequence = seeds[1] / NODE_REQUESTS_MAX;
+    node->life = TL_MAX(prng_next(&node->prng), 1u);
     for (uint32_t i = 0; i < NODE_REQUESTS_MAX; i++) node->slots_free[i] = (uint16_t)i;
     node->slots_free_count = NODE_REQUESTS_MAX;
 }
@@ -524,6 +525,7 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
         if (type == FRAME_FORWARD) err = node_on_forward(node, from, payload);
         if (type == FRAME_SNAPSHOT_CHUNK) err = node_receive_on_chunk(node, from, payload);
         if (type == FRAME_SNAPSHOT_ACK) err = node_send_on_answer(node, from, payload);
+        if (type == FRAME_POSITION) err = node_on_position(node, peer, payload);
         if (type == FRAME_FORWARD_REPLY) err = node_on_forward_reply(node, from, payload);
     }
     if (err != TL_OK) node->metrics.frames_invalid_count++;
@@ -536,6 +538,7 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL) return;
     peer->is_up[class] = true;
+    node_position_peer_up(node, peer, class);
     node_member_wake(node);
 }
 
@@ -544,6 +547,7 @@ void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, boo
     node_enter(node);
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL || node->is_failed) return;
+    if (class == PEER_CLASS_RAFT && peer->is_up[class]) node_position_peer_down(node, peer);
     peer->is_up[class] = false;
     node_member_wake(node);
     if (class == PEER_CLASS_FORWARD) node_writes_link_lost(node, id);

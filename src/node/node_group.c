@@ -278,6 +278,8 @@ enum tl_err node_group_open(struct node *node, raft_group id, const struct log_g
     group->node = node;
     group->id = id;
     group->base_index = info->base.index;
+    group->start_last = info->last_index;
+    group->start_term = info->hard_state.term;
     group->table_number = info->table_number;
     group->replay_target = info->hard_state.commit;
     group->deadline_ns = NODE_NEVER;

@@ -6,6 +6,7 @@
  *   node_birth.c   from an empty data directory to a member
  *   node_member.c  who the members are, and configurations that follow the placement
  *   node_change.c  changes of the placement that an operator asks for
+ *   node_position.c  members that come back with less than they had acknowledged
  *   node_apply.c   applying, replay from the log, freezing, flushing
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
@@ -103,6 +104,10 @@ struct node_peer {
     uint64_t clock_us;      /* its wall clock, as told */
     uint64_t clock_read_ns; /* our monotonic time when it was told */
     uint64_t heard_ns;      /* when its last frame came; since it is a member here if none has */
+    uint64_t life;          /* of the process there, as it last said; 0: not said */
+    bool has_said_life;     /* while its present raft connection is up */
+    raft_index acked_index[NODE_GROUPS_MAX]; /* to this leader, when a connection was lost */
+    raft_term acked_term[NODE_GROUPS_MAX];   /* in which term; 0: nothing is known */
 };
 
 struct node_group {
@@ -130,6 +135,8 @@ struct node_group {
 
     /* The log. */
     raft_index base_index;
+    raft_index start_last; /* as found at start */
+    raft_term start_term;
     raft_index flushed; /* durable in the table */
     bool is_verifying;
 
@@ -190,6 +197,7 @@ struct node {
     uint32_t view_count;
     struct birth_address view[RAFT_MEMBERS_MAX + 1];
     struct prng prng;
+    uint64_t life; /* of this process: random, not 0 */
 
     uint64_t now_ns; /* read once per call from outside */
     bool is_failed;
@@ -302,6 +310,7 @@ void node_birth_step(struct node *node);
 void node_birth_written(struct node *node);
 /* What this node says of itself; `asker` is who asks. */
 struct buf *node_birth_make_note(const struct node *node, enum birth_word word, bool has_placement);
+const char *node_birth_word_text(enum birth_word word);
 void node_birth_waits_for(const struct node *node, char *out_text, size_t text_bytes);
 uint64_t node_birth_deadline(const struct node *node);
 
@@ -328,7 +337,14 @@ TL_MUST_CHECK enum tl_err node_member_write(struct node *node, struct node_write
 /* Adds a store that asked for it, if it goes: the word to tell it. */
 enum birth_word node_member_admit(struct node *node, const struct member *member);
 /* This store is no part of the cluster any more: says why and ends the process. */
-void node_member_expelled(struct node *node, enum birth_word word);
+void node_member_expelled(struct node *node, const char *reason);
+
+/* ---- node_position.c ---- */
+void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class);
+/* Its raft connection is lost. */
+void node_position_peer_down(struct node *node, struct node_peer *peer);
+TL_MUST_CHECK enum tl_err node_on_position(struct node *node, struct node_peer *peer,
+                                           struct bytes payload);
 
 /* ---- node_change.c ---- */
 /* note NULL: no answer, or none that decodes. */

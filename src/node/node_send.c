@@ -9,7 +9,7 @@
 
 #include <stdatomic.h>
 
-#define OUTDATED_COUNT_MAX 5u
+#define OUTDATED_COUNT_MAX 4u
 
 enum send_outcome { SEND_DONE, SEND_USELESS, SEND_FAILED };
 

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define SEND_RATE_FIRST (16u * 1024u * 1024u) /* bytes per second */
-#define SEND_RATE_MIN (4u * 1024u * 1024u)
+#define SEND_RATE_MIN (8u * 1024u * 1024u)
 #define SEND_RATE_MAX (128u * 1024u * 1024u)
 #define SEND_RATE_JUDGE_NS 100000000ull
 /* A commit is slow when it takes this often the usual time, and a little on top. */

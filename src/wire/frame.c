@@ -15,6 +15,8 @@ _Static_assert(AT_CHECKSUM + 8 == FRAME_HEADER_BYTES, "the layout fills the head
 
 #define HELLO_FORMAT 1u
 #define HELLO_BYTES 56u
+#define POSITION_FORMAT 1u
+#define POSITION_HEAD_BYTES 16u
 #define FORWARD_HEAD_BYTES 16u
 #define FORWARD_REPLY_BYTES (16u + KV_RESULT_BYTES)
 #define SNAPSHOT_ACK_BYTES 32u
@@ -63,8 +65,7 @@ enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
         get_u16(at + AT_ZERO_6) != 0 || get_u32(at + AT_ZERO_12) != 0) {
         return TL_ERR_INVALID;
     }
-    if (type < FRAME_HELLO || type > FRAME_SNAPSHOT_ACK ||
-        payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
+    if (type < FRAME_HELLO || type > FRAME_POSITION || payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
         return TL_ERR_INVALID;
     }
     *out_header = (struct frame_header){
@@ -242,5 +243,47 @@ enum tl_err snapshot_ack_decode(struct bytes payload, struct snapshot_ack *out_a
     ack.answer = (enum snapshot_answer)answer;
     ack.id = hash_get(id.data);
     *out_ack = ack;
+    return TL_OK;
+}
+
+struct buf *position_encode(const struct position *position)
+{
+    TL_ASSERT(position->groups_count <= GENESIS_GROUPS_MAX);
+    struct buf *frame = frame_begin(POSITION_HEAD_BYTES + 16u * (size_t)position->groups_count);
+    write_u8(frame, POSITION_FORMAT);
+    write_u8(frame, position->is_refused ? 1 : 0);
+    write_u16(frame, 0);
+    write_u32(frame, position->groups_count);
+    write_u64(frame, position->life);
+    for (uint32_t i = 0; i < position->groups_count; i++) {
+        write_u64(frame, position->last[i]);
+        write_u64(frame, position->term[i]);
+    }
+    frame_seal(frame, FRAME_POSITION);
+    return frame;
+}
+
+enum tl_err position_decode(struct bytes payload, struct position *out_position)
+{
+    struct reader reader = reader_make(payload);
+    struct position position = {.life = 0};
+    uint8_t format = read_u8(&reader);
+    uint8_t is_refused = read_u8(&reader);
+    uint16_t zero = read_u16(&reader);
+    position.groups_count = read_u32(&reader);
+    position.life = read_u64(&reader);
+    if (reader.failed || format != POSITION_FORMAT || is_refused > 1 || zero != 0 ||
+        position.groups_count > GENESIS_GROUPS_MAX) {
+        return TL_ERR_INVALID;
+    }
+    position.is_refused = is_refused == 1;
+    for (uint32_t i = 0; i < position.groups_count; i++) {
+        position.last[i] = read_u64(&reader);
+        position.term[i] = read_u64(&reader);
+    }
+    if (!reader_is_done(&reader)) {
+        return TL_ERR_INVALID;
+    }
+    *out_position = position;
     return TL_OK;
 }

@@ -182,6 +182,10 @@ static void try_frame_payloads(struct bytes source)
     if (forward_decode(source, &forward) == TL_OK) {
         expect_frame_payload(source, forward_encode(&forward));
     }
+    struct position position;
+    if (position_decode(source, &position) == TL_OK) {
+        expect_frame_payload(source, position_encode(&position));
+    }
     struct forward_reply reply;
     if (forward_reply_decode(source, &reply) == TL_OK && reply.err == TL_OK) {
         expect_frame_payload(source, forward_reply_encode(&reply));

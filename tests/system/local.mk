@@ -22,7 +22,7 @@ check-system: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 5
 	$(system_test_environment) $(srcdir)/tests/system/members.py --kills
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 200000
-	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 100000 --kills 4
+	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 100000 --kills 4 --speed-share 0.5
 
 check-crash: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 100

@@ -83,7 +83,7 @@ Test(frame, garbage_is_recognised_at_the_header)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_SNAPSHOT_ACK + 1}, {5, 1}, {6, 1}, {12, 1}};
+    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_POSITION + 1}, {5, 1}, {6, 1}, {12, 1}};
     struct frame_header header;
     struct buf *frame = sample_hello();
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
@@ -278,6 +278,47 @@ Test(forward_reply, an_error_this_version_does_not_know_is_an_unknown_outcome)
         struct forward_reply reply;
         cr_assert_eq(forward_reply_decode(payload_of(frame), &reply), TL_OK);
         cr_assert_eq(reply.err, TL_ERR_UNKNOWN);
+    }
+    buf_release(frame);
+}
+
+/* ---- positions ---- */
+
+static bool accepts_position(struct bytes source)
+{
+    struct position position;
+    return position_decode(source, &position) == TL_OK;
+}
+
+Test(position, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_position();
+    assert_is_format_example("position", buf_bytes(frame));
+    struct position position;
+    cr_assert_eq(position_decode(payload_of(frame), &position), TL_OK);
+    cr_assert_not(position.is_refused);
+    cr_assert_eq(position.life, 12);
+    cr_assert_eq(position.groups_count, 1);
+    cr_assert_eq(position.last[0], 99);
+    cr_assert_eq(position.term[0], 2);
+    assert_refuses_prefixes(payload_of(frame), accepts_position);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_position);
+    buf_release(frame);
+}
+
+Test(position, values_that_mean_nothing_are_refused)
+{
+    const struct {
+        size_t at;
+        uint8_t value;
+    } bad[] = {{0, 2}, {1, 2}, {2, 1}, {4, 2}, {7, 1}};
+    struct buf *frame = sample_position();
+    uint8_t *payload = frame->data + FRAME_HEADER_BYTES;
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        uint8_t good = payload[bad[i].at];
+        payload[bad[i].at] = bad[i].value;
+        cr_assert_not(accepts_position(payload_of(frame)), "byte %zu", bad[i].at);
+        payload[bad[i].at] = good;
     }
     buf_release(frame);
 }

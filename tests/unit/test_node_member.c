@@ -563,3 +563,68 @@ Test(node_member, a_second_store_under_a_live_address_is_refused)
     cr_assert_eq(conf_of(&cluster->sites[0], 0).learners_count, 0);
     cluster_destroy(cluster);
 }
+
+static void copy_dir(const char *from, const char *to)
+{
+    char command[600];
+    snprintf(command, sizeof command, "rm -rf '%s' && cp -a '%s' '%s'", to, from, to);
+    cr_assert_eq(system(command), 0);
+}
+
+Test(node_member, an_old_copy_of_a_disk_is_refused)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[(leader + 1) % CLUSTER_NODES];
+    char copy[256];
+    snprintf(copy, sizeof copy, "%s.copy", site->dir);
+    put_many(&cluster->sites[leader], 0, 10);
+    site_kill(site);
+    copy_dir(site->dir, copy);
+    site_start(site);
+    put_many(&cluster->sites[leader], 10, 10);
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert_eq(cluster->sites[leader].exit_code, 0);
+    cr_assert_eq(site->exit_code, 0, "its own disk is taken");
+    site_kill(site);
+    copy_dir(copy, site->dir);
+    for (uint32_t i = 0; i < 2; i++) {
+        site_start(site);
+        cluster_pass(cluster, CLUSTER_S);
+        cr_assert_eq(site->exit_code, 3, "time %u", i);
+        cr_assert_not_null(strstr(site->fault.reason, "an old copy"));
+        site_kill(site);
+    }
+    site_empty_disk(site);
+    site_start(site);
+    const struct wish three = {.cluster = cluster, .places = {0, 1, 2}, .count = 3};
+    cr_assert(comes_true(&three, 20 * CLUSTER_S));
+    expect_many(site, 20);
+    cluster_destroy(cluster);
+}
+
+/* Whatever is lost or late: what a process acknowledges is not held against what it began with. */
+Test(node_member, a_disk_that_lost_nothing_is_never_refused)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    cluster_form(cluster);
+    for (uint32_t i = 0; i < 60; i++) {
+        uint32_t a = i % CLUSTER_NODES;
+        uint32_t b = (i + 1 + i / 7 % 2) % CLUSTER_NODES;
+        if (i % 3 == 0) {
+            site_kill(&cluster->sites[a]);
+            site_start(&cluster->sites[a]);
+        } else {
+            cluster_cut(cluster, a, b);
+            cluster_pass(cluster, (i % 5) * 30 * CLUSTER_MS);
+            cluster_heal(cluster);
+        }
+        cluster_pass(cluster, (i % 4) * 100 * CLUSTER_MS);
+        uint32_t leader = cluster_await_leader(cluster);
+        put_many(&cluster->sites[leader], 5 * i, 5);
+        for (uint32_t k = 0; k < CLUSTER_NODES; k++) {
+            cr_assert_eq(cluster->sites[k].exit_code, 0, "round %u", i);
+        }
+    }
+    cluster_destroy(cluster);
+}

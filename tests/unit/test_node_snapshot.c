@@ -46,26 +46,36 @@ static raft_index last_of(struct site *site)
     return status.raft.last;
 }
 
-/* One follower is cut off, and the others' logs go on until what it needs is deleted. */
-static struct scene leave_behind(void)
+/* The others' logs go on until what the one that is cut off needs is deleted. */
+static void go_on_without(struct scene *scene, raft_index last)
+{
+    put_rows(scene, 5, ROWS_COUNT);
+    for (uint32_t i = 0; i < 50; i++) {
+        put_rows(scene, 0, 5);
+        cluster_pass(scene->cluster, 50 * CLUSTER_MS);
+        struct node_group_status status;
+        site_status(&scene->cluster->sites[scene->leader], &status);
+        if (status.raft.first > last + 100) return;
+    }
+    cr_assert_fail("the log is not deleted");
+}
+
+static struct scene formed(void)
 {
     struct scene scene = {.cluster = small_cluster()};
     scene.leader = cluster_form(scene.cluster);
     scene.away = (scene.leader + 1) % 3;
     scene.other = (scene.leader + 2) % 3;
+    return scene;
+}
+
+static struct scene leave_behind(void)
+{
+    struct scene scene = formed();
     put_rows(&scene, 0, 5);
     cluster_pass(scene.cluster, 200 * CLUSTER_MS);
     cluster_isolate(scene.cluster, scene.away);
-    raft_index last = last_of(&scene.cluster->sites[scene.away]);
-    put_rows(&scene, 5, ROWS_COUNT);
-    for (uint32_t i = 0; i < 50; i++) {
-        put_rows(&scene, 0, 5);
-        cluster_pass(scene.cluster, 50 * CLUSTER_MS);
-        struct node_group_status status;
-        site_status(&scene.cluster->sites[scene.leader], &status);
-        if (status.raft.first > last + 100) return scene;
-    }
-    cr_assert_fail("the log is not deleted");
+    go_on_without(&scene, last_of(&scene.cluster->sites[scene.away]));
     return scene;
 }
 
@@ -213,6 +223,102 @@ Test(node_snapshot, a_leader_that_is_deposed_half_way_goes_on_sending)
     assert_level(&scene);
     cr_assert_geq(metrics_of(&scene, scene.away)->snapshots_installed_count, 1);
     cr_assert_eq(node_get_metrics(old->node)->snapshots_sent_count, 1);
+    cluster_destroy(scene.cluster);
+}
+
+static bool is_received(void *context)
+{
+    const struct scene *scene = context;
+    struct node_transfer_status transfers[NODE_TRANSFERS_MAX];
+    uint32_t count = node_get_transfers(scene->cluster->sites[scene->away].node, transfers);
+    for (uint32_t i = 0; i < count; i++) {
+        bool is_its = transfers[i].group == NODE_DATA_GROUP;
+        if (is_its && strcmp(transfers[i].stage, "install") == 0) return true;
+    }
+    return false;
+}
+
+Test(node_snapshot, a_flush_that_runs_is_waited_for)
+{
+    struct scene scene = formed();
+    struct site *away = &scene.cluster->sites[scene.away];
+    cluster_pass(scene.cluster, 500 * CLUSTER_MS); /* what the birth left is flushed */
+    away->holds_flush = true;
+    put_rows(&scene, 0, 5);
+    cluster_pass(scene.cluster, 200 * CLUSTER_MS);
+    cr_assert_not_null(away->flush);
+    cr_assert_eq(away->flush->group, NODE_DATA_GROUP);
+    cluster_isolate(scene.cluster, scene.away);
+    go_on_without(&scene, last_of(away));
+    raft_index before = site_applied(away);
+    cluster_heal(scene.cluster);
+    cr_assert(cluster_run(scene.cluster, 10 * CLUSTER_S, is_received, &scene));
+    cluster_pass(scene.cluster, 500 * CLUSTER_MS);
+    cr_assert_eq(site_applied(away), before);
+    away->holds_flush = false;
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+/* A new term makes the commit index durable, and so what has to be read at the next start. */
+static struct scene change_leader(struct scene scene)
+{
+    scene.other = scene.leader;
+    site_kill(&scene.cluster->sites[scene.other]);
+    cluster_pass(scene.cluster, CLUSTER_S);
+    scene.leader = cluster_await_leader(scene.cluster);
+    scene.away = 3 - scene.leader - scene.other;
+    site_start(&scene.cluster->sites[scene.other]);
+    cluster_pass(scene.cluster, CLUSTER_S);
+    return scene;
+}
+
+Test(node_snapshot, entries_read_to_be_applied_come_too_late)
+{
+    struct scene scene = formed();
+    for (uint32_t i = 0; i < 3; i++) scene.cluster->sites[i].holds_flush = true;
+    put_rows(&scene, 0, 20);
+    cluster_pass(scene.cluster, 200 * CLUSTER_MS);
+    scene = change_leader(scene);
+    struct site *away = &scene.cluster->sites[scene.away];
+    cluster_isolate(scene.cluster, scene.away);
+    site_kill(away); /* what is applied is not flushed */
+    for (uint32_t i = 0; i < 3; i++) scene.cluster->sites[i].holds_flush = false;
+    away->holds_reads = true;
+    site_start(away);
+    cluster_pass(scene.cluster, 100 * CLUSTER_MS);
+    cr_assert_gt(away->reads_count, 0, "the replay reads the log");
+    go_on_without(&scene, last_of(away));
+    cluster_heal(scene.cluster);
+    assert_level(&scene);
+    away->holds_reads = false;
+    cluster_pass(scene.cluster, CLUSTER_S);
+    cr_assert_eq(away->failures_count, 0);
+    put_rows(&scene, 3000, 5);
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, what_a_deposed_leader_had_proposed_below_it_has_an_unknown_outcome)
+{
+    struct scene scene = formed();
+    put_rows(&scene, 0, 5);
+    cluster_pass(scene.cluster, 200 * CLUSTER_MS);
+    scene.away = scene.leader;
+    struct site *old = &scene.cluster->sites[scene.away];
+    cluster_isolate(scene.cluster, scene.away);
+    struct effort effort;
+    struct buf *entry = effort_entry("lost", "1", false, 0, 0);
+    cr_assert_eq(effort_start(&effort, old, entry, 600 * CLUSTER_S), TL_OK);
+    cluster_pass(scene.cluster, 3 * CLUSTER_S);
+    scene.leader = cluster_await_leader(scene.cluster);
+    go_on_without(&scene, last_of(old));
+    cr_assert_eq(effort.calls_count, 0);
+    cluster_heal(scene.cluster);
+    assert_level(&scene);
+    cr_assert_eq(effort.calls_count, 1);
+    cr_assert_eq(effort.err, TL_ERR_UNKNOWN);
+    cr_assert_geq(metrics_of(&scene, scene.away)->snapshots_installed_count, 1);
     cluster_destroy(scene.cluster);
 }
 

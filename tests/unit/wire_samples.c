@@ -281,6 +281,12 @@ struct buf *sample_forward(void)
     return frame;
 }
 
+struct buf *sample_position(void)
+{
+    const struct position position = {.life = 12, .groups_count = 1, .last = {99}, .term = {2}};
+    return position_encode(&position);
+}
+
 struct buf *sample_forward_reply(void)
 {
     const struct forward_reply reply = {

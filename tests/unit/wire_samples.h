@@ -30,6 +30,7 @@ struct buf *sample_hello(void); /* a frame, as the next ones */
 struct buf *sample_raft_batch(void);
 struct buf *sample_forward(void);
 struct buf *sample_forward_reply(void);
+struct buf *sample_position(void);
 struct buf *sample_snapshot_ack(void);
 struct buf *sample_snapshot_info(void); /* chunk 0 */
 struct buf *sample_snapshot_chunk(void);
