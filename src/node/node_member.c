@@ -302,21 +302,6 @@ static bool is_caught_up(const void *context, raft_id id)
     return false;
 }
 
-/* The voter to hand over to: of those that stay, the one that has most. */
-static raft_id best_successor(const struct node *node, const struct raft_status *status)
-{
-    const struct raft_peer_status *best = NULL;
-    for (uint32_t i = 0; i < status->peers_count; i++) {
-        const struct raft_peer_status *peer = &status->peers[i];
-        const struct placement_member *member = placement_find(node->placement, peer->id);
-        bool stays = member != NULL && member->role == MEMBER_VOTER;
-        bool votes = raft_conf_is_voter(&status->conf, peer->id);
-        if (!stays || !votes || !peer->is_caught_up || peer->id == node->self) continue;
-        if (best == NULL || peer->match > best->match) best = peer;
-    }
-    return best != NULL ? best->id : RAFT_ID_NONE;
-}
-
 /* A leader that is to leave hands over before anything else: one that is removed by an entry of its
  * own may be the only one to know that it is committed, and one that is no member of a data group
  * any more does not hear what becomes of it, which the leader of group 0 has to know. Tried again
@@ -327,7 +312,7 @@ static bool hands_over(struct node_group *group, const struct raft_status *statu
     const struct placement_member *self = placement_find(node->placement, node->self);
     if (self == NULL || self->role != MEMBER_LEAVING) return false;
     if (status->transfer_target != RAFT_ID_NONE) return true;
-    raft_id successor = best_successor(node, status);
+    raft_id successor = node_group_successor(group, status);
     if (successor == RAFT_ID_NONE || node->now_ns < group->handover_ns) return false;
     group->handover_ns = node->now_ns + MEMBER_HANDOVER_INTERVAL_NS;
     return raft_transfer(group->raft, successor) == TL_OK;

@@ -185,6 +185,14 @@ static void try_frame_payloads(struct bytes source)
     if (forward_reply_decode(source, &reply) == TL_OK && reply.err == TL_OK) {
         expect_frame_payload(source, forward_reply_encode(&reply));
     }
+    struct transfer transfer;
+    if (transfer_decode(source, &transfer) == TL_OK) {
+        expect_frame_payload(source, transfer_encode(&transfer));
+    }
+    struct transfer_reply transfer_reply;
+    if (transfer_reply_decode(source, &transfer_reply) == TL_OK && transfer_reply.err == TL_OK) {
+        expect_frame_payload(source, transfer_reply_encode(&transfer_reply));
+    }
     struct reader reader = reader_make(source);
     struct raft_batch_head head;
     if (raft_batch_head_decode(&reader, &head) == TL_OK) {

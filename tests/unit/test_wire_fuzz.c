@@ -13,10 +13,11 @@
 
 typedef struct buf *(*sample_function)(void);
 static const sample_function samples[] = {
-    sample_entry,      sample_raft_message, sample_command,       sample_kv_result,
-    sample_row,        sample_record,       sample_queue_item,    sample_group_state,
-    sample_genesis,    sample_birth_note,   sample_placement,     sample_hello,
-    sample_raft_batch, sample_forward,      sample_forward_reply, sample_conf,
+    sample_entry,      sample_raft_message,   sample_command,       sample_kv_result,
+    sample_row,        sample_record,         sample_queue_item,    sample_group_state,
+    sample_genesis,    sample_birth_note,     sample_placement,     sample_hello,
+    sample_raft_batch, sample_forward,        sample_forward_reply, sample_conf,
+    sample_transfer,   sample_transfer_reply,
 };
 
 /* From an allocation of its own size, so that a sanitizer sees a read past the end. */

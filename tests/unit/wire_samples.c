@@ -288,6 +288,20 @@ struct buf *sample_forward_reply(void)
     return forward_reply_encode(&reply);
 }
 
+struct buf *sample_transfer(void)
+{
+    const struct transfer transfer = {
+        .request_id = 13, .group = 1, .timeout_ms = 900, .target = 0x0200, .is_dry_run = true};
+    return transfer_encode(&transfer);
+}
+
+struct buf *sample_transfer_reply(void)
+{
+    const struct transfer_reply reply = {
+        .request_id = 13, .err = TL_OK, .verdict = TRANSFER_SILENT, .leader = 0x0100};
+    return transfer_reply_encode(&reply);
+}
+
 /* ---- FORMAT.md ---- */
 
 /* Reads hex digits up to '#' or the line's end; false at the fence that ends the block. */

@@ -29,6 +29,8 @@ struct buf *sample_hello(void); /* a frame, as the next ones */
 struct buf *sample_raft_batch(void);
 struct buf *sample_forward(void);
 struct buf *sample_forward_reply(void);
+struct buf *sample_transfer(void);
+struct buf *sample_transfer_reply(void);
 
 /* What the samples are made from. */
 struct raft_message sample_raft_message_value(void); /* owns its entries */
