@@ -113,6 +113,12 @@ void fake_turn(void)
         change->report = fake.report;
         change->on_done(change, fake.change_err);
     }
+    while (fake.transfers != NULL && !fake.is_held) {
+        struct node_transfer *transfer = fake.transfers;
+        fake.transfers = transfer->next;
+        transfer->report = fake.transfer_report;
+        transfer->on_done(transfer, fake.transfer_err);
+    }
 }
 
 /* ---- pump.h ---- */
@@ -213,6 +219,25 @@ void node_change_cancel(struct node *node, struct node_change *change)
     TL_ASSERT(fake.changes == change); /* a test has one at a time */
     fake.changes = change->next;
     fake.changes_cancelled_count++;
+}
+
+enum tl_err node_transfer(struct node *node, struct node_transfer *transfer)
+{
+    (void)node;
+    if (fake.transfer_refusal != TL_OK) return fake.transfer_refusal;
+    fake.seen_transfer = *transfer;
+    fake.transfers_count++;
+    transfer->next = fake.transfers;
+    fake.transfers = transfer;
+    return TL_OK;
+}
+
+void node_transfer_cancel(struct node *node, struct node_transfer *transfer)
+{
+    (void)node;
+    TL_ASSERT(fake.transfers == transfer); /* a test has one at a time */
+    fake.transfers = transfer->next;
+    fake.transfers_cancelled_count++;
 }
 
 struct views *node_views(struct node *node, raft_group group)
