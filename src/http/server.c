@@ -1,11 +1,12 @@
 /* server.c - libh2o on the caller's loop: listening, accepting, closing.
  *
  * Closing: h2o tells HTTP/2 connections to go away by itself, and HTTP/1 clients with the next
- * answer. They get a moment to ask for it: a request that meets a closing socket leaves its client in
- * doubt. But an idle HTTP/1 connection would stay until its timeout. Shutting its reading side down makes h2o see the client's end of file: an
- * idle connection closes at once, a busy one after its answer. What is left when the limit has
- * passed (a client that does not read its answer) is shut down both ways; a request that still
- * waits for the node keeps its connection until the node's answer, at its deadline at the latest.
+ * answer. They get a moment to ask for it: a request that meets a closing socket leaves its client
+ * in doubt. But an idle HTTP/1 connection would stay until its timeout. Shutting its reading side
+ * down makes h2o see the client's end of file: an idle connection closes at once, a busy one after
+ * its answer. What is left when the limit has passed (a client that does not read its answer) is
+ * shut down both ways; a request that still waits for the node keeps its connection until the
+ * node's answer, at its deadline at the latest.
  * Connections count themselves; the last one, behind the listener, ends the closing.
  */
 

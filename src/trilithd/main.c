@@ -24,7 +24,8 @@
 #include "trilith/std_streams.h"
 
 #define PROGRAM_MAGIC 0x474f5250u
-/* Together, and with NODE_HAND_OVER_MAX_NS, below the ten seconds that docker and systemd wait before they kill. */
+/* Together, and with NODE_HAND_OVER_MAX_NS, below the ten seconds that docker and systemd wait
+ * before they kill. */
 #define HTTP_CLOSE_TIMEOUT_MS 4000u
 #define DRAIN_TIMEOUT_NS 4000000000ull
 #define FILES_MAX ((rlim_t)1 << 20)
