@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Leadership moves: by request, by SIGTERM, and away from a disk that hangs.
 
-handover.py [--tries N] [--rounds N] [PART...]
+handover.py [--tries N] [--rounds N] [--long] [PART...]
 """
 
 import argparse
@@ -326,14 +326,35 @@ def all_stall(cluster, args):
           f"error, none refused, slowest {ms(load.slowest(start - 0.2, start + 1))}")
 
 
+def hangs_for_good(cluster, args):
+    """A log commit that does not end ends the process, and nobody else notices."""
+    node = cluster.followers()[0]
+    shim = args.shims[cluster.nodes.index(node)]
+    with OpenLoop(cluster, [n for n in cluster.nodes if n is not node]) as load:
+        start = time.monotonic()
+        shim.set("hold", 1)
+        code = node.wait(30)
+        elapsed = time.monotonic() - start
+    shim.set("hold", 0)
+    assert code == 4 and "has not ended for 20 s" in node.log_text(), code
+    assert not load.errors, "\n".join(load.errors[:10])
+    node.start()
+    cluster.wait_ready()
+    cluster.wait_equal()
+    print(f"handover: a follower's flushes hang for good: exit 4 after {elapsed:.1f} s; {len(load.writes)} "
+          f"writes at the others, no error, slowest {ms(load.slowest(start, start + 40))}")
+
+
 PARTS = (requests, planned, drained, rolling, one_stalls, all_stall)
+LONG_PARTS = (hangs_for_good,)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("parts", nargs="*", choices=[[], *[p.__name__ for p in PARTS]])
+    parser.add_argument("parts", nargs="*", choices=[[], *[p.__name__ for p in PARTS + LONG_PARTS]])
+    parser.add_argument("--long", action="store_true", help="all parts")
     args = parser.parse_args()
     with Cluster(3, start=False) as cluster:
         args.shims = [Shim(os.path.join(cluster.dir, f"shim{i}")) for i in range(3)]
@@ -341,8 +362,8 @@ def main():
             node.env = shim.env
             node.start()
         cluster.wait_ready()
-        for part in PARTS:
-            if not args.parts or part.__name__ in args.parts:
+        for part in PARTS + LONG_PARTS:
+            if part.__name__ in args.parts or not args.parts and (args.long or part in PARTS):
                 part(cluster, args)
 
 

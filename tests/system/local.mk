@@ -31,7 +31,7 @@ check-crash: $(system_test_needs)
 check-failover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 20
 check-handover: $(system_test_needs)
-	$(system_test_environment) $(srcdir)/tests/system/handover.py --tries 20 --rounds 5
+	$(system_test_environment) $(srcdir)/tests/system/handover.py --tries 20 --rounds 5 --long
 check-rows: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 1000000
 check-soak: $(system_test_needs)
