@@ -32,14 +32,55 @@ TL_MUST_CHECK enum tl_err data_dir_open(const char *path, const char *address, b
                                         struct data_dir **out_dir, struct tl_fault *out_fault);
 void data_dir_close(struct data_dir *dir); /* releases the lock; accepts NULL */
 
+/* Opens an existing directory of any address to look at it: takes the lock, reads the identity,
+ * writes nothing but its process id into the lock file.
+ *
+ * TL_ERR_NOT_FOUND     no such directory.
+ * TL_ERR_FOREIGN       it has no identity file: not ours, or never used.
+ * TL_ERR_IN_USE, TL_ERR_NEWER_FORMAT, TL_ERR_CORRUPT, TL_ERR_IO  as data_dir_open().
+ */
+TL_MUST_CHECK enum tl_err data_dir_open_to_inspect(const char *path, struct data_dir **out_dir,
+                                                   struct tl_fault *out_fault);
+
 const struct store_id *data_dir_store_id(const struct data_dir *dir);
 bool data_dir_is_new(const struct data_dir *dir); /* the identity was made by this open */
 const char *data_dir_path(const struct data_dir *dir);
+const char *data_dir_address(const struct data_dir *dir);
 
 /* Makes (when absent, durably) the sub-directory and writes its path to out_path.
  * name: "log", "kv.<group>.<n>". */
 TL_MUST_CHECK enum tl_err data_dir_sub(const struct data_dir *dir, const char *name, char *out_path,
                                        size_t path_bytes, struct tl_fault *out_fault);
+
+/* A table's directory, kv.<group>.<number>. Which number is in use the log says
+ * (log_group_info.table_number). */
+struct data_dir_table {
+    raft_group group;
+    uint64_t number;
+};
+
+/* Writes its path to out_path. Makes nothing. */
+TL_MUST_CHECK enum tl_err data_dir_table_path(const struct data_dir *dir,
+                                              struct data_dir_table table, char *out_path,
+                                              size_t path_bytes, struct tl_fault *out_fault);
+
+/* data_dir_sub() of it. */
+TL_MUST_CHECK enum tl_err data_dir_table_make(const struct data_dir *dir,
+                                              struct data_dir_table table, char *out_path,
+                                              size_t path_bytes, struct tl_fault *out_fault);
+
+/* The tables whose directories are there, in no order: at most tables_max of them in out_tables,
+ * and how many there are in *out_count. */
+TL_MUST_CHECK enum tl_err data_dir_tables(const struct data_dir *dir,
+                                          struct data_dir_table *out_tables, uint32_t tables_max,
+                                          uint32_t *out_count, struct tl_fault *out_fault);
+
+/* Deletes every table's directory but those of `tables`: what a crash left of an installed or a
+ * replaced one. At start, before a table is opened. */
+TL_MUST_CHECK enum tl_err data_dir_keep_tables(const struct data_dir *dir,
+                                               const struct data_dir_table *tables,
+                                               uint32_t tables_count, uint32_t *out_deleted_count,
+                                               struct tl_fault *out_fault);
 
 /* Free bytes of the file system. */
 uint64_t data_dir_free_bytes(const struct data_dir *dir);

@@ -34,7 +34,8 @@
     X(TL_ERR_NO_SPACE, -19, "no space left on the device")      \
     X(TL_ERR_NO_MEMORY, -20, "out of memory")                   \
     X(TL_ERR_BUSY, -21, "another change is under way")          \
-    X(TL_ERR_STALE, -22, "older than what is known")
+    X(TL_ERR_STALE, -22, "older than what is known")            \
+    X(TL_ERR_OUT_OF_ORDER, -23, "not the next part")
 
 enum tl_err {
 #define TL_ERR_ENUM(name, number, text) name = number,

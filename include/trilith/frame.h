@@ -22,8 +22,11 @@ enum frame_type {
     FRAME_RAFT = 3,    /* struct raft_batch_head, then raft messages */
     FRAME_FORWARD = 4, /* a write for the leader */
     FRAME_FORWARD_REPLY = 5,
-    FRAME_TRANSFER = 10, /* a wish that the leader hands over */
-    FRAME_TRANSFER_REPLY = 11,
+    FRAME_SNAPSHOT_CHUNK = 6,   /* a chunk as it is (snapshot_chunk.h), to a peer that needs it */
+    FRAME_SNAPSHOT_ACK = 7,     /* snapshot_ack, back */
+    FRAME_POSITION = 8,         /* what a process found on its disk; or, back, that it is refused */
+    FRAME_LEADER_TRANSFER = 10, /* a wish that the leader hands over */
+    FRAME_LEADER_TRANSFER_REPLY = 11,
 };
 
 enum peer_class { PEER_CLASS_RAFT = 0, PEER_CLASS_BULK = 1, PEER_CLASS_FORWARD = 2 };
@@ -83,6 +86,34 @@ struct buf *forward_reply_encode(const struct forward_reply *reply); /* a sealed
 TL_MUST_CHECK enum tl_err forward_reply_decode(struct bytes payload,
                                                struct forward_reply *out_reply);
 
+/* What the receiver of a snapshot says to its sender. Sent. */
+enum snapshot_answer {
+    SNAPSHOT_ANSWER_NEXT = 0,      /* send from chunk `next` on; 0: nothing is known of it here */
+    SNAPSHOT_ANSWER_INSTALLED = 1, /* it is the group's table now */
+    SNAPSHOT_ANSWER_STALE = 2,     /* of no use here: what it holds is committed here already */
+    SNAPSHOT_ANSWER_BUSY = 3,      /* offer it again later */
+    SNAPSHOT_ANSWER_BROKEN = 4,    /* it could not be stored, or does not add up */
+};
+struct snapshot_ack {
+    raft_group group;
+    enum snapshot_answer answer;
+    uint32_t next; /* 0 but for SNAPSHOT_ANSWER_NEXT */
+    struct hash128 id;
+};
+struct buf *snapshot_ack_encode(const struct snapshot_ack *ack); /* a sealed frame */
+TL_MUST_CHECK enum tl_err snapshot_ack_decode(struct bytes payload, struct snapshot_ack *out_ack);
+
+/* What a process found on its disk when it started: held against what it acknowledged before. */
+struct position {
+    bool is_refused; /* back to the sender: it had acknowledged more */
+    uint64_t life;   /* random, of the process */
+    uint32_t groups_count;
+    raft_index last[GENESIS_GROUPS_MAX];
+    raft_term term[GENESIS_GROUPS_MAX]; /* of the hard state */
+};
+struct buf *position_encode(const struct position *position); /* a sealed frame */
+TL_MUST_CHECK enum tl_err position_decode(struct bytes payload, struct position *out_position);
+
 /* What becomes of a wish that leadership moves. Sent. */
 enum transfer_verdict {
     TRANSFER_NONE = 0,      /* in a reply with an error */
@@ -97,24 +128,26 @@ enum transfer_verdict {
 #define TRANSFER_VERDICTS_COUNT 8u
 
 /* A transfer of leadership on its way to the leader. */
-struct transfer {
+struct leader_transfer {
     uint64_t request_id; /* the asker's; echoed */
     raft_group group;
     uint32_t timeout_ms;
     raft_id target; /* RAFT_ID_NONE: the best voter there is */
     bool is_dry_run;
 };
-struct buf *transfer_encode(const struct transfer *transfer); /* a sealed frame */
-TL_MUST_CHECK enum tl_err transfer_decode(struct bytes payload, struct transfer *out_transfer);
+struct buf *leader_transfer_encode(const struct leader_transfer *transfer); /* a sealed frame */
+TL_MUST_CHECK enum tl_err leader_transfer_decode(struct bytes payload,
+                                                 struct leader_transfer *out_transfer);
 
-struct transfer_reply {
+struct leader_transfer_reply {
     uint64_t request_id;
     enum tl_err err; /* TL_OK: the verdict is valid */
     enum transfer_verdict verdict;
     raft_id leader; /* who leads now, or would */
 };
-struct buf *transfer_reply_encode(const struct transfer_reply *reply); /* a sealed frame */
-TL_MUST_CHECK enum tl_err transfer_reply_decode(struct bytes payload,
-                                                struct transfer_reply *out_reply);
+struct buf *leader_transfer_reply_encode(
+    const struct leader_transfer_reply *reply); /* a sealed frame */
+TL_MUST_CHECK enum tl_err leader_transfer_reply_decode(struct bytes payload,
+                                                       struct leader_transfer_reply *out_reply);
 
 #endif

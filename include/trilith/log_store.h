@@ -29,6 +29,20 @@ struct log_store_options {
     size_t map_bytes;      /* LMDB map size; 64 GiB by default */
     size_t prefill_bytes;  /* a new data file is filled to this size: overwriting flushes faster */
     uint64_t retain_bytes; /* keep at least this much of the log per node (--log-retain) */
+    /* For looking at a log: it is not created, not written, and has no lock file. Only while the
+     * data directory's lock is held; log_store_commit() is not called. */
+    bool is_read_only;
+};
+
+/* The switch to an installed snapshot: what the log goes on behind, and the table that is there. */
+struct log_install {
+    struct raft_base
+        base; /* above the group's base and its stored commit index, which becomes it */
+    /* The log has the entry (base.index, base.term): what is behind it stays. Otherwise the log is
+     * emptied, also when there are entries above base.index (thesis 5.1, hashicorp/raft#697). */
+    bool keeps_suffix;
+    uint64_t table_number; /* from now on the group's table is kv.<group>.<table_number> */
+    struct bytes conf;     /* payload of the configuration in force at the base; borrowed */
 };
 
 /* One group's part of a commit. */
@@ -41,12 +55,19 @@ struct log_op {
     /* Entries <= this are covered by a durable table flush and may be deleted when over the
      * retention: as many as were appended, and LOG_DELETE_EXTRA more. 0: none. */
     raft_index deletable;
-    /* Out: set when the commit deleted entries. */
+    /* Entries >= this are needed by a running transfer of a snapshot and stay although they are
+     * deletable, until LOG_RETAIN_TRANSFER_FACTOR times the retention is in use: then the transfer
+     * is in vain, which is better than a full disk. 0: none. */
+    raft_index keep_from;
+    /* NULL, or the op consists of this and maybe a hard state. */
+    const struct log_install *install;
+    /* Out: set when the commit deleted entries, or installed. */
     bool out_has_base;
     struct raft_base out_base;
 };
 
 #define LOG_DELETE_EXTRA 64u
+#define LOG_RETAIN_TRANSFER_FACTOR 4u
 
 /* What is stored for a group, checked. */
 struct log_group_info {
@@ -56,16 +77,23 @@ struct log_group_info {
     raft_index last_index; /* base.index when no entry is stored */
     struct buf *conf; /* payload of the newest ENTRY_GENESIS or ENTRY_CONF at or below last_index;
                        * NULL when there is none. The caller releases it. */
+    raft_index conf_index; /* of its entry, or the base it was installed with; 0: none */
+    uint64_t table_number; /* the table is kv.<group>.<table_number>; 0 until an install */
 };
 
 /* Opens or creates the store. Checks both meta pages' plausibility through LMDB, the format mark,
  * and that every group's log is contiguous at both ends.
  *
  * TL_ERR_IO, TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT: *out_fault says what (NULL allowed).
+ * TL_ERR_NOT_FOUND: is_read_only, and there is no log.
  */
 TL_MUST_CHECK enum tl_err log_store_open(const struct log_store_options *options,
                                          struct log_store **out_store, struct tl_fault *out_fault);
 void log_store_close(struct log_store *store); /* accepts NULL; readers are destroyed before */
+
+/* The groups that were ever written, in no order; returns how many. Owner's thread. */
+uint32_t log_store_groups(const struct log_store *store,
+                          raft_group out_groups[LOG_STORE_GROUPS_MAX]);
 
 /* Fills *out_info for a group; `exists` is false for one never written. */
 TL_MUST_CHECK enum tl_err log_store_recover(struct log_store *store, raft_group group,
@@ -75,7 +103,8 @@ TL_MUST_CHECK enum tl_err log_store_recover(struct log_store *store, raft_group 
 /* Applies all ops, in the order given (a group may have several), as one transaction and returns
  * once it is flushed. All or nothing. The first op of a group creates it. An op whose entries do
  * not continue the group's log (after its truncation), or that truncates at or below base, is
- * asserted.
+ * asserted. After an install the group's log, base, configuration and table number are the new ones
+ * or the old ones as a whole, whenever the process dies.
  *
  * TL_ERR_IO, TL_ERR_FULL (the map), TL_ERR_NO_SPACE, TL_ERR_CORRUPT: latched, outcome unknown.
  */
@@ -107,5 +136,19 @@ TL_MUST_CHECK enum tl_err log_reader_read(struct log_reader *reader, raft_group 
                                           raft_index first, raft_index last, uint32_t entries_max,
                                           size_t bytes_max, struct buf **out_entries,
                                           uint32_t *out_count, struct tl_fault *out_fault);
+
+/* Checks a group's whole log as of now, from the base to the end: indexes without a gap, every
+ * record and its chain hash, terms and times that do not fall. on_progress (NULL allowed) is told
+ * the index reached about every LOG_VERIFY_STEP entries and at the end, and says whether to go on.
+ * One transaction: not beside a running log writer, whose freed pages it would pin.
+ *
+ * TL_ERR_CORRUPT   *out_fault names file, group and index of the first wrong one.
+ * TL_ERR_CANCELED  on_progress said no.
+ */
+#define LOG_VERIFY_STEP 4096u
+TL_MUST_CHECK enum tl_err log_reader_verify(struct log_reader *reader, raft_group group,
+                                            bool (*on_progress)(void *context, raft_index index,
+                                                                raft_index last),
+                                            void *context, struct tl_fault *out_fault);
 
 #endif

@@ -33,7 +33,7 @@
 #define NODE_APPLY_TURN_MAX 512u /* entries applied in one turn */
 #define NODE_LEADER_WAIT_NS 1000000000ull /* a request waits this long for a leader, then 503 */
 #define NODE_BIRTH_ASK_INTERVAL_NS 100000000ull
-#define NODE_TRANSFERS_MAX 64u
+#define NODE_LEADER_TRANSFERS_MAX 64u
 #define NODE_HAND_OVER_MAX_NS 1000000000ull  /* a node that stops waits so long for a successor */
 #define NODE_LOG_COMMIT_SLOW_NS 500000000ull /* a log commit that old is reported */
 
@@ -71,6 +71,9 @@ struct node_log_read {
     struct node_log_read *next;
 };
 
+/* A step of a snapshot's way: cutting, reading, staging, opening or deleting a table. */
+struct node_snapshot_job;
+
 /* What the node asks of the world. Every job given out is answered exactly once, later. */
 struct node_io {
     void *context;
@@ -82,6 +85,10 @@ struct node_io {
     void (*log_commit)(void *context, struct node_log_batch *batch);
     void (*flush)(void *context, struct node_flush_job *job);
     void (*log_read)(void *context, struct node_log_read *job);
+    /* node_snapshot_job_run(), in the order given, then node_on_snapshot_done(). One at a time,
+     * on a thread that nothing else waits for: a cut takes as long as it takes to read the
+     * table. */
+    void (*snapshot)(void *context, struct node_snapshot_job *job);
     /* The frame (sealed) is taken; dropped silently when the connection is not up. false: it was
      * not given to a connection, so it was certainly not received. */
     bool (*send)(void *context, raft_id peer, enum peer_class class, struct buf *frame);
@@ -129,6 +136,8 @@ struct node_options {
     uint64_t heartbeat_interval_ns; /* 50 ms */
     uint64_t generation_age_ns;     /* freeze this long after the first entry: 5 s */
     uint32_t generation_rows_max;   /* 0: GENERATION_ROWS_MAX; smaller in the simulator */
+    uint64_t log_cache_bytes;       /* 0: RAFT_CACHE_BYTES_MAX; smaller in the simulator */
+    uint32_t snapshot_chunk_bytes;  /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT; smaller in the simulator */
     uint64_t free_bytes_min;        /* a leader takes writes above this: 128 MiB */
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
 };
@@ -140,7 +149,7 @@ void node_options_init(struct node_options *options);
  * replayed (event=recovered). Nothing is sent before the first node_turn().
  * Errors as data_dir_open(), log_store_open(), table_open(); and
  *   TL_ERR_INVALID  the view does not hold `address`, holds one twice, or is too long.
- *   TL_ERR_FOREIGN  the stores are of a cluster in which this store id is no member.
+ *   TL_ERR_FOREIGN  this store was removed from its cluster.
  *   TL_ERR_CORRUPT  log and table contradict each other.
  * io and options are copied, strings too. Every option is in range (node_options_init). */
 TL_MUST_CHECK enum tl_err node_open(const struct node_options *options, const struct node_io *io,
@@ -162,6 +171,11 @@ void node_on_flush_done(struct node *node, struct node_flush_job *job, enum tl_e
                         const struct tl_fault *fault);
 void node_on_log_read_done(struct node *node, struct node_log_read *job, enum tl_err err,
                            const struct tl_fault *fault);
+void node_on_snapshot_done(struct node *node, struct node_snapshot_job *job, enum tl_err err,
+                           const struct tl_fault *fault);
+/* What a job asks for. On any one thread; touches the job and no other part of the node. */
+TL_MUST_CHECK enum tl_err node_snapshot_job_run(struct node_snapshot_job *job,
+                                                struct tl_fault *out_fault);
 /* A frame's payload from a connection whose hello named `peer`. Borrowed. TL_ERR_INVALID: close the
  * connection and count it. */
 TL_MUST_CHECK enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
@@ -290,7 +304,7 @@ void node_change_cancel(struct node *node, struct node_change *change);
 
 /* ---- leadership ---- */
 
-struct node_transfer_report {
+struct node_leader_transfer_report {
     bool is_changed;          /* leadership has moved; of a dry run: it would be tried */
     raft_id from;             /* who led; RAFT_ID_NONE: not known */
     raft_id to;               /* who leads now, or would */
@@ -299,16 +313,16 @@ struct node_transfer_report {
 };
 
 /* A transfer of a group's leadership on its way. Same life and cancel rules as node_write. */
-struct node_transfer {
+struct node_leader_transfer {
     /* Set by the caller. */
     raft_group group;
     char address[ADDRESS_BYTES_MAX]; /* of the voter that is to lead; "": the best there is */
     bool is_dry_run;
     uint64_t deadline_ns;
-    void (*on_done)(struct node_transfer *transfer, enum tl_err err);
+    void (*on_done)(struct node_leader_transfer *transfer, enum tl_err err);
     void *context;
     /* Valid in on_done with TL_OK. */
-    struct node_transfer_report report;
+    struct node_leader_transfer_report report;
     /* The node's own. */
     struct node *node;
     uint32_t state;
@@ -319,7 +333,7 @@ struct node_transfer {
     uint64_t request_id;
     uint64_t begun_ns;
     uint64_t retry_ns; /* nobody is asked before */
-    struct node_transfer *next;
+    struct node_leader_transfer *next;
 };
 
 /* Starts a transfer, whoever leads. TL_OK: on_done is called exactly once, later, with
@@ -330,8 +344,9 @@ struct node_transfer {
  *                   nothing was tried
  *   TL_ERR_UNKNOWN  the leader that was asked has not answered
  * Returned: TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL, TL_ERR_NOT_FOUND (no such group). */
-TL_MUST_CHECK enum tl_err node_transfer(struct node *node, struct node_transfer *transfer);
-void node_transfer_cancel(struct node *node, struct node_transfer *transfer);
+TL_MUST_CHECK enum tl_err node_leader_transfer(struct node *node,
+                                               struct node_leader_transfer *transfer);
+void node_leader_transfer_cancel(struct node *node, struct node_leader_transfer *transfer);
 
 /* NULL before the group exists here (birth). */
 struct views *node_views(struct node *node, raft_group group);
@@ -396,6 +411,24 @@ struct node_status {
 void node_get_status(const struct node *node, struct node_status *out_status);
 void node_get_group_status(const struct node *node, raft_group group,
                            struct node_group_status *out_status);
+
+/* A snapshot on its way from or to this node. */
+#define NODE_TRANSFERS_MAX 3u
+struct node_transfer_status {
+    bool is_outgoing;
+    raft_group group;
+    raft_id peer;
+    const char *stage; /* a word: "cut", "offer", "send", "receive", "finish", "install" */
+    raft_index index;  /* 0: not known yet */
+    uint64_t rows;
+    uint64_t bytes_done; /* sent and stored by the other side, or stored here */
+    uint64_t bytes;
+    uint64_t bytes_per_s; /* outgoing: what the sender allows itself */
+    uint64_t age_ms;
+};
+/* Returns how many there are. */
+uint32_t node_get_transfers(const struct node *node,
+                            struct node_transfer_status out_transfers[NODE_TRANSFERS_MAX]);
 /* Whether it has a leader and has caught up with it (readyz). */
 bool node_is_ready(const struct node *node);
 const struct member *node_member(const struct node *node, raft_id id); /* NULL: none */
@@ -425,6 +458,12 @@ struct node_metrics {
     uint64_t frames_sent_count;
     uint64_t frames_received_count;
     uint64_t frames_invalid_count;
+    uint64_t snapshots_sent_count;      /* and installed */
+    uint64_t snapshots_installed_count; /* here */
+    uint64_t snapshots_failed_count;    /* given up, at either end */
+    uint64_t snapshot_resumes_count;
+    uint64_t snapshot_bytes_sent_count;
+    uint64_t snapshot_bytes_received_count;
     uint64_t replays_count; /* idempotent repeats answered from the record */
     uint64_t confs_proposed_count;
     uint64_t log_commits_slow_count; /* took longer than NODE_LOG_COMMIT_SLOW_NS, or are at it */

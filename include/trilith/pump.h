@@ -1,8 +1,9 @@
 /* pump.h - the production pump: threads, queues, the uv loop and peer connections around a node.
  *
- * Role:       Carries out node_io: a log writer thread, a flusher thread, a background thread, a
- *             peer transport with three connections per pair of nodes, one timer. Runs node_turn()
- *             once a loop turn. The only place with threads and locks (h2o-only loops apart).
+ * Role:       Carries out node_io: a log writer thread, a flusher thread, a background thread, one
+ *             for snapshots, a peer transport with three connections per pair of nodes, one timer.
+ *             Runs node_turn() once a loop turn. The only place with threads and locks (h2o-only
+ *             loops apart).
  * Thread:     the loop thread (the one that runs the uv loop).
  * Errors:     pump_open(): message in *out_fault; the exit code to end with is the caller's to
  *             derive (TL_ERR_IN_USE, FOREIGN, NEWER_FORMAT: 3 · IO, CORRUPT: 4 · others: 1).

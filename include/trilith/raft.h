@@ -10,8 +10,9 @@
  * Limits:     the RAFT_*_MAX below. No allocation after raft_create() but for message entry arrays.
  *
  * One turn of the host:
- *     raft_advance(now); any of raft_message / raft_propose / raft_read / raft_append_done /
- *     raft_log_read_done / raft_applied / raft_peer_lost, in any number and order;
+ *     raft_set_disk_began() when it has changed; raft_advance(now); any of the other inputs
+ *     (messages, proposals, reads, changes, transfers, snapshots, completions), in any number and
+ *     order;
  *     then raft_output() once, and everything in it is carried out.
  *
  * The contract of the output, which is where such systems break:
@@ -20,7 +21,8 @@
  *     after raft_append_done() of the op it depends on.
  *   - `op` is written by the host as one atomic, flushed transaction; ops of a group complete in
  *     the order they were issued. A failed op has no completion: the process ends.
- *   - entries are applied only up to `applicable` (committed and durable here).
+ *   - entries are applied only up to `applicable` (committed and durable here), and not while an op
+ *     with `install` is carried out.
  */
 
 #ifndef TL_RAFT_H

@@ -25,16 +25,26 @@ struct table_options {
     raft_group group;
     size_t map_bytes; /* 1 TiB by default */
     uint32_t readers_max;
+    /* For looking at a table: it is not created, not written, and has no lock file. Only while the
+     * data directory's lock is held; table_flush() is not called. */
+    bool is_read_only;
 };
 
 /* Opens or creates the table. A new one has a group_state of all zeros; its file appears whole, by
  * a rename. Whether a table may be new, or too old, is for the caller to say: by the log's base.
  *
  * TL_ERR_IO, TL_ERR_NO_SPACE, TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT: *out_fault says what.
+ * TL_ERR_NOT_FOUND: is_read_only, and there is no table.
  */
 TL_MUST_CHECK enum tl_err table_open(const struct table_options *options, struct table **out_table,
                                      struct tl_fault *out_fault);
 void table_close(struct table *table); /* accepts NULL; readers are destroyed before */
+
+const char *table_dir(const struct table *table); /* any thread */
+
+/* Deletes the directory of a table, with what is in it. It is open nowhere. A crash in the middle
+ * leaves a part, which the same call takes away. One that is not there is no error. */
+TL_MUST_CHECK enum tl_err table_delete(const char *dir, struct tl_fault *out_fault);
 
 /* The state the table was found or last flushed at. Owner's thread, no flush running. */
 const struct group_state *table_state(const struct table *table);
@@ -70,5 +80,27 @@ TL_MUST_CHECK enum tl_err table_walk(struct table_reader *reader, struct bytes s
                                      bool (*on_item)(void *context, struct bytes env_key,
                                                      struct bytes value),
                                      void *context, struct tl_fault *out_fault);
+
+/* What table_verify() has found. */
+struct table_totals {
+    uint64_t rows_count;
+    uint64_t records_count;
+    uint64_t queue_items_count;
+    uint64_t bytes; /* of keys and values */
+};
+
+/* Checks every row whole, every record and queue item, that records and queue belong together, and
+ * that counts and digests are those of the state row. Inside begin/end. on_progress (NULL allowed)
+ * is told how many items of how many were looked at, about every TABLE_VERIFY_STEP items and at the
+ * end, and says whether to go on.
+ *
+ * TL_ERR_CORRUPT, TL_ERR_NEWER_FORMAT: *out_fault says what. TL_ERR_CANCELED: on_progress said no.
+ */
+#define TABLE_VERIFY_STEP 4096u
+TL_MUST_CHECK enum tl_err table_verify(struct table_reader *reader,
+                                       bool (*on_progress)(void *context, uint64_t items_done,
+                                                           uint64_t items_count),
+                                       void *context, struct table_totals *out_totals,
+                                       struct tl_fault *out_fault);
 
 #endif

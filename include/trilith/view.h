@@ -25,7 +25,8 @@ struct view_reader;
 
 /* Starts with an empty active generation over the table at its index. The table is borrowed. */
 struct views *views_create(struct table *table);
-void views_destroy(struct views *views); /* accepts NULL; all readers destroyed before */
+void views_destroy(struct views *views); /* accepts NULL; all readers and kv_tables destroyed, and
+                                          * all retired tables taken, before */
 
 struct generation *views_active(struct views *views);
 uint32_t views_frozen_count(const struct views *views);
@@ -41,6 +42,16 @@ void views_freeze(struct views *views, const struct group_state *final, struct b
  * kv_table_begin() and kv_table_end(); not while a flush runs. */
 void views_flushed(struct views *views);
 
+/* Replaces the table and drops every generation: from now on readers see `table`, which is borrowed
+ * as that of views_create(), at its index, which is above what was applied and becomes it. No
+ * kv_table exists (destroyed before, created anew after), no flush runs. Reads that are under way
+ * end on what they have pinned. */
+void views_install(struct views *views, struct table *table);
+
+/* A table that was replaced and that no view and no reader names any more: the caller's again, to
+ * be closed and deleted. NULL: none, or not yet. Called once a turn, after views_collect(). */
+struct table *views_take_retired(struct views *views);
+
 /* Entry `index` is applied and all its versions are in place. */
 void views_publish(struct views *views, raft_index index);
 raft_index views_applied(const struct views *views); /* any thread */
@@ -54,7 +65,8 @@ void views_collect(struct views *views);
 TL_MUST_CHECK enum tl_err view_reader_create(struct views *views, struct view_reader **out_reader);
 void view_reader_destroy(struct view_reader *reader); /* accepts NULL */
 
-/* Pins, takes R, begins the transaction, checks; out_applied is R. A turn's length at most. */
+/* Pins, takes R, begins the transaction, checks; out_applied is R. A turn's length at most. Not
+ * again before view_end(). TL_ERR_FULL: after an install, the new table's readers_max. */
 TL_MUST_CHECK enum tl_err view_begin(struct view_reader *reader, raft_index *out_applied,
                                      struct tl_fault *out_fault);
 void view_end(struct view_reader *reader);
@@ -74,7 +86,7 @@ TL_MUST_CHECK enum tl_err view_walk(struct view_reader *reader, struct bytes sta
 
 /* A hook of the unit test that changes the view between every two steps of view_begin(); NULL in
  * production. step: 0 before the pin, 1 after it, 2 after R, 3 after the view was checked, 4 after
- * the transaction has begun. */
+ * the transaction has begun; 5 amid views_install(), between the view and `applied`. */
 extern void (*view_begin_hook)(int step);
 
 /* Planted bugs of view_begin() that the same test must find; VIEW_MUTATION_NONE in production. */

@@ -80,7 +80,7 @@ static void put_group(json_t *array, const struct http_server *server,
     json_put_u64(group, "flushed", status->flushed);
     json_put_u64(group, "leader_commit", status->raft.leader_commit);
     json_put_string(group, "transfer_to", describe_address(server, status->raft.transfer_target));
-    json_put_u64(group, "transfers", status->raft.transfers_count);
+    json_put_u64(group, "leader_transfers", status->raft.transfers_count);
     json_put_u64(group, "disk_stalls", status->raft.disk_stalls_count);
     json_put_u64(group, "revision", status->state.revision);
     json_put_u64(group, "rows", status->state.rows_count);
@@ -114,6 +114,7 @@ void status_serve(struct exchange *exchange)
     json_put_u64(root, "age_ms", node_age_ms(server->node, NODE_DATA_GROUP));
     put_queues(root, server, &node);
     put_disk(root, server, &node);
+    describe_transfers(server, root);
     json_t *groups = json_put_array(root, "groups");
     for (raft_group group = 0; group < node.groups_count; group++) {
         struct node_group_status status;

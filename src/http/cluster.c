@@ -141,6 +141,7 @@ void cluster_serve(struct exchange *exchange)
     json_put_u64(root, "placement_epoch", node.placement_epoch);
     json_put_u64(root, "removed", node.removed_count);
     put_members(root, &node);
+    describe_transfers(server, root);
     json_t *groups = json_put_array(root, "groups");
     int64_t least = INT64_MAX;
     for (raft_group group = 0; group < node.groups_count; group++) {

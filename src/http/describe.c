@@ -136,6 +136,27 @@ struct json_t *json_add_object(struct json_t *array)
     return inner;
 }
 
+void describe_transfers(const struct http_server *server, struct json_t *root)
+{
+    struct node_transfer_status transfers[NODE_TRANSFERS_MAX];
+    uint32_t count = node_get_transfers(server->node, transfers);
+    json_t *array = json_put_array(root, "transfers");
+    for (uint32_t i = 0; i < count; i++) {
+        const struct node_transfer_status *transfer = &transfers[i];
+        json_t *item = json_add_object(array);
+        json_put_u64(item, "group", transfer->group);
+        json_put_string(item, transfer->is_outgoing ? "to" : "from",
+                        describe_address(server, transfer->peer));
+        json_put_string(item, "stage", transfer->stage);
+        json_put_u64(item, "index", transfer->index);
+        json_put_u64(item, "rows", transfer->rows);
+        json_put_u64(item, "bytes_done", transfer->bytes_done);
+        json_put_u64(item, "bytes", transfer->bytes);
+        if (transfer->is_outgoing) json_put_u64(item, "bytes_per_s", transfer->bytes_per_s);
+        json_put_u64(item, "age_ms", transfer->age_ms);
+    }
+}
+
 void respond_document(struct exchange *exchange, int status, struct json_t *json)
 {
     char *dump = json_dumps(json, JSON_INDENT(2));

@@ -27,7 +27,7 @@ static void cancel(struct exchange *exchange)
         node_change_cancel(node, exchange->change);
         break;
     case EXCHANGE_TRANSFERRING:
-        node_transfer_cancel(node, exchange->transfer);
+        node_leader_transfer_cancel(node, exchange->transfer);
         break;
     case EXCHANGE_IDLE:
         break;
@@ -402,14 +402,14 @@ void exchange_change(struct exchange *exchange, struct node_change *change,
     wait_begin(exchange, EXCHANGE_CHANGING);
 }
 
-static void on_transfer_done(struct node_transfer *transfer, enum tl_err err)
+static void on_transfer_done(struct node_leader_transfer *transfer, enum tl_err err)
 {
     struct exchange *exchange = TL_CAST(exchange, transfer->context, EXCHANGE_MAGIC);
     wait_end(exchange);
     exchange->on_changed(exchange, err);
 }
 
-void exchange_transfer(struct exchange *exchange, struct node_transfer *transfer,
+void exchange_transfer(struct exchange *exchange, struct node_leader_transfer *transfer,
                        exchange_on_changed on_changed)
 {
     struct http_server *server = exchange->server;
@@ -418,7 +418,7 @@ void exchange_transfer(struct exchange *exchange, struct node_transfer *transfer
     transfer->deadline_ns = http_now_ns() + server->options.request_timeout_ns;
     transfer->on_done = on_transfer_done;
     transfer->context = exchange;
-    enum tl_err err = node_transfer(server->node, transfer);
+    enum tl_err err = node_leader_transfer(server->node, transfer);
     if (err != TL_OK) {
         on_changed(exchange, err);
         return;

@@ -168,8 +168,8 @@ struct exchange {
         struct node_write write;
         struct node_read read;
     };
-    struct node_change *change;     /* in req's pool */
-    struct node_transfer *transfer; /* likewise */
+    struct node_change *change;            /* in req's pool */
+    struct node_leader_transfer *transfer; /* likewise */
     exchange_on_written on_written;
     exchange_on_row on_row;
     exchange_on_changed on_changed; /* of a change or a transfer */
@@ -191,6 +191,8 @@ bool describe_group(const struct http_server *server, const struct node_status *
                     raft_group group, struct node_group_status *out_status);
 const char *describe_role(enum raft_role role);
 const char *describe_member_role(enum member_role role);
+/* Snapshots on their way from or to this node, as array `transfers`. */
+void describe_transfers(const struct http_server *server, struct json_t *root);
 const char *describe_stage(enum node_stage stage);
 void json_put_u64(struct json_t *object, const char *name, uint64_t value);
 void json_put_i64(struct json_t *object, const char *name, int64_t value);
@@ -237,7 +239,7 @@ void exchange_write(struct exchange *exchange, struct command *command,
 void exchange_change(struct exchange *exchange, struct node_change *change,
                      exchange_on_changed on_changed);
 /* Starts a transfer of leadership; likewise. */
-void exchange_transfer(struct exchange *exchange, struct node_transfer *transfer,
+void exchange_transfer(struct exchange *exchange, struct node_leader_transfer *transfer,
                        exchange_on_changed on_changed);
 /* Reads the exchange's key at its consistency; on_row is called once, now or later. */
 void exchange_read(struct exchange *exchange, exchange_on_row on_row);

@@ -11,9 +11,9 @@ static void put_address(json_t *root, const char *name, const struct exchange *e
     json_put_string(root, name, describe_address(exchange->server, id));
 }
 
-static void answer(struct exchange *exchange, const struct node_transfer *transfer)
+static void answer(struct exchange *exchange, const struct node_leader_transfer *transfer)
 {
-    const struct node_transfer_report *report = &transfer->report;
+    const struct node_leader_transfer_report *report = &transfer->report;
     if (report->refusal != NULL && !transfer->is_dry_run) {
         const struct failure failure = {
             .status = 409, .code = report->refusal_code, .message = report->refusal};
@@ -54,7 +54,7 @@ static bool take_group(const json_t *group, raft_group *out_group)
 }
 
 /* {"group": 1, "address": "HOST:PORT"}, both optional. */
-static bool take_body(const json_t *root, struct node_transfer *out_transfer,
+static bool take_body(const json_t *root, struct node_leader_transfer *out_transfer,
                       enum refusal *out_refusal)
 {
     const json_t *group = json_object_get(root, "group");
@@ -78,7 +78,8 @@ void leader_serve(struct exchange *exchange)
         respond_method(exchange, "POST");
         return;
     }
-    struct node_transfer *transfer = h2o_mem_alloc_pool(&exchange->req->pool, sizeof *transfer);
+    struct node_leader_transfer *transfer =
+        h2o_mem_alloc_pool(&exchange->req->pool, sizeof *transfer);
     memset(transfer, 0, sizeof *transfer);
     if (!exchange_take_dry_run(exchange, &transfer->is_dry_run)) return;
     json_t *root = json_parse(exchange_body(exchange));

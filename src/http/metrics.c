@@ -183,6 +183,26 @@ static void add_node(struct text *text, const struct http_server *server,
                 metrics->confs_proposed_count);
 }
 
+static void add_snapshots(struct text *text, const struct http_server *server,
+                          const struct node_metrics *metrics)
+{
+    struct node_transfer_status transfers[NODE_TRANSFERS_MAX];
+    add_gauge(text, "snapshot_transfers", "Snapshots on their way from or to this node.",
+              node_get_transfers(server->node, transfers));
+    add_counter(text, "snapshots_sent_total", "Snapshots sent and installed by the peer.",
+                metrics->snapshots_sent_count);
+    add_counter(text, "snapshots_installed_total", "Snapshots installed here.",
+                metrics->snapshots_installed_count);
+    add_counter(text, "snapshots_failed_total", "Transfers given up, at either end.",
+                metrics->snapshots_failed_count);
+    add_counter(text, "snapshot_resumes_total", "Transfers that went on after a lost connection.",
+                metrics->snapshot_resumes_count);
+    add_counter(text, "snapshot_bytes_sent_total", "Bytes of chunks sent.",
+                metrics->snapshot_bytes_sent_count);
+    add_counter(text, "snapshot_bytes_received_total", "Bytes of chunks received.",
+                metrics->snapshot_bytes_received_count);
+}
+
 /* One sample a group of each gauge. */
 static void add_groups(struct text *text, const struct http_server *server,
                        const struct node_status *node)
@@ -209,7 +229,7 @@ static void add_groups(struct text *text, const struct http_server *server,
         {"raft_messages_dropped_total", "counter", "Messages of strangers or of other groups."},
         {"raft_read_rounds_total", "counter", "Quorum rounds for reads begun by this leader."},
         {"raft_chain_mismatches_total", "counter", "Appends that did not fit the hash chain."},
-        {"raft_transfers_total", "counter", "Transfers of leadership begun by this leader."},
+        {"raft_leader_transfers_total", "counter", "Transfers of leadership begun by this leader."},
         {"raft_disk_stalls_total", "counter", "Of these, because its disk hung."},
         {"raft_voters", "gauge", "Voters of the newest configuration."},
         {"raft_learners", "gauge", "Its learners."},
@@ -365,6 +385,7 @@ void metrics_serve(struct exchange *exchange)
     add_reads(&text, metrics);
     add_disk(&text, metrics, &pump_get_metrics(server->pump)->log_commit_us, &node);
     add_node(&text, server, metrics, &node);
+    add_snapshots(&text, server, metrics);
     add_groups(&text, server, &node);
     add_transport(&text, pump_get_metrics(server->pump));
     add_http(&text, server);

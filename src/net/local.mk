@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libnet.a
 libnet_a_SOURCES = src/net/background.c src/net/connection.c src/net/connection_write.c \
     src/net/flusher.c src/net/handshake.c src/net/log_writer.c src/net/peer.c src/net/pump.c \
-    src/net/pump_io.c src/net/transport.c src/net/turn.c src/net/worker.c src/net/net_internal.h \
+    src/net/pump_io.c src/net/snapshots.c src/net/transport.c src/net/turn.c src/net/worker.c src/net/net_internal.h \
     include/trilith/pump.h
 libnet_a_CPPFLAGS = $(AM_CPPFLAGS) $(UV_CFLAGS)
 

@@ -4,11 +4,11 @@
  *             turn.c      when the node gets its turns; the timer; completed jobs
  *             pump_io.c   the node's I/O table
  *             worker.c    a thread, its queue, and the way of results back to the loop
- *             log_writer.c, flusher.c, background.c   what each thread does
+ *             log_writer.c, flusher.c, background.c, snapshots.c   what each thread does
  *             transport.c who the peers are, listening, sending
  *             peer.c      keeping three connections to a peer
  *             connection.c, connection_write.c, handshake.c   one TCP connection
- * Thread:     loop thread, but for what worker.c and the three thread files say.
+ * Thread:     loop thread, but for what worker.c and the four thread files say.
  *
  * Calls into the node happen only from callbacks of the loop and from pump_work(), never while the
  * node is inside a call of its own: its I/O table only queues (node.h asks for that).
@@ -31,16 +31,17 @@
 
 /* ---- jobs: what the loop gives to a thread and gets back ---- */
 
-enum job_kind { JOB_LOG_COMMIT, JOB_FLUSH, JOB_LOG_READ, JOB_WORKER_ENDED };
+enum job_kind { JOB_LOG_COMMIT, JOB_FLUSH, JOB_LOG_READ, JOB_SNAPSHOT, JOB_WORKER_ENDED };
 
 /* Pooled in the pump; made and put back by the loop thread only. */
 struct job {
     struct job *next;
     enum job_kind kind;
     union {
-        struct node_log_batch *batch; /* all three: the node's, borrowed until it is told */
+        struct node_log_batch *batch; /* all four: the node's, borrowed until it is told */
         struct node_flush_job *flush;
         struct node_log_read *read;
+        struct node_snapshot_job *snapshot;
     };
     enum tl_err err;
     uint64_t duration_ns;  /* JOB_LOG_COMMIT: of the commit it was part of */
@@ -70,6 +71,7 @@ struct worker {
     uint32_t magic;
     /* Constant after start. */
     const char *name;
+    int niceness; /* of its thread, on top of the process's */
     struct completions *completions;
     /* Carries out every job of the list and posts it; the worker's thread. */
     void (*carry_out)(struct worker *worker, struct job_list *jobs);
@@ -105,7 +107,10 @@ struct log_writer {
 void log_writer_carry_out(struct worker *worker, struct job_list *jobs);
 void flusher_carry_out(struct worker *worker, struct job_list *jobs);
 
-#define PUMP_WORKERS_COUNT 3u
+#define SNAPSHOTS_NICENESS 5
+void snapshots_carry_out(struct worker *worker, struct job_list *jobs);
+
+#define PUMP_WORKERS_COUNT 4u
 
 struct background {
     struct worker worker;
@@ -339,6 +344,7 @@ struct pump {
     struct log_writer log_writer;
     struct worker flusher;
     struct background background;
+    struct worker snapshots;
     uint32_t workers_ended_count;
 
     struct transport transport;

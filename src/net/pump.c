@@ -27,6 +27,7 @@ void pump_check(const struct pump *pump)
         TL_ASSERT(!pump->log_writer.worker.is_started);
         TL_ASSERT(!pump->flusher.is_started);
         TL_ASSERT(!pump->background.worker.is_started);
+        TL_ASSERT(!pump->snapshots.is_started);
     }
 }
 
@@ -82,6 +83,8 @@ static struct pump *pump_create(struct uv_loop_s *loop)
     worker_init(&pump->log_writer.worker, "log writer", &pump->completions, log_writer_carry_out);
     worker_init(&pump->flusher, "flusher", &pump->completions, flusher_carry_out);
     worker_init(&pump->background.worker, "background", &pump->completions, background_carry_out);
+    worker_init(&pump->snapshots, "snapshots", &pump->completions, snapshots_carry_out);
+    pump->snapshots.niceness = SNAPSHOTS_NICENESS;
     pump->transport.magic = TRANSPORT_MAGIC;
     pump->transport.pump = pump;
     pump->transport.loop = loop;
@@ -118,6 +121,9 @@ static enum tl_err start(struct pump *pump, int *listener, struct tl_fault *out_
     if (err == TL_OK) {
         err = worker_start(&pump->background.worker);
     }
+    if (err == TL_OK) {
+        err = worker_start(&pump->snapshots);
+    }
     if (err != TL_OK) {
         tl_fault_set(out_fault, "", UINT32_MAX, 0, "cannot start a thread");
     }
@@ -129,6 +135,7 @@ static void workers_stop(struct pump *pump)
     worker_stop(&pump->log_writer.worker);
     worker_stop(&pump->flusher);
     worker_stop(&pump->background.worker);
+    worker_stop(&pump->snapshots);
 }
 
 static void workers_join(struct pump *pump)
@@ -136,6 +143,7 @@ static void workers_join(struct pump *pump)
     worker_join(&pump->log_writer.worker);
     worker_join(&pump->flusher);
     worker_join(&pump->background.worker);
+    worker_join(&pump->snapshots);
 }
 
 static void handles_close(struct pump *pump)
@@ -297,10 +305,12 @@ void pump_destroy(struct pump *pump)
     jobs_discard(&pump->log_writer.worker.queue);
     jobs_discard(&pump->flusher.queue);
     jobs_discard(&pump->background.worker.queue);
+    jobs_discard(&pump->snapshots.queue);
     jobs_discard(&pump->completions.done);
     worker_deinit(&pump->log_writer.worker);
     worker_deinit(&pump->flusher);
     worker_deinit(&pump->background.worker);
+    worker_deinit(&pump->snapshots);
     for (struct job *job; (job = pump->jobs_free) != NULL;) {
         pump->jobs_free = job->next;
         free(job);

@@ -95,6 +95,14 @@ static void io_log_read(void *context, struct node_log_read *read)
     worker_submit(&pump->background.worker, job);
 }
 
+static void io_snapshot(void *context, struct node_snapshot_job *snapshot)
+{
+    struct pump *pump = TL_CAST(pump, context, PUMP_MAGIC);
+    struct job *job = pump_job_acquire(pump, JOB_SNAPSHOT);
+    job->snapshot = snapshot;
+    worker_submit(&pump->snapshots, job);
+}
+
 static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
 {
     struct pump *pump = TL_CAST(pump, context, PUMP_MAGIC);
@@ -145,6 +153,7 @@ struct node_io pump_io(struct pump *pump)
                             .log_commit = io_log_commit,
                             .flush = io_flush,
                             .log_read = io_log_read,
+                            .snapshot = io_snapshot,
                             .send = io_send,
                             .set_peers = io_set_peers,
                             .ask = io_ask,

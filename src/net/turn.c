@@ -139,6 +139,9 @@ static void complete(struct pump *pump, struct job *job)
     case JOB_LOG_READ:
         node_on_log_read_done(pump->node, job->read, job->err, &job->fault);
         break;
+    case JOB_SNAPSHOT:
+        node_on_snapshot_done(pump->node, job->snapshot, job->err, &job->fault);
+        break;
     case JOB_WORKER_ENDED: /* part of its worker */
         pump_on_worker_ended(pump);
         return;

@@ -7,6 +7,8 @@
 
 #include "net_internal.h"
 
+#include <sys/resource.h>
+
 #include "trilith/error.h"
 
 void job_list_push(struct job_list *list, struct job *job)
@@ -124,6 +126,10 @@ static bool worker_take(struct worker *worker, struct job_list *out_jobs)
 static void *worker_main(void *context)
 {
     struct worker *worker = TL_CAST(worker, context, WORKER_MAGIC);
+    if (worker->niceness > 0) {
+        /* Of the calling thread only, on Linux. Refused: it runs like the others. */
+        (void)setpriority(PRIO_PROCESS, 0, worker->niceness);
+    }
     struct job_list jobs;
     while (worker_take(worker, &jobs)) {
         worker->carry_out(worker, &jobs);

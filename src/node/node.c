@@ -18,7 +18,7 @@ void node_check(const struct node *node)
         TL_ASSERT(node->hint->epoch > node->placement->epoch);
     }
     TL_ASSERT((node->placement != NULL) == (node->peers_count > 0));
-    TL_ASSERT((node->transfers == NULL) == (node->transfers_count == 0));
+    TL_ASSERT((node->leader_transfers == NULL) == (node->leader_transfers_count == 0));
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct node_group *group = node->groups[i];
         TL_ASSERT(group->output == NULL);
@@ -155,6 +155,29 @@ static void copy_options(struct node *node, const struct node_options *options)
     node->options.join = NULL;
 }
 
+/* What a crash left of a table that was being installed, or of one that was replaced: every table's
+ * directory that the log does not name. */
+static enum tl_err delete_leftovers(struct node *node, struct tl_fault *out_fault)
+{
+    raft_group groups[LOG_STORE_GROUPS_MAX];
+    struct data_dir_table tables[LOG_STORE_GROUPS_MAX];
+    uint32_t groups_count = log_store_groups(node->log_store, groups);
+    for (uint32_t i = 0; i < groups_count; i++) {
+        struct log_group_info info;
+        enum tl_err err = log_store_recover(node->log_store, groups[i], &info, out_fault);
+        if (err != TL_OK) return err;
+        buf_release(info.conf);
+        tables[i] = (struct data_dir_table){.group = groups[i], .number = info.table_number};
+    }
+    uint32_t deleted_count;
+    enum tl_err err =
+        data_dir_keep_tables(node->data_dir, tables, groups_count, &deleted_count, out_fault);
+    if (err == TL_OK && deleted_count > 0) {
+        node_log(node, LOG_LEVEL_INFO, "leftovers_deleted", "tables=%u", deleted_count);
+    }
+    return err;
+}
+
 static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
 {
     const struct node_options *options = &node->options;
@@ -172,7 +195,8 @@ static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
         .prefill_bytes = options->log_prefill_bytes,
         .retain_bytes = options->log_retain_bytes,
     };
-    return log_store_open(&log_options, &node->log_store, out_fault);
+    err = log_store_open(&log_options, &node->log_store, out_fault);
+    return err == TL_OK ? delete_leftovers(node, out_fault) : err;
 }
 
 /* How the cluster began: the first entry of group 0, or the group's configuration while that is
@@ -256,7 +280,8 @@ static void init_random(struct node *node)
     prng_init(&node->prng, seeds[0]);
     /* A reply to the process before this one must not look like one to this. */
     node->forward_sequence = seeds[1] / NODE_REQUESTS_MAX;
-    node->transfer_sequence = seeds[1];
+    node->leader_transfer_sequence = seeds[1];
+    node->life = TL_MAX(prng_next(&node->prng), 1u);
     for (uint32_t i = 0; i < NODE_REQUESTS_MAX; i++) node->slots_free[i] = (uint16_t)i;
     node->slots_free_count = NODE_REQUESTS_MAX;
 }
@@ -319,8 +344,11 @@ void node_close(struct node *node)
     node->is_failed = true; /* mute while the requests are answered */
     node_writes_close(node);
     node_reads_close(node);
+    node_send_close(node);
+    node_receive_close(node);
+    node_install_close(node);
     node_changes_close(node);
-    node_transfers_close(node);
+    node_leader_transfers_close(node);
     for (uint32_t i = 0; i < NODE_GROUPS_MAX; i++) {
         node_group_close(node->groups[i]);
         buf_release(node->birth_entries[i]);
@@ -352,6 +380,7 @@ static void batch_done(struct node *node, struct node_batch *batch)
                                             : &node->metrics.log_commit_idle_us,
                   spent_us);
     histogram_add(&node->metrics.log_batch_entries, batch->entries_count);
+    node_send_note_commit(node, spent_us);
     for (uint32_t i = 0; i < batch->log.ops_count; i++) {
         const struct log_op *op = &batch->log.ops[i];
         if (batch->is_genesis) continue;
@@ -360,7 +389,9 @@ static void batch_done(struct node *node, struct node_batch *batch)
         if (node->is_failed) return;
         node_group_advance(group);
         raft_append_done(group->raft, batch->sequences[i]);
-        if (op->out_has_base) {
+        if (op->install != NULL) {
+            node_install_done(group);
+        } else if (op->out_has_base) {
             raft_compacted(group->raft, &op->out_base);
             group->base_index = op->out_base.index;
         }
@@ -508,9 +539,13 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
         node->metrics.frames_received_count++;
         if (type == FRAME_RAFT) err = on_raft(node, peer, payload);
         if (type == FRAME_FORWARD) err = node_on_forward(node, from, payload);
+        if (type == FRAME_SNAPSHOT_CHUNK) err = node_receive_on_chunk(node, from, payload);
+        if (type == FRAME_SNAPSHOT_ACK) err = node_send_on_answer(node, from, payload);
+        if (type == FRAME_POSITION) err = node_on_position(node, peer, payload);
         if (type == FRAME_FORWARD_REPLY) err = node_on_forward_reply(node, from, payload);
-        if (type == FRAME_TRANSFER) err = node_on_transfer(node, from, payload);
-        if (type == FRAME_TRANSFER_REPLY) err = node_on_transfer_reply(node, from, payload);
+        if (type == FRAME_LEADER_TRANSFER) err = node_on_leader_transfer(node, from, payload);
+        if (type == FRAME_LEADER_TRANSFER_REPLY)
+            err = node_on_leader_transfer_reply(node, from, payload);
     }
     if (err != TL_OK) node->metrics.frames_invalid_count++;
     return err;
@@ -522,6 +557,7 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL) return;
     peer->is_up[class] = true;
+    node_position_peer_up(node, peer, class);
     node_member_wake(node);
 }
 
@@ -530,9 +566,11 @@ void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, boo
     node_enter(node);
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL || node->is_failed) return;
+    if (class == PEER_CLASS_RAFT && peer->is_up[class]) node_position_peer_down(node, peer);
     peer->is_up[class] = false;
     node_member_wake(node);
     if (class == PEER_CLASS_FORWARD) node_writes_link_lost(node, id);
+    if (class == PEER_CLASS_BULK) node_send_link_lost(node, id);
     if (class != PEER_CLASS_RAFT || !is_refused) return;
     for (uint32_t i = 0; i < node->groups_count; i++) {
         struct node_group *group = node->groups[i];

@@ -26,7 +26,7 @@ static bool has_room(const struct node_group *group)
 
 uint64_t node_group_freeze_deadline(const struct node_group *group)
 {
-    if (group->generation_began_ns == 0) return NODE_NEVER;
+    if (group->generation_began_ns == 0 || group->installing != NULL) return NODE_NEVER;
     if (!has_room(group)) return NODE_NEVER; /* tried again after the flush */
     return group->generation_began_ns + group->node->options.generation_age_ns;
 }
@@ -45,7 +45,7 @@ static bool is_full(const struct node_group *group)
 static bool freeze_is_due(const struct node_group *group)
 {
     const struct node *node = group->node;
-    if (!node_group_has_generation(group)) return false;
+    if (group->installing != NULL || !node_group_has_generation(group)) return false;
     if (is_full(group)) return true;
     if (node->now_ns >= group->generation_began_ns + node->options.generation_age_ns) return true;
     return node->is_draining && group->flushed < group->drain_index;
@@ -85,7 +85,7 @@ void node_maybe_flush(struct node *node)
     struct node_group *oldest = NULL;
     for (uint32_t i = 0; i < node->groups_count; i++) {
         struct node_group *group = node->groups[i];
-        if (views_frozen_count(group->views) == 0) continue;
+        if (views_frozen_count(group->views) == 0 || group->installing != NULL) continue;
         if (oldest == NULL || group->frozen_order[0] < oldest->frozen_order[0]) oldest = group;
     }
     if (oldest == NULL) return;
@@ -132,6 +132,11 @@ static void read_ahead(struct node_group *group, raft_index first)
 
 void node_group_replay_come(struct node_group *group, struct node_job *job)
 {
+    if (job->is_stale) {
+        job->is_stale = false;
+        node_free_job(group->node, job);
+        return;
+    }
     TL_ASSERT(job == group->replay_ahead);
     if (job->read.entries_count > 0) return;
     struct tl_fault fault;
@@ -244,7 +249,7 @@ void node_group_apply(struct node_group *group)
 {
     raft_index applied = group->state.group.index;
     group->has_more_to_apply = false;
-    if (applied == group->applicable) return;
+    if (applied == group->applicable || group->installing != NULL) return;
     if (kv_table_begin(group->kv) != TL_OK) {
         node_fail(group->node, kv_table_fault(group->kv));
         return;

@@ -331,7 +331,7 @@ static void hear_member(struct node *node, const struct birth_note *note)
     if (!is_of_this_cluster(node, note)) return;
     (void)node_member_hear(node, note->placement); /* empty, or not newer: nothing new */
     if (note->word == BIRTH_WORD_REMOVED || note->word == BIRTH_WORD_OTHER_ADDRESS) {
-        node_member_expelled(node, note->word);
+        node_member_expelled(node, node_birth_word_text(note->word));
     }
 }
 
@@ -355,7 +355,7 @@ void node_on_birth_reply(struct node *node, const char *peer_address, const stru
 
 /* ---- the sentence ---- */
 
-static const char *word_text(enum birth_word word)
+const char *node_birth_word_text(enum birth_word word)
 {
     switch (word) {
     case BIRTH_WORD_NONE:
@@ -398,7 +398,7 @@ static const char *answer_text(const struct birth_address *address)
     case BIRTH_BAD_GENESIS:
         return "its cluster knows this store by another address";
     case BIRTH_TOLD:
-        return word_text(address->word);
+        return node_birth_word_text(address->word);
     }
     return "?";
 }

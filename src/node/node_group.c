@@ -100,6 +100,7 @@ static void make_core(struct node_group *group, const struct log_group_info *inf
         .last_index = info->last_index,
         .entries = entries,
         .entries_count = entries_count,
+        .cache_bytes_max = node->options.log_cache_bytes,
         .mutation = node->options.mutation,
     };
     group->raft = raft_create(&options);
@@ -191,10 +192,9 @@ static enum tl_err open_core(struct node_group *group, const struct log_group_in
 static enum tl_err open_table(struct node_group *group, struct tl_fault *out_fault)
 {
     struct node *node = group->node;
-    char name[32];
-    text_format(name, sizeof name, "kv.%u.0", group->id);
-    enum tl_err err =
-        data_dir_sub(node->data_dir, name, group->table_dir, sizeof group->table_dir, out_fault);
+    const struct data_dir_table name = {.group = group->id, .number = group->table_number};
+    enum tl_err err = data_dir_table_make(node->data_dir, name, group->table_dir,
+                                          sizeof group->table_dir, out_fault);
     if (err != TL_OK) return err;
     const struct table_options options = {
         .dir = group->table_dir,
@@ -278,6 +278,9 @@ enum tl_err node_group_open(struct node *node, raft_group id, const struct log_g
     group->node = node;
     group->id = id;
     group->base_index = info->base.index;
+    group->start_last = info->last_index;
+    group->start_term = info->hard_state.term;
+    group->table_number = info->table_number;
     group->replay_target = info->hard_state.commit;
     group->deadline_ns = NODE_NEVER;
     struct log_reader *reader = NULL;
@@ -298,11 +301,20 @@ enum tl_err node_group_open(struct node *node, raft_group id, const struct log_g
     return TL_OK;
 }
 
+/* Tables that were replaced: the next start deletes them. */
+static void close_retired(struct views *views)
+{
+    views_collect(views);
+    struct table *table = NULL;
+    while ((table = views_take_retired(views)) != NULL) table_close(table);
+}
+
 void node_group_close(struct node_group *group)
 {
     if (group == NULL) return;
     raft_destroy(group->raft);
     kv_table_destroy(group->kv);
+    if (group->views != NULL) close_retired(group->views);
     views_destroy(group->views);
     table_close(group->table);
     buf_release(group->conf);

@@ -6,10 +6,12 @@
  *   node_birth.c   from an empty data directory to a member
  *   node_member.c  who the members are, and configurations that follow the placement
  *   node_change.c  changes of the placement that an operator asks for
+ *   node_position.c  members that come back with less than they had acknowledged
  *   node_apply.c   applying, replay from the log, freezing, flushing
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
  *   node_status.c  status, readiness, metrics, draining
+ *   node_snapshot.h  snapshots: five files of their own
  *
  * Thread:     the loop thread.
  *
@@ -22,6 +24,7 @@
 #ifndef TL_NODE_INTERNAL_H
 #define TL_NODE_INTERNAL_H
 
+#include "node_snapshot.h"
 #include "trilith/node.h"
 
 #include "trilith/prng.h"
@@ -77,6 +80,7 @@ struct node_job {
     struct node_log_read read; /* what the carrier sees */
     bool is_out;               /* given to the carrier */
     bool is_free;
+    bool is_stale; /* an installed snapshot has overtaken it */
     struct node_job *next_all;
     struct node_job *next_free;
 };
@@ -101,13 +105,18 @@ struct node_peer {
     uint64_t clock_us;          /* its wall clock, as told */
     uint64_t clock_read_ns;     /* our monotonic time when it was told */
     uint32_t log_commit_age_ms; /* of its oldest unfinished log commit, as last told */
-    uint64_t heard_ns; /* when its last frame came; since it is a member here if none has */
+    uint64_t heard_ns;          /* when its last frame came; since it is a member if none has */
+    uint64_t life;              /* of the process there, as it last said; 0: not said */
+    bool has_said_life;         /* while its present raft connection is up */
+    raft_index acked_index[NODE_GROUPS_MAX]; /* to this leader, when a connection was lost */
+    raft_term acked_term[NODE_GROUPS_MAX];   /* in which term; 0: nothing is known */
 };
 
 struct node_group {
     struct node *node; /* owner */
     raft_group id;
     char table_dir[512];
+    uint64_t table_number; /* of kv.<group>.<number> */
     struct raft *raft;
     struct table *table;
     struct views *views;
@@ -128,6 +137,8 @@ struct node_group {
 
     /* The log. */
     raft_index base_index;
+    raft_index start_last; /* as found at start */
+    raft_term start_term;
     raft_index flushed; /* durable in the table */
     bool is_verifying;
 
@@ -143,6 +154,11 @@ struct node_group {
     bool has_more_to_apply;                 /* the turn's share is used up, more is there */
     uint64_t frozen_order[VIEW_FROZEN_MAX]; /* oldest first; what is flushed next is the smallest */
     raft_index drain_index;
+
+    /* Snapshots. */
+    struct node_receiving *installing; /* not NULL: nothing is applied, frozen or flushed */
+    bool has_snapshot_want;            /* of some peer, when this node leads */
+    uint64_t snapshot_look_ns;         /* not before */
 
     struct write_list queued;
     struct write_list proposed; /* by index, then term */
@@ -183,6 +199,7 @@ struct node {
     uint32_t view_count;
     struct birth_address view[RAFT_MEMBERS_MAX + 1];
     struct prng prng;
+    uint64_t life; /* of this process: random, not 0 */
 
     uint64_t now_ns; /* read once per call from outside */
     bool is_failed;
@@ -206,11 +223,11 @@ struct node {
     struct node_change *changes;       /* asked for, oldest first */
 
     /* Leadership. */
-    struct node_transfer *transfers; /* asked for */
-    uint32_t transfers_count;
-    uint64_t transfers_ended_count;
-    uint64_t transfer_sequence; /* request ids for the leader */
-    bool is_leaving; /* hands over what it leads */
+    struct node_leader_transfer *leader_transfers; /* asked for */
+    uint32_t leader_transfers_count;
+    uint64_t leader_transfers_ended_count;
+    uint64_t leader_transfer_sequence; /* request ids for the leader */
+    bool is_leaving;                   /* hands over what it leads */
     uint64_t leaving_until_ns;
 
     /* Birth. */
@@ -238,6 +255,10 @@ struct node {
     raft_index flush_index;
     uint64_t flush_began_ns;
     uint64_t freezes_count;
+
+    struct node_sending sending;
+    struct node_receiving receivings[SNAPSHOT_RECEIVING_MAX];
+    struct node_snapshot_job retiring; /* of a replaced table */
 
     /* Requests. */
     uint32_t requests_count;
@@ -302,6 +323,7 @@ void node_birth_step(struct node *node);
 void node_birth_written(struct node *node);
 /* What this node says of itself; `asker` is who asks. */
 struct buf *node_birth_make_note(const struct node *node, enum birth_word word, bool has_placement);
+const char *node_birth_word_text(enum birth_word word);
 void node_birth_waits_for(const struct node *node, char *out_text, size_t text_bytes);
 uint64_t node_birth_deadline(const struct node *node);
 
@@ -328,7 +350,14 @@ TL_MUST_CHECK enum tl_err node_member_write(struct node *node, struct node_write
 /* Adds a store that asked for it, if it goes: the word to tell it. */
 enum birth_word node_member_admit(struct node *node, const struct member *member);
 /* This store is no part of the cluster any more: says why and ends the process. */
-void node_member_expelled(struct node *node, enum birth_word word);
+void node_member_expelled(struct node *node, const char *reason);
+
+/* ---- node_position.c ---- */
+void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class);
+/* Its raft connection is lost. */
+void node_position_peer_down(struct node *node, struct node_peer *peer);
+TL_MUST_CHECK enum tl_err node_on_position(struct node *node, struct node_peer *peer,
+                                           struct bytes payload);
 
 /* ---- node_change.c ---- */
 /* note NULL: no answer, or none that decodes. */
@@ -336,16 +365,17 @@ void node_change_on_birth_reply(struct node *node, const char *peer_address,
                                 const struct birth_note *note);
 void node_changes_close(struct node *node);
 
-/* ---- node_transfer.c ---- */
+/* ---- node_leader_transfer.c ---- */
 /* The voter to hand over to: one that stays, is heard and has most of the log. RAFT_ID_NONE: none
  * could take over soon. */
 raft_id node_group_successor(struct node_group *group, const struct raft_status *status);
-void node_transfers_step(struct node *node);
-uint64_t node_transfers_deadline(const struct node *node);
-TL_MUST_CHECK enum tl_err node_on_transfer(struct node *node, raft_id peer, struct bytes payload);
-TL_MUST_CHECK enum tl_err node_on_transfer_reply(struct node *node, raft_id peer,
-                                                 struct bytes payload);
-void node_transfers_close(struct node *node);
+void node_leader_transfers_step(struct node *node);
+uint64_t node_leader_transfers_deadline(const struct node *node);
+TL_MUST_CHECK enum tl_err node_on_leader_transfer(struct node *node, raft_id peer,
+                                                  struct bytes payload);
+TL_MUST_CHECK enum tl_err node_on_leader_transfer_reply(struct node *node, raft_id peer,
+                                                        struct bytes payload);
+void node_leader_transfers_close(struct node *node);
 
 /* ---- node_apply.c ---- */
 void node_group_apply(struct node_group *group);
@@ -363,6 +393,8 @@ uint64_t node_proposal_time_us(struct node *node);
 void node_group_writes_applied(struct node_group *group, raft_index index, raft_term term,
                                const struct kv_result *result);
 void node_group_writes_committed(struct node_group *group);
+/* A snapshot has taken the place of the entries up to the applied index. */
+void node_group_writes_installed(struct node_group *group);
 /* Another leader than before is known, or none. */
 void node_group_writes_leader_changed(struct node_group *group);
 void node_writes_link_lost(struct node *node, raft_id peer);

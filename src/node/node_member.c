@@ -169,14 +169,11 @@ enum tl_err node_member_write(struct node *node, struct node_write *write,
     return err;
 }
 
-void node_member_expelled(struct node *node, enum birth_word word)
+void node_member_expelled(struct node *node, const char *reason)
 {
     if (node->is_failed) return;
     struct tl_fault fault;
-    tl_fault_set(&fault, data_dir_path(node->data_dir), UINT32_MAX, 0, "%s",
-                 word == BIRTH_WORD_REMOVED
-                     ? "this store was removed from the cluster; empty the directory to join again"
-                     : "the cluster knows this store by another address");
+    tl_fault_set(&fault, data_dir_path(node->data_dir), UINT32_MAX, 0, "%s", reason);
     node->is_failed = true;
     node_log(node, LOG_LEVEL_ERROR, "expelled", "reason=\"%s\"", fault.reason);
     node->io.fail(node->io.context, 3, &fault);
@@ -490,7 +487,7 @@ void node_member_step(struct node *node)
     if (node->now_ns < node->member_check_ns) return;
     node->member_check_ns = NODE_NEVER;
     if (placement_has_removed(node->placement, node->self)) {
-        node_member_expelled(node, BIRTH_WORD_REMOVED);
+        node_member_expelled(node, node_birth_word_text(BIRTH_WORD_REMOVED));
         return;
     }
     struct knowledge *knowledge = knowledge_gather(node);

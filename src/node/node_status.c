@@ -136,6 +136,65 @@ void node_get_group_status(const struct node *node, raft_group group,
     raft_get_status(found->raft, &out_status->raft);
 }
 
+static void describe_sending(const struct node *node, struct node_transfer_status *out_transfer)
+{
+    static const char *const stages[] = {
+        [SENDING_CUTTING] = "cut", [SENDING_OFFERING] = "offer", [SENDING_CHUNKS] = "send"};
+    const struct node_sending *sending = &node->sending;
+    const struct snapshot_info *info = &sending->info;
+    *out_transfer = (struct node_transfer_status){
+        .is_outgoing = true,
+        .group = sending->group,
+        .peer = sending->peer,
+        .stage = stages[sending->state],
+        .index = info->state.index,
+        .rows = info->state.rows_count,
+        .bytes = info->bytes,
+        .bytes_per_s = sending->rate.bytes_per_s,
+        .age_ms = (monotonic_ns(node) - sending->began_ns) / 1000000,
+    };
+    if (info->chunks_count > 0) {
+        out_transfer->bytes_done = info->bytes * sending->acked / info->chunks_count;
+    }
+}
+
+static void describe_receiving(const struct node *node, const struct node_receiving *receiving,
+                               struct node_transfer_status *out_transfer)
+{
+    static const char *const stages[] = {[RECEIVING_STAGING] = "receive",
+                                         [RECEIVING_FINISHING] = "finish",
+                                         [RECEIVING_READY] = "install",
+                                         [RECEIVING_INSTALLING] = "install"};
+    const struct snapshot_info *info = &receiving->info;
+    *out_transfer = (struct node_transfer_status){
+        .group = receiving->group,
+        .peer = receiving->peer,
+        .stage = stages[receiving->state],
+        .index = info->state.index,
+        .rows = info->state.rows_count,
+        .bytes_done = info->bytes * receiving->stored / info->chunks_count,
+        .bytes = info->bytes,
+        .age_ms = (monotonic_ns(node) - receiving->began_ns) / 1000000,
+    };
+}
+
+uint32_t node_get_transfers(const struct node *node,
+                            struct node_transfer_status out_transfers[NODE_TRANSFERS_MAX])
+{
+    uint32_t count = 0;
+    enum sending_state state = node->sending.state;
+    if (state != SENDING_IDLE && state != SENDING_RELEASING) {
+        describe_sending(node, &out_transfers[count++]);
+    }
+    for (uint32_t i = 0; i < SNAPSHOT_RECEIVING_MAX; i++) {
+        const struct node_receiving *receiving = &node->receivings[i];
+        if (receiving->state == RECEIVING_FREE || receiving->state == RECEIVING_DROPPING) continue;
+        describe_receiving(node, receiving, &out_transfers[count++]);
+    }
+    _Static_assert(NODE_TRANSFERS_MAX == 1 + SNAPSHOT_RECEIVING_MAX, "room for all");
+    return count;
+}
+
 const struct node_metrics *node_get_metrics(const struct node *node)
 {
     return &node->metrics;

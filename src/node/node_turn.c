@@ -87,8 +87,13 @@ static void add_op(struct node_group *group, struct node_batch *batch)
         .entries = op->entries,
         .entries_count = op->entries_count,
         .hard_state = op->has_hard_state ? &op->hard_state : NULL,
-        .deletable = deletable(group),
     };
+    if (op->install != NULL) {
+        node_install_fill_op(group, op->install, &batch->log.ops[i]);
+    } else {
+        batch->log.ops[i].deletable = deletable(group);
+        batch->log.ops[i].keep_from = node_send_keep_from(group);
+    }
     batch->sequences[i] = op->sequence;
     batch->entries_count += op->entries_count;
     metrics->entries_appended_count += op->entries_count;
@@ -148,7 +153,8 @@ static void note_leader(struct node_group *group)
     if (group->id == 0) node_member_leader_changed(node);
     node_group_writes_leader_changed(group);
     /* Who waited for this leader is looked at in another pass. */
-    if (group->queued.first != NULL || node->transfers != NULL) node->has_new_requests = true;
+    if (group->queued.first != NULL || node->leader_transfers != NULL)
+        node->has_new_requests = true;
     /* Reads that have waited long enough for a leader are told now. */
     if (leader == RAFT_ID_NONE)
         node->requests_check_ns = TL_MIN(node->requests_check_ns, node->now_ns);
@@ -174,6 +180,7 @@ static void take_output(struct node_group *group, struct node_batch **batch)
     for (uint32_t i = 0; i < output->log_reads_count; i++) {
         read_for_peer(group, &output->log_reads[i]);
     }
+    if (output->snapshots_count > 0) node_send_want(group);
     if (output->verify_index > 0) verify_record(group, output->verify_index);
     if (output->is_chain_broken) {
         struct tl_fault fault;
@@ -319,7 +326,7 @@ static void run_pass(struct node *node)
         node_group_begin_reads(group);
         node_group_push_writes(group);
     }
-    node_transfers_step(node);
+    node_leader_transfers_step(node);
     node_carry_out(node);
     for (uint32_t i = 0; i < node->groups_count && !node->is_failed; i++) {
         node_group_apply(node->groups[i]);
@@ -353,7 +360,7 @@ static uint64_t next_deadline(const struct node *node)
         deadline_ns = node_birth_deadline(node);
     } else {
         deadline_ns = TL_MIN(deadline_ns, node_member_deadline(node));
-        deadline_ns = TL_MIN(deadline_ns, node_transfers_deadline(node));
+        deadline_ns = TL_MIN(deadline_ns, node_leader_transfers_deadline(node));
     }
     if (node->batches_oldest != NULL) {
         const struct node_log_batch *oldest = &node->batches_oldest->log;
@@ -367,6 +374,8 @@ static uint64_t next_deadline(const struct node *node)
         deadline_ns = TL_MIN(deadline_ns, node_group_freeze_deadline(group));
         if (group->has_more_to_apply) deadline_ns = node->now_ns;
     }
+    deadline_ns = TL_MIN(deadline_ns, node_send_deadline(node));
+    deadline_ns = TL_MIN(deadline_ns, node_receive_deadline(node));
     if (node->has_new_requests) deadline_ns = node->now_ns;
     return deadline_ns;
 }
@@ -374,6 +383,9 @@ static uint64_t next_deadline(const struct node *node)
 static void turn_groups(struct node *node)
 {
     uint32_t passes_count = 0;
+    node_send_step(node);
+    node_receive_step(node);
+    if (node->is_failed) return;
     do {
         node->has_new_requests = false;
         run_pass(node);
@@ -386,6 +398,7 @@ static void turn_groups(struct node *node)
         node_group_maybe_freeze(node->groups[i]);
         views_collect(node->groups[i]->views);
     }
+    node_install_retire(node);
     node_maybe_flush(node);
 }
 

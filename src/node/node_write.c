@@ -393,6 +393,18 @@ void node_group_writes_applied(struct node_group *group, raft_index index, raft_
     finish(node, write, TL_OK, result);
 }
 
+/* Of what a snapshot covers only the state is known, not which entries made it. */
+void node_group_writes_installed(struct node_group *group)
+{
+    raft_index applied = group->state.group.index;
+    struct node_write *next = NULL;
+    for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
+        next = write->next;
+        if (write->index > applied) break;
+        finish_later(group->node, write, TL_ERR_UNKNOWN);
+    }
+}
+
 void node_group_writes_leader_changed(struct node_group *group)
 {
     struct node *node = group->node;

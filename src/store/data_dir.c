@@ -495,6 +495,48 @@ enum tl_err data_dir_open(const char *path, const char *address, bool allow_any_
     return TL_OK;
 }
 
+/* Without an identity there is nothing of ours to look at, and no lock file is made. */
+static enum tl_err inspect_locked(struct data_dir *dir, struct tl_fault *fault)
+{
+    struct contents contents;
+    char path[PATH_MAX];
+    enum tl_err err = read_contents(dir->path, &contents, fault);
+    if (err == TL_OK && !contents.has_identity) {
+        tl_fault_set(fault, dir->path, UINT32_MAX, 0, "no data directory of trilithd");
+        err = TL_ERR_FOREIGN;
+    }
+    if (err == TL_OK) err = lock(dir, fault);
+    if (err == TL_OK) err = join(dir->path, NAME_IDENTITY, path, sizeof path, fault);
+    return err == TL_OK ? identity_load(dir, path, fault) : err;
+}
+
+enum tl_err data_dir_open_to_inspect(const char *path, struct data_dir **out_dir,
+                                     struct tl_fault *out_fault)
+{
+    struct stat status;
+    if (stat(path, &status) != 0) {
+        enum tl_err err = errno == ENOENT ? TL_ERR_NOT_FOUND : TL_ERR_IO;
+        tl_fault_set(out_fault, path, UINT32_MAX, 0, "%s", strerror(errno));
+        return err;
+    }
+    struct data_dir *dir = calloc(1, sizeof *dir);
+    TL_ASSERT(dir != NULL);
+    dir->lock_fd = -1;
+    enum tl_err err = TL_ERR_IO;
+    int count = snprintf(dir->path, sizeof dir->path, "%s", path);
+    if (count < 0 || (size_t)count >= sizeof dir->path) {
+        tl_fault_set(out_fault, path, UINT32_MAX, 0, "the path is too long");
+    } else {
+        err = inspect_locked(dir, out_fault);
+    }
+    if (err != TL_OK) {
+        data_dir_close(dir);
+        return err;
+    }
+    *out_dir = dir;
+    return TL_OK;
+}
+
 void data_dir_close(struct data_dir *dir)
 {
     if (dir == NULL) {
@@ -517,6 +559,11 @@ bool data_dir_is_new(const struct data_dir *dir)
 const char *data_dir_path(const struct data_dir *dir)
 {
     return dir->path;
+}
+
+const char *data_dir_address(const struct data_dir *dir)
+{
+    return dir->address;
 }
 
 enum tl_err data_dir_sub(const struct data_dir *dir, const char *name, char *out_path,

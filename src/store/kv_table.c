@@ -28,6 +28,7 @@ enum tl_err kv_table_create(struct views *views, struct kv_table **out_table)
     }
     struct kv_table *table = calloc(1, sizeof *table);
     TL_ASSERT(table != NULL);
+    views_kv_table_opened(views);
     table->views = views;
     table->reader = reader;
     *out_table = table;
@@ -41,6 +42,7 @@ void kv_table_destroy(struct kv_table *table)
     }
     TL_ASSERT(!table->is_begun);
     table_reader_destroy(table->reader);
+    views_kv_table_closed(table->views);
     free(table);
 }
 

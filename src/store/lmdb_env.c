@@ -308,3 +308,15 @@ enum tl_err lmdb_env_sync_dir(const char *dir, uint32_t group, struct tl_fault *
     (void)close(fd); /* a directory: fsync's result is the one that counts */
     return rc == 0 ? TL_OK : lmdb_env_fail(rc, "fsync of the directory", dir, group, out_fault);
 }
+
+void writeout_step(struct writeout *writeout, int fd, uint64_t bytes)
+{
+    writeout->bytes += bytes;
+    if (writeout->bytes < WRITEOUT_BYTES) {
+        return;
+    }
+    writeout->bytes = 0;
+    /* A hint: where it is not known, the kernel writes when it likes to. Its errors come again with
+     * the flush, if one matters. */
+    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE);
+}

@@ -40,6 +40,14 @@ TL_MUST_CHECK enum tl_err lmdb_env_check_file(const char *dir, uint32_t group, b
 TL_MUST_CHECK enum tl_err lmdb_env_check_tail(MDB_txn *txn, const char *dir, uint32_t group,
                                               struct tl_fault *out_fault);
 
+/* Keeps a file that grows quickly from piling up dirty pages: every WRITEOUT_BYTES the kernel is
+ * told to begin writing, and waited for with the portion before. No promise of durability. */
+#define WRITEOUT_BYTES (8u * 1024u * 1024u)
+struct writeout {
+    uint64_t bytes; /* since the last step */
+};
+void writeout_step(struct writeout *writeout, int fd, uint64_t bytes);
+
 /* Makes names created in `dir` durable. */
 TL_MUST_CHECK enum tl_err lmdb_env_sync_dir(const char *dir, uint32_t group,
                                             struct tl_fault *out_fault);

@@ -5,3 +5,4 @@ libstore_a_SOURCES = src/store/lmdb_env.c src/store/lmdb_env.h
 include tests/lib/local.mk
 include src/store/logstore.mk
 include src/store/memtable.mk
+include src/store/snapshot.mk

@@ -128,6 +128,28 @@ static enum tl_err load_records(const struct load *load, struct log_state *state
     return TL_OK;
 }
 
+/* None: the group's table is the one it was born with. */
+static enum tl_err load_active(const struct load *load, struct log_state *state)
+{
+    if (!load->store->has_active) {
+        return TL_OK;
+    }
+    raft_group group = load->group->group;
+    MDB_val key = {.mv_size = sizeof group, .mv_data = &group};
+    MDB_val value;
+    int rc = mdb_get(load->txn, load->store->dbi_active, &key, &value);
+    if (rc == MDB_NOTFOUND) {
+        return TL_OK;
+    }
+    if (rc != MDB_SUCCESS) {
+        return load_fail(load, rc, "reading the name of the table", 0);
+    }
+    if (log_active_decode(group, log_val_bytes(&value), &state->table_number) != TL_OK) {
+        return load_corrupt(load, 0, "the name of the table fails its checksum");
+    }
+    return TL_OK;
+}
+
 /* First and last key, and that the count leaves no room for a gap between them. */
 static enum tl_err load_range(const struct load *load, uint64_t entries_count,
                               struct log_state *state)
@@ -266,6 +288,7 @@ static enum tl_err load_group(const struct load *load, struct log_state *out_sta
     struct log_state state = {.last_index = 0};
     *out_conf = bytes_make(NULL, 0);
     enum tl_err err = load_records(load, &state);
+    if (err == TL_OK) err = load_active(load, &state);
     if (err != TL_OK) {
         return err;
     }
@@ -402,6 +425,11 @@ static enum tl_err load_env(struct log_store *store, MDB_txn *txn, struct tl_fau
         rc = mdb_dbi_open(txn, LOG_STORE_NAME_BASE, MDB_INTEGERKEY, &store->dbi_base);
     }
     if (rc == MDB_SUCCESS) rc = mdb_dbi_open(txn, LOG_STORE_NAME_CONF, 0, &store->dbi_conf);
+    if (rc == MDB_SUCCESS) {
+        rc = mdb_dbi_open(txn, LOG_STORE_NAME_ACTIVE, MDB_INTEGERKEY, &store->dbi_active);
+        store->has_active = rc == MDB_SUCCESS;
+        if (rc == MDB_NOTFOUND) rc = MDB_SUCCESS;
+    }
     if (rc != MDB_SUCCESS) {
         return log_store_fail(store, rc, "opening a database", UINT32_MAX, 0, fault);
     }
@@ -456,11 +484,17 @@ static enum tl_err open_env(struct log_store *store, const struct log_store_opti
 {
     bool exists;
     enum tl_err err = lmdb_env_check_file(options->dir, UINT32_MAX, &exists, fault);
+    if (err == TL_OK && !exists && store->is_read_only) {
+        tl_fault_set(fault, store->path, UINT32_MAX, 0, "there is no log");
+        err = TL_ERR_NOT_FOUND;
+    }
     if (err == TL_OK && !exists) err = log_store_file_create(options, store->path, fault);
     if (err != TL_OK) {
         return err;
     }
-    int rc = log_store_env_open(options->dir, LOG_STORE_ENV_FLAGS, options->map_bytes, &store->env);
+    /* Read only, the directory's lock stands for LMDB's. */
+    unsigned flags = LOG_STORE_ENV_FLAGS | (store->is_read_only ? MDB_RDONLY | MDB_NOLOCK : 0u);
+    int rc = log_store_env_open(options->dir, flags, options->map_bytes, &store->env);
     if (rc != MDB_SUCCESS) {
         return log_store_fail(store, rc, "mdb_env_open", UINT32_MAX, 0, fault);
     }
@@ -478,6 +512,7 @@ enum tl_err log_store_open(const struct log_store_options *options, struct log_s
     struct log_store *store = calloc(1, sizeof *store);
     TL_ASSERT(store != NULL);
     store->retain_bytes = options->retain_bytes;
+    store->is_read_only = options->is_read_only;
     enum tl_err err = log_store_file_path(options->dir, "data.mdb", store->path, out_fault);
     if (err == TL_OK) err = open_env(store, options, out_fault);
     if (err != TL_OK) {
@@ -514,6 +549,8 @@ static enum tl_err recover_group(struct load *load, struct log_group_info *out_i
             .base = state.base,
             .last_index = state.last_index,
             .conf = state.confs_count > 0 ? buf_copy(conf) : NULL,
+            .conf_index = state.conf_index,
+            .table_number = state.table_number,
         };
     }
     mdb_txn_abort(load->txn); /* read only: nothing to lose */
@@ -532,6 +569,14 @@ enum tl_err log_store_recover(struct log_store *store, raft_group group,
     }
     struct load load = {.store = store, .group = found, .fault = out_fault};
     return recover_group(&load, out_info);
+}
+
+uint32_t log_store_groups(const struct log_store *store,
+                          raft_group out_groups[LOG_STORE_GROUPS_MAX])
+{
+    uint32_t groups_count = atomic_load_explicit(&store->groups_count, memory_order_acquire);
+    for (uint32_t i = 0; i < groups_count; i++) out_groups[i] = store->groups[i].group;
+    return groups_count;
 }
 
 uint64_t log_store_used_bytes(const struct log_store *store)

@@ -14,24 +14,19 @@
 #include <stdio.h>
 
 #include "trilith/codec.h"
+#include "trilith/crash_point.h"
 
 /* Deleting one record frees its overflow pages, and leaf and branch pages by merging. */
 #define FREED_TREE_PAGES_MAX 4u
 
-struct commit {
-    struct log_store *store;
-    MDB_txn *txn;
-    struct log_group *group; /* of the op at hand */
-    MDB_cursor *cursor;      /* on its log database */
-    struct tl_fault *fault;
-};
-
-static enum tl_err corrupt(const struct commit *commit, raft_index index, const char *reason)
+enum tl_err log_commit_corrupt(const struct log_commit *commit, raft_index index,
+                               const char *reason)
 {
     return log_store_corrupt(commit->store, commit->group->group, index, reason, commit->fault);
 }
 
-static enum tl_err fail(const struct commit *commit, int rc, const char *call, raft_index index)
+enum tl_err log_commit_fail(const struct log_commit *commit, int rc, const char *call,
+                            raft_index index)
 {
     raft_group group = commit->group == NULL ? UINT32_MAX : commit->group->group;
     return log_store_fail(commit->store, rc, call, group, index, commit->fault);
@@ -40,6 +35,17 @@ static enum tl_err fail(const struct commit *commit, int rc, const char *call, r
 /* The caller's promises about one op, in the state the ops before it have made. */
 static void check_op(const struct log_state *state, const struct log_op *op)
 {
+    if (op->install != NULL) {
+        TL_ASSERT(op->truncate_from == 0);
+        TL_ASSERT(op->entries_count == 0);
+        TL_ASSERT(op->deletable == 0);
+        /* Never back behind what is committed (etcd-io/etcd#15271). */
+        TL_ASSERT(op->install->base.index > state->base.index);
+        TL_ASSERT(op->install->base.index > state->hard_state.commit);
+        TL_ASSERT(op->install->table_number > state->table_number);
+        TL_ASSERT(op->install->conf.count > 0);
+        return;
+    }
     raft_index last_index = state->last_index;
     if (op->truncate_from > 0) {
         TL_ASSERT(op->truncate_from > state->base.index);
@@ -59,8 +65,8 @@ static void check_op(const struct log_state *state, const struct log_op *op)
     TL_ASSERT(op->deletable <= last_index);
 }
 
-static enum tl_err put_hard_state(const struct commit *commit,
-                                  const struct raft_hard_state *hard_state)
+enum tl_err log_commit_put_hard_state(const struct log_commit *commit,
+                                      const struct raft_hard_state *hard_state)
 {
     raft_group group = commit->group->group;
     uint8_t bytes[LOG_HARD_STATE_BYTES];
@@ -69,13 +75,13 @@ static enum tl_err put_hard_state(const struct commit *commit,
     MDB_val value = {.mv_size = sizeof bytes, .mv_data = bytes};
     int rc = mdb_put(commit->txn, commit->store->dbi_hard_state, &key, &value, 0);
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "writing the hard state", 0);
+        return log_commit_fail(commit, rc, "writing the hard state", 0);
     }
     commit->group->pending.hard_state = *hard_state;
     return TL_OK;
 }
 
-static enum tl_err put_base(const struct commit *commit, const struct raft_base *base)
+enum tl_err log_commit_put_base(const struct log_commit *commit, const struct raft_base *base)
 {
     raft_group group = commit->group->group;
     uint8_t bytes[LOG_BASE_BYTES];
@@ -83,11 +89,11 @@ static enum tl_err put_base(const struct commit *commit, const struct raft_base 
     MDB_val key = {.mv_size = sizeof group, .mv_data = &group};
     MDB_val value = {.mv_size = sizeof bytes, .mv_data = bytes};
     int rc = mdb_put(commit->txn, commit->store->dbi_base, &key, &value, 0);
-    return rc == MDB_SUCCESS ? TL_OK : fail(commit, rc, "writing the base", base->index);
+    return rc == MDB_SUCCESS ? TL_OK : log_commit_fail(commit, rc, "writing the base", base->index);
 }
 
 /* Makes log.<group>, its hard state and its base: they exist together from here on. */
-static enum tl_err create_group(struct commit *commit, raft_group group)
+static enum tl_err create_group(struct log_commit *commit, raft_group group)
 {
     struct log_store *store = commit->store;
     TL_ASSERT(store->pending_groups_count < LOG_STORE_GROUPS_MAX);
@@ -99,17 +105,17 @@ static enum tl_err create_group(struct commit *commit, raft_group group)
     (void)snprintf(name, sizeof name, LOG_STORE_NAME_LOG_PREFIX "%" PRIu32, group);
     int rc = mdb_dbi_open(commit->txn, name, MDB_CREATE | MDB_INTEGERKEY, &slot->dbi);
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "creating the log of a group", 0);
+        return log_commit_fail(commit, rc, "creating the log of a group", 0);
     }
     store->pending_groups_count++;
     const struct raft_hard_state hard_state = {.term = 0};
     const struct raft_base base = {.index = 0};
-    enum tl_err err = put_hard_state(commit, &hard_state);
-    if (err == TL_OK) err = put_base(commit, &base);
+    enum tl_err err = log_commit_put_hard_state(commit, &hard_state);
+    if (err == TL_OK) err = log_commit_put_base(commit, &base);
     return err;
 }
 
-static enum tl_err find_group(struct commit *commit, raft_group group)
+static enum tl_err find_group(struct log_commit *commit, raft_group group)
 {
     struct log_store *store = commit->store;
     for (uint32_t i = 0; i < store->pending_groups_count; i++) {
@@ -122,13 +128,13 @@ static enum tl_err find_group(struct commit *commit, raft_group group)
 }
 
 /* Brings the count of used pages up to date with the group's database. */
-static enum tl_err count_pages(const struct commit *commit)
+enum tl_err log_commit_count_pages(const struct log_commit *commit)
 {
     struct log_state *state = &commit->group->pending;
     MDB_stat stat;
     int rc = mdb_stat(commit->txn, commit->group->dbi, &stat);
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "mdb_stat", 0);
+        return log_commit_fail(commit, rc, "mdb_stat", 0);
     }
     uint64_t pages_count = stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
     commit->store->pages_count += pages_count - state->pages_count;
@@ -138,11 +144,10 @@ static enum tl_err count_pages(const struct commit *commit)
 
 /* ---- configurations ---- */
 
-static enum tl_err put_conf(const struct commit *commit, const struct buf *entry)
+enum tl_err log_commit_put_conf(const struct log_commit *commit, raft_index index,
+                                struct bytes payload)
 {
     struct log_state *state = &commit->group->pending;
-    raft_index index = entry_index(entry);
-    struct bytes payload = entry_payload(entry);
     uint8_t key_bytes[LOG_CONF_KEY_BYTES];
     log_conf_key_encode(commit->group->group, index, key_bytes);
 
@@ -151,7 +156,7 @@ static enum tl_err put_conf(const struct commit *commit, const struct buf *entry
     int rc =
         mdb_put(commit->txn, commit->store->dbi_conf, &key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "writing a configuration", index);
+        return log_commit_fail(commit, rc, "writing a configuration", index);
     }
     put_u64(value.mv_data, log_conf_checksum(key_bytes, payload));
     if (payload.count > 0) {
@@ -163,7 +168,7 @@ static enum tl_err put_conf(const struct commit *commit, const struct buf *entry
 }
 
 /* The index of the newest configuration <= `index`, on which the cursor then stands; 0: none. */
-static enum tl_err seek_conf(const struct commit *commit, MDB_cursor *cursor, raft_index index,
+static enum tl_err seek_conf(const struct log_commit *commit, MDB_cursor *cursor, raft_index index,
                              raft_index *out_index)
 {
     MDB_val key;
@@ -174,7 +179,7 @@ static enum tl_err seek_conf(const struct commit *commit, MDB_cursor *cursor, ra
         return TL_OK;
     }
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "reading the configurations", index);
+        return log_commit_fail(commit, rc, "reading the configurations", index);
     }
     raft_group group;
     bool is_key = log_conf_key_decode(log_val_bytes(&key), &group, out_index);
@@ -182,22 +187,23 @@ static enum tl_err seek_conf(const struct commit *commit, MDB_cursor *cursor, ra
     return TL_OK;
 }
 
-static enum tl_err delete_conf(const struct commit *commit, MDB_cursor *cursor, raft_index index)
+static enum tl_err delete_conf(const struct log_commit *commit, MDB_cursor *cursor,
+                               raft_index index)
 {
     struct log_state *state = &commit->group->pending;
     int rc = mdb_cursor_del(cursor, 0);
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "deleting a configuration", index);
+        return log_commit_fail(commit, rc, "deleting a configuration", index);
     }
     if (state->confs_count == 0) {
-        return corrupt(commit, index, "there are more configurations than at the start");
+        return log_commit_corrupt(commit, index, "there are more configurations than at the start");
     }
     state->confs_count--;
     return TL_OK;
 }
 
 /* Truncation: what was in force before is the newest again. */
-static enum tl_err truncate_confs(const struct commit *commit, MDB_cursor *cursor,
+static enum tl_err truncate_confs(const struct log_commit *commit, MDB_cursor *cursor,
                                   raft_index truncate_from)
 {
     struct log_state *state = &commit->group->pending;
@@ -216,7 +222,7 @@ static enum tl_err truncate_confs(const struct commit *commit, MDB_cursor *curso
 }
 
 /* Retention: only the configuration in force at the base is needed of those at or below it. */
-static enum tl_err delete_old_confs(const struct commit *commit, MDB_cursor *cursor,
+static enum tl_err delete_old_confs(const struct log_commit *commit, MDB_cursor *cursor,
                                     raft_index base_index)
 {
     raft_index kept;
@@ -232,24 +238,29 @@ static enum tl_err delete_old_confs(const struct commit *commit, MDB_cursor *cur
     return err;
 }
 
-static enum tl_err with_conf_cursor(const struct commit *commit, raft_index index,
-                                    enum tl_err (*work)(const struct commit *, MDB_cursor *,
+static enum tl_err with_conf_cursor(const struct log_commit *commit, raft_index index,
+                                    enum tl_err (*work)(const struct log_commit *, MDB_cursor *,
                                                         raft_index))
 {
     MDB_cursor *cursor = NULL;
     int rc = mdb_cursor_open(commit->txn, commit->store->dbi_conf, &cursor);
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "mdb_cursor_open", index);
+        return log_commit_fail(commit, rc, "mdb_cursor_open", index);
     }
     enum tl_err err = work(commit, cursor, index);
     mdb_cursor_close(cursor);
     return err;
 }
 
+enum tl_err log_commit_clear_confs(const struct log_commit *commit)
+{
+    return with_conf_cursor(commit, 1, truncate_confs);
+}
+
 /* ---- entries ---- */
 
 /* The hash and term the log ends with, read back after a truncation. */
-static enum tl_err reload_last(const struct commit *commit)
+static enum tl_err reload_last(const struct log_commit *commit)
 {
     struct log_state *state = &commit->group->pending;
     if (state->last_index == state->base.index) {
@@ -269,7 +280,7 @@ static enum tl_err reload_last(const struct commit *commit)
     return TL_OK;
 }
 
-static enum tl_err truncate_log(const struct commit *commit, raft_index truncate_from)
+static enum tl_err truncate_log(const struct log_commit *commit, raft_index truncate_from)
 {
     struct log_state *state = &commit->group->pending;
     if (truncate_from > state->last_index) {
@@ -280,14 +291,15 @@ static enum tl_err truncate_log(const struct commit *commit, raft_index truncate
         raft_index index;
         int rc = mdb_cursor_get(commit->cursor, &key, NULL, MDB_LAST);
         if (rc != MDB_SUCCESS) {
-            return fail(commit, rc, "reading the log's end", state->last_index);
+            return log_commit_fail(commit, rc, "reading the log's end", state->last_index);
         }
         if (!log_key_index(&key, &index) || index != state->last_index) {
-            return corrupt(commit, state->last_index, "the log's last key is not its last index");
+            return log_commit_corrupt(commit, state->last_index,
+                                      "the log's last key is not its last index");
         }
         rc = mdb_cursor_del(commit->cursor, 0);
         if (rc != MDB_SUCCESS) {
-            return fail(commit, rc, "truncating the log", index);
+            return log_commit_fail(commit, rc, "truncating the log", index);
         }
         state->last_index--;
     }
@@ -298,7 +310,7 @@ static enum tl_err truncate_log(const struct commit *commit, raft_index truncate
     return err == TL_OK ? reload_last(commit) : err;
 }
 
-static enum tl_err append_entry(const struct commit *commit, const struct buf *entry)
+enum tl_err log_commit_append(const struct log_commit *commit, const struct buf *entry)
 {
     struct log_state *state = &commit->group->pending;
     struct bytes bytes = buf_bytes(entry);
@@ -317,27 +329,39 @@ static enum tl_err append_entry(const struct commit *commit, const struct buf *e
     MDB_val value = {.mv_size = bytes.count, .mv_data = (void *)bytes.data}; /* not written to */
     int rc = mdb_cursor_put(commit->cursor, &key, &value, MDB_APPEND);
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "appending to the log", index);
+        return log_commit_fail(commit, rc, "appending to the log", index);
     }
     state->last_index = index;
     state->last_term = header.term;
     state->last_hash = header.hash;
     bool is_conf = header.type == ENTRY_GENESIS || header.type == ENTRY_CONF;
-    return is_conf ? put_conf(commit, entry) : TL_OK;
+    return is_conf ? log_commit_put_conf(commit, index, entry_payload(entry)) : TL_OK;
 }
 
 /* ---- retention ---- */
 
-static bool has_room_to_delete(const struct log_store *store, size_t record_bytes)
+/* Saturating: a retention of "everything" stays that. */
+static uint64_t retain_bytes_for(const struct log_store *store, const struct log_op *op,
+                                 raft_index index)
+{
+    bool is_needed = op->keep_from > 0 && index >= op->keep_from;
+    uint64_t factor = is_needed ? LOG_RETAIN_TRANSFER_FACTOR : 1;
+    bool fits = store->retain_bytes <= UINT64_MAX / 2 / factor;
+    return fits ? store->retain_bytes * factor : UINT64_MAX / 2;
+}
+
+static bool has_room_to_delete(const struct log_store *store, uint64_t retain_bytes,
+                               size_t record_bytes)
 {
     uint64_t freed_bytes_max =
         (uint64_t)record_bytes + (uint64_t)FREED_TREE_PAGES_MAX * store->page_bytes;
-    return store->pages_count * store->page_bytes >= store->retain_bytes + freed_bytes_max;
+    return store->pages_count * store->page_bytes >= retain_bytes + freed_bytes_max;
 }
 
 /* Deletes the first record, if the retention allows it, and moves the base on to it. It is checked
  * first: a record that is damaged is reported, never thrown away. */
-static enum tl_err delete_first(const struct commit *commit, bool *out_deleted)
+static enum tl_err delete_first(const struct log_commit *commit, const struct log_op *op,
+                                bool *out_deleted)
 {
     struct log_state *state = &commit->group->pending;
     raft_index index = state->base.index + 1;
@@ -346,12 +370,13 @@ static enum tl_err delete_first(const struct commit *commit, bool *out_deleted)
     raft_index found;
     int rc = mdb_cursor_get(commit->cursor, &key, &value, MDB_FIRST);
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "reading the log's begin", index);
+        return log_commit_fail(commit, rc, "reading the log's begin", index);
     }
     if (!log_key_index(&key, &found) || found != index) {
-        return corrupt(commit, index, "the log does not begin right behind its base");
+        return log_commit_corrupt(commit, index, "the log does not begin right behind its base");
     }
-    *out_deleted = has_room_to_delete(commit->store, value.mv_size);
+    uint64_t retain_bytes = retain_bytes_for(commit->store, op, index);
+    *out_deleted = has_room_to_delete(commit->store, retain_bytes, value.mv_size);
     if (!*out_deleted) {
         return TL_OK;
     }
@@ -364,21 +389,21 @@ static enum tl_err delete_first(const struct commit *commit, bool *out_deleted)
     }
     rc = mdb_cursor_del(commit->cursor, 0);
     if (rc != MDB_SUCCESS) {
-        return fail(commit, rc, "deleting an old entry", index);
+        return log_commit_fail(commit, rc, "deleting an old entry", index);
     }
     state->base = (struct raft_base){
         .index = index, .term = header.term, .hash = header.hash, .time_us = header.time_us};
-    return count_pages(commit);
+    return log_commit_count_pages(commit);
 }
 
-static enum tl_err delete_old(const struct commit *commit, struct log_op *op)
+static enum tl_err delete_old(const struct log_commit *commit, struct log_op *op)
 {
     struct log_state *state = &commit->group->pending;
     uint64_t left_count = (uint64_t)op->entries_count + LOG_DELETE_EXTRA;
     raft_index base_index_before = state->base.index;
     bool deleted = true;
     while (deleted && left_count > 0 && state->base.index < op->deletable) {
-        enum tl_err err = delete_first(commit, &deleted);
+        enum tl_err err = delete_first(commit, op, &deleted);
         if (err != TL_OK) {
             return err;
         }
@@ -388,7 +413,7 @@ static enum tl_err delete_old(const struct commit *commit, struct log_op *op)
         return TL_OK;
     }
     op->out_base = state->base; /* out_has_base follows once it is durable */
-    enum tl_err err = put_base(commit, &state->base);
+    enum tl_err err = log_commit_put_base(commit, &state->base);
     if (err == TL_OK && state->confs_count > 1) {
         err = with_conf_cursor(commit, state->base.index, delete_old_confs);
     }
@@ -397,19 +422,19 @@ static enum tl_err delete_old(const struct commit *commit, struct log_op *op)
 
 /* ---- the transaction ---- */
 
-static enum tl_err change_log(struct commit *commit, struct log_op *op)
+static enum tl_err change_log(struct log_commit *commit, struct log_op *op)
 {
     enum tl_err err = TL_OK;
     if (op->truncate_from > 0) err = truncate_log(commit, op->truncate_from);
     for (uint32_t i = 0; i < op->entries_count && err == TL_OK; i++) {
-        err = append_entry(commit, op->entries[i]);
+        err = log_commit_append(commit, op->entries[i]);
     }
-    if (err == TL_OK) err = count_pages(commit);
+    if (err == TL_OK) err = log_commit_count_pages(commit);
     if (err == TL_OK) err = delete_old(commit, op);
     return err;
 }
 
-static enum tl_err apply_op(struct commit *commit, struct log_op *op)
+static enum tl_err apply_op(struct log_commit *commit, struct log_op *op)
 {
     op->out_has_base = false;
     op->out_base = (struct raft_base){.index = 0};
@@ -418,16 +443,20 @@ static enum tl_err apply_op(struct commit *commit, struct log_op *op)
         return err;
     }
     check_op(&commit->group->pending, op);
+    if (op->install != NULL) {
+        return log_commit_install(commit, op);
+    }
     if (op->truncate_from > 0 || op->entries_count > 0 || op->deletable > 0) {
         int rc = mdb_cursor_open(commit->txn, commit->group->dbi, &commit->cursor);
         if (rc != MDB_SUCCESS) {
-            return fail(commit, rc, "mdb_cursor_open", 0);
+            return log_commit_fail(commit, rc, "mdb_cursor_open", 0);
         }
         err = change_log(commit, op);
         mdb_cursor_close(commit->cursor);
         commit->cursor = NULL;
     }
-    if (err == TL_OK && op->hard_state != NULL) err = put_hard_state(commit, op->hard_state);
+    if (err == TL_OK && op->hard_state != NULL)
+        err = log_commit_put_hard_state(commit, op->hard_state);
     if (err == TL_OK) {
         TL_ASSERT(commit->group->pending.hard_state.term >= commit->group->pending.last_term);
     }
@@ -437,10 +466,10 @@ static enum tl_err apply_op(struct commit *commit, struct log_op *op)
 static enum tl_err write_ops(struct log_store *store, struct log_op *ops, uint32_t ops_count,
                              struct tl_fault *fault)
 {
-    struct commit commit = {.store = store, .fault = fault};
+    struct log_commit commit = {.store = store, .fault = fault};
     int rc = mdb_txn_begin(store->env, NULL, 0, &commit.txn);
     if (rc != MDB_SUCCESS) {
-        return fail(&commit, rc, "mdb_txn_begin", 0);
+        return log_commit_fail(&commit, rc, "mdb_txn_begin", 0);
     }
     enum tl_err err = TL_OK;
     for (uint32_t i = 0; i < ops_count && err == TL_OK; i++) {
@@ -451,8 +480,12 @@ static enum tl_err write_ops(struct log_store *store, struct log_op *ops, uint32
         return err;
     }
     commit.group = NULL;
+    bool has_install = false;
+    for (uint32_t i = 0; i < ops_count; i++) has_install = has_install || ops[i].install != NULL;
+    if (has_install) CRASH_POINT("switch-before-commit");
     rc = mdb_txn_commit(commit.txn); /* frees the transaction also when it fails */
-    return rc == MDB_SUCCESS ? TL_OK : fail(&commit, rc, "committing to the log", 0);
+    if (has_install) CRASH_POINT("switch-after-commit");
+    return rc == MDB_SUCCESS ? TL_OK : log_commit_fail(&commit, rc, "committing to the log", 0);
 }
 
 static enum tl_err latch(struct log_store *store, enum tl_err err, const struct tl_fault *fault,
@@ -470,6 +503,7 @@ enum tl_err log_store_commit(struct log_store *store, struct log_op *ops, uint32
     TL_ASSERT(store != NULL);
     TL_ASSERT(ops != NULL);
     TL_ASSERT(ops_count > 0);
+    TL_ASSERT(!store->is_read_only);
     if (store->latched != TL_OK) {
         if (out_fault != NULL) *out_fault = store->latched_fault;
         return store->latched;

@@ -1,7 +1,8 @@
 /* log_store_internal.h - what the files of the log store share.
  *
  * log_store.c open, checks at open, recover · log_store_file.c birth of the data file ·
- * log_store_record.c the small records · log_store_commit.c · log_store_read.c
+ * log_store_record.c the small records · log_store_commit.c · log_store_install.c ·
+ * log_store_read.c · log_store_verify.c
  *
  * Invariants, for every group:
  *   I1  the log holds exactly the indexes base.index + 1 ... last_index;
@@ -24,9 +25,10 @@
 #define LOG_STORE_NAME_HARD_STATE "hard_state"
 #define LOG_STORE_NAME_BASE "base"
 #define LOG_STORE_NAME_CONF "conf"
+#define LOG_STORE_NAME_ACTIVE "active"
 #define LOG_STORE_NAME_FORMAT "format"
 #define LOG_STORE_NAME_LOG_PREFIX "log."
-#define LOG_STORE_DBS_MAX (3u + LOG_STORE_GROUPS_MAX)
+#define LOG_STORE_DBS_MAX (4u + LOG_STORE_GROUPS_MAX)
 #define LOG_STORE_READERS_MAX 64u
 #define LOG_STORE_ENV_FLAGS ((unsigned)MDB_NOTLS)
 #define LOG_STORE_FILE_MODE 0600
@@ -40,7 +42,8 @@ struct log_state {
     struct hash128 last_hash;
     raft_index conf_index; /* newest record of `conf`; 0: none */
     uint32_t confs_count;
-    uint64_t pages_count; /* of its log database */
+    uint64_t pages_count;  /* of its log database */
+    uint64_t table_number; /* in `active`; 0: none */
 };
 
 struct log_group {
@@ -61,6 +64,7 @@ struct log_store {
     uint32_t page_bytes;
     uint64_t retain_bytes;
     uint64_t file_bytes_at_open;
+    bool is_read_only;
     char path[PATH_MAX]; /* of the data file */
 
     /* Owned by the log writer thread. */
@@ -68,6 +72,8 @@ struct log_store {
     struct tl_fault latched_fault;
     uint64_t pages_count;          /* of all groups, pending ones inside a commit */
     uint32_t pending_groups_count; /* groups_count and those born in the running commit */
+    bool has_active;               /* the database `active` exists: with the first install */
+    MDB_dbi dbi_active;
     struct log_group groups[LOG_STORE_GROUPS_MAX];
 
     /* Shared. Written by the log writer thread. */
@@ -113,6 +119,7 @@ TL_MUST_CHECK int log_store_env_open(const char *path, unsigned flags, size_t ma
 #define LOG_FORMAT_MARK_BYTES 16u
 #define LOG_HARD_STATE_BYTES 32u
 #define LOG_BASE_BYTES 48u
+#define LOG_ACTIVE_BYTES 16u
 #define LOG_CONF_KEY_BYTES 12u
 #define LOG_CONF_HEADER_BYTES 8u
 
@@ -128,6 +135,11 @@ void log_base_encode(raft_group group, const struct raft_base *base,
                      uint8_t out_bytes[LOG_BASE_BYTES]);
 TL_MUST_CHECK enum tl_err log_base_decode(raft_group group, struct bytes source,
                                           struct raft_base *out_base);
+
+void log_active_encode(raft_group group, uint64_t table_number,
+                       uint8_t out_bytes[LOG_ACTIVE_BYTES]);
+TL_MUST_CHECK enum tl_err log_active_decode(raft_group group, struct bytes source,
+                                            uint64_t *out_table_number);
 
 void log_conf_key_encode(raft_group group, raft_index index, uint8_t out_key[LOG_CONF_KEY_BYTES]);
 /* false: not a key of that form. */
@@ -174,5 +186,47 @@ TL_MUST_CHECK enum tl_err log_entry_previous_hash(const struct log_store *store,
                                                   const struct log_group *group,
                                                   const struct raft_base *base, raft_index index,
                                                   struct hash128 *out_hash, struct tl_fault *fault);
+
+/* ---- log_store_commit.c: parts that an install is made of ---- */
+
+struct log_commit {
+    struct log_store *store;
+    MDB_txn *txn;
+    struct log_group *group; /* of the op at hand */
+    MDB_cursor *cursor;      /* on its log database */
+    struct tl_fault *fault;
+};
+
+enum tl_err log_commit_fail(const struct log_commit *commit, int rc, const char *call,
+                            raft_index index);
+enum tl_err log_commit_corrupt(const struct log_commit *commit, raft_index index,
+                               const char *reason);
+TL_MUST_CHECK enum tl_err log_commit_put_hard_state(const struct log_commit *commit,
+                                                    const struct raft_hard_state *hard_state);
+TL_MUST_CHECK enum tl_err log_commit_put_base(const struct log_commit *commit,
+                                              const struct raft_base *base);
+TL_MUST_CHECK enum tl_err log_commit_put_conf(const struct log_commit *commit, raft_index index,
+                                              struct bytes payload);
+/* Deletes all configurations of the group. */
+TL_MUST_CHECK enum tl_err log_commit_clear_confs(const struct log_commit *commit);
+/* The cursor is open. */
+TL_MUST_CHECK enum tl_err log_commit_append(const struct log_commit *commit,
+                                            const struct buf *entry);
+TL_MUST_CHECK enum tl_err log_commit_count_pages(const struct log_commit *commit);
+
+/* ---- log_store_verify.c ---- */
+
+/* log_reader_verify() inside a transaction that sees this base. */
+TL_MUST_CHECK enum tl_err log_verify_run(const struct log_store *store, MDB_txn *txn,
+                                         const struct log_group *group,
+                                         const struct raft_base *base,
+                                         bool (*on_progress)(void *context, raft_index index,
+                                                             raft_index last),
+                                         void *context, struct tl_fault *fault);
+
+/* ---- log_store_install.c ---- */
+
+/* The op's install, in the commit's transaction. */
+TL_MUST_CHECK enum tl_err log_commit_install(struct log_commit *commit, struct log_op *op);
 
 #endif

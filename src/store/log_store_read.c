@@ -226,3 +226,29 @@ enum tl_err log_reader_read(struct log_reader *reader, raft_group group, raft_in
     *out_count = read.count;
     return TL_OK;
 }
+
+enum tl_err log_reader_verify(struct log_reader *reader, raft_group group,
+                              bool (*on_progress)(void *context, raft_index index, raft_index last),
+                              void *context, struct tl_fault *out_fault)
+{
+    struct read read = {
+        .store = reader->store,
+        .txn = reader->txn,
+        .group = log_store_find(reader->store, group),
+        .fault = out_fault,
+    };
+    if (read.group == NULL) {
+        return TL_OK;
+    }
+    int rc = mdb_txn_renew(reader->txn);
+    if (rc != MDB_SUCCESS) {
+        return fail(&read, rc, "mdb_txn_renew", 0);
+    }
+    enum tl_err err = read_base(&read);
+    if (err == TL_OK) {
+        err = log_verify_run(read.store, read.txn, read.group, &read.base, on_progress, context,
+                             out_fault);
+    }
+    mdb_txn_reset(reader->txn);
+    return err;
+}

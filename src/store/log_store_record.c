@@ -88,6 +88,22 @@ enum tl_err log_base_decode(raft_group group, struct bytes source, struct raft_b
     return TL_OK;
 }
 
+void log_active_encode(raft_group group, uint64_t table_number, uint8_t out_bytes[LOG_ACTIVE_BYTES])
+{
+    put_u64(out_bytes, table_number);
+    put_u64(out_bytes + 8, group_checksum(group, out_bytes, 8));
+}
+
+enum tl_err log_active_decode(raft_group group, struct bytes source, uint64_t *out_table_number)
+{
+    if (source.count != LOG_ACTIVE_BYTES ||
+        get_u64(source.data + 8) != group_checksum(group, source.data, 8)) {
+        return TL_ERR_CORRUPT;
+    }
+    *out_table_number = get_u64(source.data);
+    return TL_OK;
+}
+
 /* Big-endian: memcmp order of keys is the order of (group, index). */
 void log_conf_key_encode(raft_group group, raft_index index, uint8_t out_key[LOG_CONF_KEY_BYTES])
 {

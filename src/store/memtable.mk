@@ -1,7 +1,8 @@
 # store: the memtable, the table and what readers see of both
 libstore_a_SOURCES += src/store/arena.c src/store/arena.h src/store/generation.c \
     src/store/generation_internal.h src/store/kv_table.c src/store/table.c \
-    src/store/table_internal.h src/store/view.c src/store/view_internal.h src/store/view_walk.c \
+    src/store/table_delete.c src/store/table_internal.h src/store/table_sums.c \
+    src/store/table_sums.h src/store/table_verify.c src/store/view.c src/store/view_internal.h src/store/view_walk.c \
     include/trilith/generation.h include/trilith/kv_table.h include/trilith/table.h \
     include/trilith/view.h
 
@@ -14,7 +15,7 @@ tests_unit_test_view_threads_LDADD = libstore.a libwire.a libbase.a $(LMDB_LIBS)
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_memtable
 tests_unit_test_memtable_SOURCES = tests/unit/test_generation.c tests/unit/test_kv_table.c \
-    tests/unit/test_table.c tests/unit/test_view.c \
+    tests/unit/test_table.c tests/unit/test_view.c tests/unit/test_view_install.c \
     tests/lib/rows.c tests/lib/rows.h \
     tests/lib/lmdb_fault.c tests/lib/lmdb_fault.h \
     tests/lib/sys_fault.c tests/lib/sys_fault.h tests/lib/tmpdir.c tests/lib/tmpdir.h

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ struct table {
     /* Constant after open. */
     char *dir;
     raft_group group;
+    bool is_read_only;
     MDB_env *env;
     MDB_dbi dbi;
 
@@ -33,6 +35,9 @@ struct table {
     uint64_t leaf_pages;
     _Atomic uint64_t data_bytes;
     enum tl_err latched;
+
+    /* Shared. */
+    atomic_uint readers_count;
 };
 
 struct table_reader {
@@ -156,8 +161,10 @@ static enum tl_err table_create(struct table *table, const struct table_options 
     return lmdb_env_sync_dir(table->dir, table->group, out_fault);
 }
 
+/* *out_conf borrows from the transaction. */
 static enum tl_err read_state(const struct table *table, MDB_txn *txn,
-                              struct group_state *out_state, struct tl_fault *out_fault)
+                              struct group_state *out_state, struct bytes *out_conf,
+                              struct tl_fault *out_fault)
 {
     MDB_val key = val_of(bytes_make(meta_key, sizeof meta_key));
     MDB_val value;
@@ -168,8 +175,7 @@ static enum tl_err read_state(const struct table *table, MDB_txn *txn,
     if (rc != MDB_SUCCESS) {
         return table_fail(table, rc, "mdb_get of the state row", out_fault);
     }
-    struct bytes conf;
-    enum tl_err err = group_state_decode(bytes_of_val(&value), out_state, &conf);
+    enum tl_err err = group_state_decode(bytes_of_val(&value), out_state, out_conf);
     if (err != TL_OK) {
         tl_fault_set(out_fault, table->dir, table->group, 0, "the state row: %s", tl_err_text(err));
     }
@@ -196,7 +202,8 @@ static enum tl_err table_load(struct table *table, struct tl_fault *out_fault)
         if (rc == MDB_SUCCESS) rc = mdb_stat(txn, table->dbi, &stat);
         if (rc != MDB_SUCCESS) err = table_fail(table, rc, "mdb_dbi_open", out_fault);
     }
-    if (err == TL_OK) err = read_state(table, txn, &table->state, out_fault);
+    struct bytes conf;
+    if (err == TL_OK) err = read_state(table, txn, &table->state, &conf, out_fault);
     mdb_txn_abort(txn); /* the unnamed database's handle stays valid */
     table->leaf_pages = stat.ms_leaf_pages;
     table->data_bytes = bytes_of_pages(&stat);
@@ -208,11 +215,17 @@ static enum tl_err open_steps(struct table *table, const struct table_options *o
 {
     bool exists = false;
     enum tl_err err = lmdb_env_check_file(table->dir, table->group, &exists, out_fault);
+    if (err == TL_OK && !exists && options->is_read_only) {
+        tl_fault_set(out_fault, table->dir, table->group, 0, "there is no table");
+        err = TL_ERR_NOT_FOUND;
+    }
     if (err == TL_OK && !exists) err = table_create(table, options, out_fault);
     if (err != TL_OK) {
         return err;
     }
-    int rc = env_open(options, table->dir, 0, &table->env);
+    /* Read only, the directory's lock stands for LMDB's. */
+    unsigned flags = options->is_read_only ? MDB_RDONLY | MDB_NOLOCK : 0u;
+    int rc = env_open(options, table->dir, flags, &table->env);
     if (rc != MDB_SUCCESS) {
         return table_fail(table, rc, "mdb_env_open", out_fault);
     }
@@ -230,6 +243,7 @@ enum tl_err table_open(const struct table_options *options, struct table **out_t
     table->dir = strdup(options->dir);
     TL_ASSERT(table->dir != NULL);
     table->group = options->group;
+    table->is_read_only = options->is_read_only;
 
     enum tl_err err = open_steps(table, options, out_fault);
     if (err != TL_OK) {
@@ -245,9 +259,20 @@ void table_close(struct table *table)
     if (table == NULL) {
         return;
     }
+    TL_ASSERT(atomic_load(&table->readers_count) == 0);
     if (table->env != NULL) mdb_env_close(table->env);
     free(table->dir);
     free(table);
+}
+
+const char *table_dir(const struct table *table)
+{
+    return table->dir;
+}
+
+raft_group table_group(const struct table *table)
+{
+    return table->group;
 }
 
 const struct group_state *table_state(const struct table *table)
@@ -319,6 +344,7 @@ static enum tl_err flush_fail(struct table *table, int rc, const char *call,
 enum tl_err table_flush(struct table *table, const struct generation *generation,
                         struct tl_fault *out_fault)
 {
+    TL_ASSERT(!table->is_read_only);
     TL_ASSERT(generation_is_frozen(generation));
     TL_ASSERT(generation_first(generation) == table->state.index);
     TL_ASSERT(generation_final(generation)->index > table->state.index);
@@ -363,6 +389,7 @@ enum tl_err table_reader_create(struct table *table, struct table_reader **out_r
     TL_ASSERT(reader != NULL);
     reader->table = table;
     reader->txn = txn;
+    atomic_fetch_add(&table->readers_count, 1);
     *out_reader = reader;
     return TL_OK;
 }
@@ -373,7 +400,19 @@ void table_reader_destroy(struct table_reader *reader)
         return;
     }
     mdb_txn_abort(reader->txn);
+    /* The last thing done to the table: who sees 0 may close it. */
+    atomic_fetch_sub(&reader->table->readers_count, 1);
     free(reader);
+}
+
+struct table *table_reader_table(const struct table_reader *reader)
+{
+    return reader->table;
+}
+
+uint32_t table_readers_count(const struct table *table)
+{
+    return atomic_load(&table->readers_count);
 }
 
 enum tl_err table_reader_begin(struct table_reader *reader, raft_index *out_index,
@@ -389,7 +428,8 @@ enum tl_err table_reader_begin(struct table_reader *reader, raft_index *out_inde
     size_t txn_id = mdb_txn_id(reader->txn);
     if (txn_id != reader->index_txn) {
         struct group_state state;
-        enum tl_err err = read_state(reader->table, reader->txn, &state, out_fault);
+        struct bytes conf;
+        enum tl_err err = read_state(reader->table, reader->txn, &state, &conf, out_fault);
         if (err != TL_OK) {
             table_reader_end(reader);
             return err;
@@ -398,6 +438,34 @@ enum tl_err table_reader_begin(struct table_reader *reader, raft_index *out_inde
         reader->index_txn = txn_id;
     }
     *out_index = reader->index;
+    return TL_OK;
+}
+
+enum tl_err table_reader_state(struct table_reader *reader, struct group_state *out_state,
+                               uint8_t *out_conf, uint32_t *out_conf_bytes,
+                               struct tl_fault *out_fault)
+{
+    TL_ASSERT(reader->is_begun);
+    struct bytes conf;
+    enum tl_err err = read_state(reader->table, reader->txn, out_state, &conf, out_fault);
+    if (err != TL_OK) {
+        return err;
+    }
+    if (conf.count > 0) memcpy(out_conf, conf.data, conf.count);
+    *out_conf_bytes = (uint32_t)conf.count;
+    return TL_OK;
+}
+
+enum tl_err table_items_count(struct table_reader *reader, uint64_t *out_count,
+                              struct tl_fault *out_fault)
+{
+    TL_ASSERT(reader->is_begun);
+    MDB_stat stat;
+    int rc = mdb_stat(reader->txn, reader->table->dbi, &stat);
+    if (rc != MDB_SUCCESS) {
+        return table_fail(reader->table, rc, "mdb_stat", out_fault);
+    }
+    *out_count = stat.ms_entries - 1; /* the state row is there: it was read at the begin */
     return TL_OK;
 }
 

@@ -24,9 +24,19 @@
  * It ends because a round is repeated only if the writer froze or flushed a whole generation
  * between two neighbouring steps of it.
  *
+ * An install replaces the table too, and every generation: the view is published first, `applied`
+ * after it. A reader between the two sees the new view with an R below its base; everything up to
+ * the base is in that view, so R is the base then. The other order would show the old table as if
+ * it stood at the new index.
+ *
+ * Between reads a reader's table transaction rests in its slot, where the writer can take it away:
+ * a thread that reads nothing any more must not keep a replaced table open for ever. Whoever has
+ * exchanged the pointer for NULL owns it.
+ *
  * Invariants:
  * (1) base <= final of frozen generations, rising <= applied.
  * (2) generations of a view join: each begins where the next older one ended, the oldest at base.
+ * (3) a table is retired when no view names it, and then no reader of it is made any more.
  */
 
 #include "view_internal.h"
@@ -43,32 +53,46 @@
 /* One a line: readers on different cores do not take it from each other. */
 struct slot {
     _Alignas(CACHE_LINE_BYTES) _Atomic(struct view *) pinned;
+    _Atomic(struct table_reader *) idle; /* between reads; NULL while in use, or taken away */
     atomic_bool is_taken;
 };
 
-struct views {
-    struct table *table;
+/* A table, and the views that name it. */
+struct table_use {
+    struct table *table; /* the caller's; borrowed until views_take_retired() */
+    uint32_t views_count;
+    struct table_use *next; /* in views.retired_tables */
+};
 
+struct views {
     /* Shared. */
     _Atomic(struct view *) current;
     _Atomic raft_index applied;
     struct slot slots[VIEW_READERS_MAX];
 
     /* Owned by the loop thread. */
-    struct view *retired; /* replaced, perhaps pinned */
+    struct table_use *use;            /* of the current view */
+    struct view *retired;             /* replaced, perhaps pinned */
+    struct table_use *retired_tables; /* no view names them; readers may be left */
     uint32_t applies_count;
+    uint32_t kv_tables_count;
 };
 
 struct view_reader {
     struct views *views;
     struct slot *slot;
-    struct table_reader *table;
-    struct view *view; /* pinned; NULL outside begin/end */
+    struct table_reader *table; /* owned inside begin/end, else NULL */
+    struct view *view;          /* pinned; NULL outside begin/end */
     raft_index applied;
 };
 
 void (*view_begin_hook)(int step);
 enum view_mutation view_mutation;
+
+static void at_step(int step)
+{
+    if (view_begin_hook != NULL) view_begin_hook(step);
+}
 
 static void view_check(const struct view *view, raft_index applied)
 {
@@ -90,13 +114,15 @@ const struct view *views_current(const struct views *views)
     return atomic_load_explicit(&views->current, memory_order_relaxed);
 }
 
-/* A view of these generations; they get one reference more. */
-static struct view *view_create(raft_index base, struct generation *const *generations,
-                                uint32_t generations_count)
+/* A view of these generations over the table in use; they get one reference more. */
+static struct view *view_create(const struct views *views, raft_index base,
+                                struct generation *const *generations, uint32_t generations_count)
 {
     TL_ASSERT(generations_count <= VIEW_GENERATIONS_MAX);
     struct view *view = calloc(1, sizeof *view);
     TL_ASSERT(view != NULL);
+    view->use = views->use;
+    view->use->views_count++;
     view->base = base;
     view->generations_count = generations_count;
     for (uint32_t i = 0; i < generations_count; i++) {
@@ -106,18 +132,33 @@ static struct view *view_create(raft_index base, struct generation *const *gener
     return view;
 }
 
-static void view_destroy(struct view *view)
+static void view_destroy(struct views *views, struct view *view)
 {
     for (uint32_t i = 0; i < view->generations_count; i++) {
         generation_release(view->generations[i]);
     }
+    struct table_use *use = view->use;
+    TL_ASSERT(use->views_count > 0);
+    use->views_count--;
+    if (use->views_count == 0 && use != views->use) { /* (3) */
+        use->next = views->retired_tables;
+        views->retired_tables = use;
+    }
     free(view);
+}
+
+static struct table_use *table_use_create(struct table *table)
+{
+    struct table_use *use = calloc(1, sizeof *use);
+    TL_ASSERT(use != NULL);
+    use->table = table;
+    return use;
 }
 
 static struct generation *generation_over_table(const struct views *views, raft_index first)
 {
     struct generation *generation = generation_create(first);
-    generation_set_leaf_pages(generation, table_leaf_pages(views->table));
+    generation_set_leaf_pages(generation, table_leaf_pages(views_table(views)));
     return generation;
 }
 
@@ -126,14 +167,15 @@ struct views *views_create(struct table *table)
     struct views *views = aligned_alloc(CACHE_LINE_BYTES, sizeof *views);
     TL_ASSERT(views != NULL);
     memset(views, 0, sizeof *views);
-    views->table = table;
+    views->use = table_use_create(table);
     raft_index base = table_state(table)->index;
     for (uint32_t i = 0; i < VIEW_READERS_MAX; i++) {
         atomic_init(&views->slots[i].pinned, NULL);
+        atomic_init(&views->slots[i].idle, NULL);
         atomic_init(&views->slots[i].is_taken, false);
     }
     struct generation *active = generation_over_table(views, base);
-    atomic_init(&views->current, view_create(base, &active, 1));
+    atomic_init(&views->current, view_create(views, base, &active, 1));
     atomic_init(&views->applied, base);
     view_check(views_current(views), base);
     return views;
@@ -145,18 +187,21 @@ void views_destroy(struct views *views)
         return;
     }
     TL_ASSERT(views->applies_count == 0);
+    TL_ASSERT(views->kv_tables_count == 0);
     for (uint32_t i = 0; i < VIEW_READERS_MAX; i++) {
         TL_ASSERT(!atomic_load(&views->slots[i].is_taken));
     }
     views_collect(views);
     TL_ASSERT(views->retired == NULL);
-    view_destroy(atomic_load(&views->current));
+    TL_ASSERT(views->retired_tables == NULL);
+    view_destroy(views, atomic_load(&views->current));
+    free(views->use);
     free(views);
 }
 
 struct table *views_table(const struct views *views)
 {
-    return views->table;
+    return views->use->table;
 }
 
 struct generation *views_active(struct views *views)
@@ -175,12 +220,17 @@ const struct generation *views_oldest_frozen(const struct views *views)
     return view->generations_count > 1 ? view->generations[view->generations_count - 1] : NULL;
 }
 
-static void views_replace(struct views *views, struct view *view)
+static void views_exchange(struct views *views, struct view *view)
 {
-    view_check(view, views_applied(views));
     struct view *old = atomic_exchange(&views->current, view);
     old->retired_next = views->retired;
     views->retired = old;
+}
+
+static void views_replace(struct views *views, struct view *view)
+{
+    view_check(view, views_applied(views));
+    views_exchange(views, view);
 }
 
 void views_freeze(struct views *views, const struct group_state *final, struct bytes conf)
@@ -198,7 +248,7 @@ void views_freeze(struct views *views, const struct group_state *final, struct b
     for (uint32_t i = 0; i < view->generations_count; i++) {
         generations[1 + i] = view->generations[i];
     }
-    views_replace(views, view_create(view->base, generations, view->generations_count + 1));
+    views_replace(views, view_create(views, view->base, generations, view->generations_count + 1));
 }
 
 void views_flushed(struct views *views)
@@ -208,10 +258,62 @@ void views_flushed(struct views *views)
     TL_ASSERT(views->applies_count == 0);
     uint32_t left_count = view->generations_count - 1;
     raft_index base = generation_final(view->generations[left_count])->index;
-    TL_ASSERT(table_state(views->table)->index == base);
+    TL_ASSERT(table_state(views_table(views))->index == base);
 
-    generation_set_leaf_pages(view->generations[0], table_leaf_pages(views->table));
-    views_replace(views, view_create(base, view->generations, left_count));
+    generation_set_leaf_pages(view->generations[0], table_leaf_pages(views_table(views)));
+    views_replace(views, view_create(views, base, view->generations, left_count));
+}
+
+void views_install(struct views *views, struct table *table)
+{
+    raft_index index = table_state(table)->index;
+    TL_ASSERT(table != views_table(views));
+    TL_ASSERT(index > views_applied(views));
+    TL_ASSERT(views->applies_count == 0);
+    TL_ASSERT(views->kv_tables_count == 0);
+
+    views->use = table_use_create(table);
+    struct generation *active = generation_over_table(views, index);
+    struct view *view = view_create(views, index, &active, 1);
+    view_check(view, index);
+    views_exchange(views, view);
+    at_step(5);
+    atomic_store(&views->applied, index); /* after the view: see above */
+}
+
+/* Takes idle readers of retired tables out of their slots. One of the table in use goes back,
+ * unless its owner has made itself another one meanwhile. */
+static void reclaim_readers(struct views *views)
+{
+    for (uint32_t i = 0; i < VIEW_READERS_MAX; i++) {
+        struct table_reader *reader = atomic_exchange(&views->slots[i].idle, NULL);
+        if (reader == NULL) {
+            continue;
+        }
+        struct table_reader *none = NULL;
+        if (table_reader_table(reader) != views_table(views) ||
+            !atomic_compare_exchange_strong(&views->slots[i].idle, &none, reader)) {
+            table_reader_destroy(reader);
+        }
+    }
+}
+
+struct table *views_take_retired(struct views *views)
+{
+    if (views->retired_tables == NULL) {
+        return NULL;
+    }
+    reclaim_readers(views);
+    for (struct table_use **link = &views->retired_tables; *link != NULL; link = &(*link)->next) {
+        struct table_use *use = *link;
+        if (table_readers_count(use->table) == 0) {
+            struct table *table = use->table;
+            *link = use->next;
+            free(use);
+            return table;
+        }
+    }
+    return NULL;
 }
 
 void views_publish(struct views *views, raft_index index)
@@ -242,6 +344,17 @@ void views_apply_end(struct views *views)
     views->applies_count--;
 }
 
+void views_kv_table_opened(struct views *views)
+{
+    views->kv_tables_count++;
+}
+
+void views_kv_table_closed(struct views *views)
+{
+    TL_ASSERT(views->kv_tables_count > 0);
+    views->kv_tables_count--;
+}
+
 static bool is_pinned(const struct views *views, const struct view *view)
 {
     for (uint32_t i = 0; i < VIEW_READERS_MAX; i++) {
@@ -261,7 +374,7 @@ void views_collect(struct views *views)
             link = &view->retired_next;
         } else {
             *link = view->retired_next;
-            view_destroy(view);
+            view_destroy(views, view);
         }
     }
 }
@@ -279,6 +392,17 @@ static struct slot *slot_take(struct views *views)
     return NULL;
 }
 
+/* Pins the current view: it is named by the slot before it could be replaced. */
+static struct view *pin_current(struct views *views, struct slot *slot)
+{
+    struct view *view;
+    do {
+        view = atomic_load(&views->current);
+        atomic_store(&slot->pinned, view);
+    } while (atomic_load(&views->current) != view);
+    return view;
+}
+
 enum tl_err view_reader_create(struct views *views, struct view_reader **out_reader)
 {
     struct slot *slot = slot_take(views);
@@ -286,14 +410,16 @@ enum tl_err view_reader_create(struct views *views, struct view_reader **out_rea
         return TL_ERR_FULL;
     }
     struct table_reader *table = NULL;
-    enum tl_err err = table_reader_create(views->table, &table);
+    enum tl_err err = table_reader_create(pin_current(views, slot)->use->table, &table);
+    atomic_store(&slot->pinned, NULL);
     if (err != TL_OK) {
         atomic_store(&slot->is_taken, false);
         return err;
     }
     struct view_reader *reader = calloc(1, sizeof *reader);
     TL_ASSERT(reader != NULL);
-    *reader = (struct view_reader){.views = views, .slot = slot, .table = table};
+    *reader = (struct view_reader){.views = views, .slot = slot};
+    atomic_store(&slot->idle, table);
     *out_reader = reader;
     return TL_OK;
 }
@@ -304,14 +430,28 @@ void view_reader_destroy(struct view_reader *reader)
         return;
     }
     view_end(reader);
-    table_reader_destroy(reader->table);
+    table_reader_destroy(atomic_exchange(&reader->slot->idle, NULL));
     atomic_store(&reader->slot->is_taken, false);
     free(reader);
 }
 
-static void at_step(int step)
+/* Takes the transaction out of the slot, and makes another one when it is of a table that the
+ * pinned view has not. */
+static enum tl_err take_table_reader(struct view_reader *reader, struct tl_fault *out_fault)
 {
-    if (view_begin_hook != NULL) view_begin_hook(step);
+    struct table *table = reader->view->use->table;
+    if (reader->table == NULL) reader->table = atomic_exchange(&reader->slot->idle, NULL);
+    if (reader->table != NULL && table_reader_table(reader->table) != table) {
+        table_reader_destroy(TL_TAKE(&reader->table));
+    }
+    if (reader->table != NULL) {
+        return TL_OK;
+    }
+    enum tl_err err = table_reader_create(table, &reader->table);
+    if (err != TL_OK) {
+        tl_fault_set(out_fault, table_dir(table), UINT32_MAX, 0, "no reader: %s", tl_err_text(err));
+    }
+    return err;
 }
 
 /* One round of view_begin(); false: start over. */
@@ -320,7 +460,11 @@ static bool try_begin(struct view_reader *reader, enum tl_err *out_err, raft_ind
 {
     struct views *views = reader->views;
     bool is_early = view_mutation == VIEW_MUTATION_TRANSACTION_FIRST;
-    *out_err = is_early ? table_reader_begin(reader->table, out_index, out_fault) : TL_OK;
+    *out_err = TL_OK;
+    if (is_early) {
+        if (reader->table == NULL) reader->table = atomic_exchange(&reader->slot->idle, NULL);
+        *out_err = table_reader_begin(reader->table, out_index, out_fault);
+    }
 
     at_step(0);
     reader->view = atomic_load(&views->current);
@@ -332,8 +476,14 @@ static bool try_begin(struct view_reader *reader, enum tl_err *out_err, raft_ind
         view_mutation != VIEW_MUTATION_NO_VIEW_CHECK) {
         return false; /* and nothing of the view has been looked at: it may be gone */
     }
+    reader->applied = TL_MAX(reader->applied, reader->view->base); /* amid views_install() */
     at_step(3);
-    if (!is_early) *out_err = table_reader_begin(reader->table, out_index, out_fault);
+    if (!is_early) {
+        *out_err = take_table_reader(reader, out_fault);
+        if (*out_err == TL_OK) {
+            *out_err = table_reader_begin(reader->table, out_index, out_fault);
+        }
+    }
     at_step(4);
     return *out_err != TL_OK || *out_index <= reader->applied ||
            view_mutation != VIEW_MUTATION_NONE;
@@ -342,6 +492,7 @@ static bool try_begin(struct view_reader *reader, enum tl_err *out_err, raft_ind
 enum tl_err view_begin(struct view_reader *reader, raft_index *out_applied,
                        struct tl_fault *out_fault)
 {
+    TL_ASSERT(reader->view == NULL);
     enum tl_err err = TL_OK;
     raft_index index = 0;
     bool is_done = false;
@@ -349,11 +500,16 @@ enum tl_err view_begin(struct view_reader *reader, raft_index *out_applied,
         is_done = try_begin(reader, &err, &index, out_fault);
     }
     /* Neither can come from us: somebody else writes to the table. */
+    const char *reason = NULL;
     if (!is_done) {
-        err = table_corrupt(reader->views->table, index, "the table is ahead of what was applied",
-                            out_fault);
+        reason = "the table is ahead of what was applied";
     } else if (err == TL_OK && index < reader->view->base && view_mutation == VIEW_MUTATION_NONE) {
-        err = table_corrupt(reader->views->table, index, "the table went back", out_fault);
+        reason = "the table went back";
+    }
+    if (reason != NULL) {
+        const char *dir = reader->table == NULL ? "" : table_dir(table_reader_table(reader->table));
+        tl_fault_set(out_fault, dir, UINT32_MAX, index, "%s", reason);
+        err = TL_ERR_CORRUPT;
     }
     if (err != TL_OK) {
         view_end(reader);
@@ -365,7 +521,11 @@ enum tl_err view_begin(struct view_reader *reader, raft_index *out_applied,
 
 void view_end(struct view_reader *reader)
 {
-    table_reader_end(reader->table);
+    if (reader->table != NULL) {
+        table_reader_end(reader->table);
+        /* There is one in the slot when the writer had it in its hands at view_begin(). */
+        table_reader_destroy(atomic_exchange(&reader->slot->idle, TL_TAKE(&reader->table)));
+    }
     reader->view = NULL;
     atomic_store_explicit(&reader->slot->pinned, NULL, memory_order_release);
 }

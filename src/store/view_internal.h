@@ -12,7 +12,8 @@
 
 /* Never changed once published, but that versions are added to the active generation. */
 struct view {
-    raft_index base; /* of the last flushed generation */
+    struct table_use *use; /* the table; lives as long as a view names it */
+    raft_index base;       /* of the last flushed generation */
     uint32_t generations_count;
     struct generation *generations[VIEW_GENERATIONS_MAX]; /* newest first; [0] active */
     struct view *retired_next;
@@ -25,6 +26,10 @@ struct table *views_table(const struct views *views);
  * see a later flush. */
 void views_apply_begin(struct views *views);
 void views_apply_end(struct views *views);
+
+/* A kv_table has a transaction of the table's: no install until it is closed. */
+void views_kv_table_opened(struct views *views);
+void views_kv_table_closed(struct views *views);
 
 /* What view_begin() left. */
 const struct view *view_reader_view(const struct view_reader *reader);

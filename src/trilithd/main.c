@@ -19,6 +19,7 @@
 
 #include "options.h"
 
+#include "trilith/crash_point.h"
 #include "trilith/http_server.h"
 #include "trilith/log.h"
 #include "trilith/std_streams.h"
@@ -306,6 +307,18 @@ static int run(struct program *program)
     return EXIT_STOPPED;
 }
 
+/* Only a build for tests (--enable-verify) can be told to die. Not a TRILITH_ variable: those are
+ * options. */
+static bool arm_crash_point(void)
+{
+#ifdef TL_VERIFY
+    const char *text = getenv("TL_CRASH_POINT");
+    return text == NULL || crash_point_arm(text);
+#else
+    return true;
+#endif
+}
+
 int main(int argc, char **argv)
 {
     static struct program program = {.magic = PROGRAM_MAGIC};
@@ -314,6 +327,10 @@ int main(int argc, char **argv)
     if (options_parse(argc, argv, environ, &program.options, message) != TL_OK) {
         (void)fprintf(stderr, "trilithd: %s\nTry `trilithd --help' for more information.\n",
                       message);
+        return EXIT_USAGE;
+    }
+    if (!arm_crash_point()) {
+        (void)fputs("trilithd: TL_CRASH_POINT is not of the form NAME[:COUNT]\n", stderr);
         return EXIT_USAGE;
     }
     log_configure(program.options.is_log_json, LOG_LEVEL_INFO, program.options.address);

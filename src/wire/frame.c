@@ -15,10 +15,13 @@ _Static_assert(AT_CHECKSUM + 8 == FRAME_HEADER_BYTES, "the layout fills the head
 
 #define HELLO_FORMAT 1u
 #define HELLO_BYTES 56u
+#define POSITION_FORMAT 1u
+#define POSITION_HEAD_BYTES 16u
 #define FORWARD_HEAD_BYTES 16u
 #define FORWARD_REPLY_BYTES (16u + KV_RESULT_BYTES)
-#define TRANSFER_BYTES 32u
-#define TRANSFER_REPLY_BYTES 24u
+#define LEADER_TRANSFER_BYTES 32u
+#define LEADER_TRANSFER_REPLY_BYTES 24u
+#define SNAPSHOT_ACK_BYTES 32u
 
 _Static_assert(FORWARD_HEAD_BYTES + ENTRY_PAYLOAD_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX,
                "a frame holds any command");
@@ -64,7 +67,7 @@ enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
         get_u16(at + AT_ZERO_6) != 0 || get_u32(at + AT_ZERO_12) != 0) {
         return TL_ERR_INVALID;
     }
-    if (type < FRAME_HELLO || type > FRAME_TRANSFER_REPLY ||
+    if (type < FRAME_HELLO || type > FRAME_LEADER_TRANSFER_REPLY ||
         payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
         return TL_ERR_INVALID;
     }
@@ -209,22 +212,101 @@ enum tl_err forward_reply_decode(struct bytes payload, struct forward_reply *out
     return TL_OK;
 }
 
-struct buf *transfer_encode(const struct transfer *transfer)
+struct buf *snapshot_ack_encode(const struct snapshot_ack *ack)
 {
-    struct buf *frame = frame_begin(TRANSFER_BYTES);
+    TL_ASSERT(ack->next == 0 || ack->answer == SNAPSHOT_ANSWER_NEXT);
+    struct buf *frame = frame_begin(SNAPSHOT_ACK_BYTES);
+    write_u32(frame, ack->group);
+    write_u8(frame, (uint8_t)ack->answer);
+    write_u8(frame, 0);
+    write_u16(frame, 0);
+    write_u32(frame, ack->next);
+    write_u32(frame, 0);
+    uint8_t id[HASH_BYTES];
+    hash_put(id, ack->id);
+    write_bytes(frame, bytes_make(id, sizeof id));
+    frame_seal(frame, FRAME_SNAPSHOT_ACK);
+    return frame;
+}
+
+enum tl_err snapshot_ack_decode(struct bytes payload, struct snapshot_ack *out_ack)
+{
+    struct reader reader = reader_make(payload);
+    struct snapshot_ack ack = {.group = read_u32(&reader)};
+    uint8_t answer = read_u8(&reader);
+    uint8_t zero_5 = read_u8(&reader);
+    uint16_t zero_6 = read_u16(&reader);
+    ack.next = read_u32(&reader);
+    uint32_t zero_12 = read_u32(&reader);
+    struct bytes id = read_bytes(&reader, HASH_BYTES);
+    if (!reader_is_done(&reader) || zero_5 != 0 || zero_6 != 0 || zero_12 != 0 ||
+        answer > SNAPSHOT_ANSWER_BROKEN || (answer != SNAPSHOT_ANSWER_NEXT && ack.next != 0)) {
+        return TL_ERR_INVALID;
+    }
+    ack.answer = (enum snapshot_answer)answer;
+    ack.id = hash_get(id.data);
+    *out_ack = ack;
+    return TL_OK;
+}
+
+struct buf *position_encode(const struct position *position)
+{
+    TL_ASSERT(position->groups_count <= GENESIS_GROUPS_MAX);
+    struct buf *frame = frame_begin(POSITION_HEAD_BYTES + 16u * (size_t)position->groups_count);
+    write_u8(frame, POSITION_FORMAT);
+    write_u8(frame, position->is_refused ? 1 : 0);
+    write_u16(frame, 0);
+    write_u32(frame, position->groups_count);
+    write_u64(frame, position->life);
+    for (uint32_t i = 0; i < position->groups_count; i++) {
+        write_u64(frame, position->last[i]);
+        write_u64(frame, position->term[i]);
+    }
+    frame_seal(frame, FRAME_POSITION);
+    return frame;
+}
+
+enum tl_err position_decode(struct bytes payload, struct position *out_position)
+{
+    struct reader reader = reader_make(payload);
+    struct position position = {.life = 0};
+    uint8_t format = read_u8(&reader);
+    uint8_t is_refused = read_u8(&reader);
+    uint16_t zero = read_u16(&reader);
+    position.groups_count = read_u32(&reader);
+    position.life = read_u64(&reader);
+    if (reader.failed || format != POSITION_FORMAT || is_refused > 1 || zero != 0 ||
+        position.groups_count > GENESIS_GROUPS_MAX) {
+        return TL_ERR_INVALID;
+    }
+    position.is_refused = is_refused == 1;
+    for (uint32_t i = 0; i < position.groups_count; i++) {
+        position.last[i] = read_u64(&reader);
+        position.term[i] = read_u64(&reader);
+    }
+    if (!reader_is_done(&reader)) {
+        return TL_ERR_INVALID;
+    }
+    *out_position = position;
+    return TL_OK;
+}
+
+struct buf *leader_transfer_encode(const struct leader_transfer *transfer)
+{
+    struct buf *frame = frame_begin(LEADER_TRANSFER_BYTES);
     write_u64(frame, transfer->request_id);
     write_u32(frame, transfer->group);
     write_u32(frame, transfer->timeout_ms);
     write_u64(frame, transfer->target);
     write_u64(frame, transfer->is_dry_run ? 1 : 0);
-    frame_seal(frame, FRAME_TRANSFER);
+    frame_seal(frame, FRAME_LEADER_TRANSFER);
     return frame;
 }
 
-enum tl_err transfer_decode(struct bytes payload, struct transfer *out_transfer)
+enum tl_err leader_transfer_decode(struct bytes payload, struct leader_transfer *out_transfer)
 {
     struct reader reader = reader_make(payload);
-    struct transfer transfer = {.request_id = read_u64(&reader)};
+    struct leader_transfer transfer = {.request_id = read_u64(&reader)};
     transfer.group = read_u32(&reader);
     transfer.timeout_ms = read_u32(&reader);
     transfer.target = read_u64(&reader);
@@ -237,22 +319,23 @@ enum tl_err transfer_decode(struct bytes payload, struct transfer *out_transfer)
     return TL_OK;
 }
 
-struct buf *transfer_reply_encode(const struct transfer_reply *reply)
+struct buf *leader_transfer_reply_encode(const struct leader_transfer_reply *reply)
 {
     TL_ASSERT((reply->err == TL_OK) == (reply->verdict != TRANSFER_NONE));
-    struct buf *frame = frame_begin(TRANSFER_REPLY_BYTES);
+    struct buf *frame = frame_begin(LEADER_TRANSFER_REPLY_BYTES);
     write_u64(frame, reply->request_id);
     write_u32(frame, (uint32_t)reply->err);
     write_u32(frame, (uint32_t)reply->verdict);
     write_u64(frame, reply->leader);
-    frame_seal(frame, FRAME_TRANSFER_REPLY);
+    frame_seal(frame, FRAME_LEADER_TRANSFER_REPLY);
     return frame;
 }
 
-enum tl_err transfer_reply_decode(struct bytes payload, struct transfer_reply *out_reply)
+enum tl_err leader_transfer_reply_decode(struct bytes payload,
+                                         struct leader_transfer_reply *out_reply)
 {
     struct reader reader = reader_make(payload);
-    struct transfer_reply reply = {.request_id = read_u64(&reader)};
+    struct leader_transfer_reply reply = {.request_id = read_u64(&reader)};
     reply.err = err_of_number(read_u32(&reader));
     uint32_t verdict = read_u32(&reader);
     reply.leader = read_u64(&reader);

@@ -12,6 +12,7 @@
 #include "trilith/frame.h"
 #include "trilith/placement.h"
 #include "trilith/raft_message.h"
+#include "trilith/snapshot_chunk.h"
 
 uint64_t fuzz_wire_accepted_count;
 
@@ -181,17 +182,26 @@ static void try_frame_payloads(struct bytes source)
     if (forward_decode(source, &forward) == TL_OK) {
         expect_frame_payload(source, forward_encode(&forward));
     }
+    struct position position;
+    if (position_decode(source, &position) == TL_OK) {
+        expect_frame_payload(source, position_encode(&position));
+    }
     struct forward_reply reply;
     if (forward_reply_decode(source, &reply) == TL_OK && reply.err == TL_OK) {
         expect_frame_payload(source, forward_reply_encode(&reply));
     }
-    struct transfer transfer;
-    if (transfer_decode(source, &transfer) == TL_OK) {
-        expect_frame_payload(source, transfer_encode(&transfer));
+    struct leader_transfer transfer;
+    if (leader_transfer_decode(source, &transfer) == TL_OK) {
+        expect_frame_payload(source, leader_transfer_encode(&transfer));
     }
-    struct transfer_reply transfer_reply;
-    if (transfer_reply_decode(source, &transfer_reply) == TL_OK && transfer_reply.err == TL_OK) {
-        expect_frame_payload(source, transfer_reply_encode(&transfer_reply));
+    struct leader_transfer_reply transfer_reply;
+    if (leader_transfer_reply_decode(source, &transfer_reply) == TL_OK &&
+        transfer_reply.err == TL_OK) {
+        expect_frame_payload(source, leader_transfer_reply_encode(&transfer_reply));
+    }
+    struct snapshot_ack ack;
+    if (snapshot_ack_decode(source, &ack) == TL_OK) {
+        expect_frame_payload(source, snapshot_ack_encode(&ack));
     }
     struct reader reader = reader_make(source);
     struct raft_batch_head head;
@@ -206,6 +216,34 @@ static void try_frame_payloads(struct bytes source)
             }
             raft_message_clear(&message);
         }
+    }
+}
+
+static void try_snapshot_chunk(struct bytes source)
+{
+    struct snapshot_chunk chunk;
+    if (snapshot_chunk_decode(source, &chunk) != TL_OK) {
+        return;
+    }
+    struct buf *buf = buf_copy(source);
+    snapshot_chunk_seal(&chunk, buf->data);
+    expect_same(source, buf_bytes(buf));
+    buf_release(buf);
+    struct reader reader = reader_make(chunk.payload);
+    struct bytes env_key;
+    struct bytes value;
+    while (reader_left(&reader) > 0 && snapshot_item_read(&reader, &env_key, &value)) {
+        uint8_t *item = malloc(snapshot_item_bytes(env_key, value));
+        snapshot_item_write(item, env_key, value);
+        expect_same(bytes_make(item, SNAPSHOT_ITEM_HEAD_BYTES),
+                    bytes_make(env_key.data - SNAPSHOT_ITEM_HEAD_BYTES, SNAPSHOT_ITEM_HEAD_BYTES));
+        free(item);
+    }
+    static struct snapshot_info info;
+    if (snapshot_info_decode(source, &info) == TL_OK) {
+        buf = snapshot_info_encode(&info, 0);
+        expect_same(source, buf_bytes(buf));
+        buf_release(buf);
     }
 }
 
@@ -250,6 +288,13 @@ static void try_with_checksums(struct bytes source)
     try_record(buf_bytes(buf));
     fix_checksum(buf, 120, 128, buf->count);
     try_group_state(buf_bytes(buf));
+    if (buf->count >= SNAPSHOT_CHUNK_HEADER_BYTES) {
+        const struct bytes parts[] = {bytes_make(buf->data, 48),
+                                      bytes_make(buf->data + SNAPSHOT_CHUNK_HEADER_BYTES,
+                                                 buf->count - SNAPSHOT_CHUNK_HEADER_BYTES)};
+        hash_put(buf->data + 48, hash_parts(parts, TL_COUNT_OF(parts)));
+        try_snapshot_chunk(buf_bytes(buf));
+    }
     buf_release(buf);
 }
 
@@ -268,6 +313,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_conf(source);
     try_frame_payloads(source);
     try_frame(source);
+    try_snapshot_chunk(source);
     try_with_checksums(source);
     return 0;
 }

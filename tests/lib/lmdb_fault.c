@@ -63,6 +63,7 @@ WRAP(mdb_env_set_maxreaders, (MDB_env * env, unsigned readers), (env, readers))
 WRAP(mdb_env_set_mapsize, (MDB_env * env, size_t size), (env, size))
 WRAP(mdb_env_open, (MDB_env * env, const char *path, unsigned flags, mdb_mode_t mode),
      (env, path, flags, mode))
+WRAP(mdb_env_sync, (MDB_env * env, int force), (env, force))
 WRAP(mdb_env_info, (MDB_env * env, MDB_envinfo *info), (env, info))
 WRAP(mdb_env_stat, (MDB_env * env, MDB_stat *stat), (env, stat))
 WRAP(mdb_env_get_fd, (MDB_env * env, mdb_filehandle_t *fd), (env, fd))
@@ -76,6 +77,7 @@ WRAP(mdb_get, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *value), (txn, 
 WRAP(mdb_put, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags),
      (txn, dbi, key, value, flags))
 WRAP(mdb_del, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *value), (txn, dbi, key, value))
+WRAP(mdb_drop, (MDB_txn * txn, MDB_dbi dbi, int del), (txn, dbi, del))
 WRAP(mdb_cursor_open, (MDB_txn * txn, MDB_dbi dbi, MDB_cursor **cursor), (txn, dbi, cursor))
 WRAP(mdb_cursor_renew, (MDB_txn * txn, MDB_cursor *cursor), (txn, cursor))
 WRAP(mdb_cursor_get, (MDB_cursor * cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op),

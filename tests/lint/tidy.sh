@@ -14,12 +14,14 @@ errors=$(
         BEGIN {
             n = split("base wire raft store kv node net http trilithd", order, " ")
             for (i = 1; i <= n; i++) rank[order[i]] = i
-            split("address assert error buf codec hash histogram log prng std_streams", b, " ")
+            split("address assert buf codec crash_point error hash histogram log prng std_streams",
+                  b, " ")
             for (i in b) layer[b[i]] = "base"
-            split("entry conf_entry raft_message command row genesis frame placement", w, " ")
+            split("entry conf_entry raft_message command row genesis frame placement snapshot_chunk",
+                  w, " ")
             for (i in w) layer[w[i]] = "wire"
             layer["raft"] = "raft"
-            split("log_store table generation view kv_table data_dir", s, " ")
+            split("log_store table generation view kv_table data_dir snapshot", s, " ")
             for (i in s) layer[s[i]] = "store"
             layer["kv_state"] = "kv"; layer["pump"] = "net"
             layer["node"] = "node"; layer["placement_change"] = "node"

@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "trilith/crash_point.h"
+
 #define DRAIN_NS (5 * SIM_S) /* as long as the server waits before it just ends */
 #define TELL_DELAY_NS (100 * SIM_US)
 
@@ -112,6 +114,20 @@ static void io_log_read(void *context, struct node_log_read *job)
     push(sim_of, context, latency, EVENT_LOG_READ, job);
 }
 
+static void start_snapshot(struct sim *sim, struct sim_node *node)
+{
+    uint64_t latency = draw_latency(sim, 20 * SIM_US, sim->swarm.snapshot_mean_ns);
+    push(sim, node, latency, EVENT_SNAPSHOT, NULL);
+}
+
+static void io_snapshot(void *context, struct node_snapshot_job *job)
+{
+    struct sim_node *node = context;
+    TL_ASSERT(node->snapshots_count < SIM_SNAPSHOT_JOBS_MAX);
+    node->snapshots[node->snapshots_count++] = job;
+    if (node->snapshots_count == 1) start_snapshot(sim_of, node);
+}
+
 static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
 {
     struct sim_node *node = context;
@@ -189,6 +205,7 @@ static struct node_io node_io_of(struct sim_node *node)
         .log_commit = io_log_commit,
         .flush = io_flush,
         .log_read = io_log_read,
+        .snapshot = io_snapshot,
         .send = io_send,
         .set_peers = io_set_peers,
         .ask = io_ask,
@@ -229,9 +246,26 @@ static bool live_state(void *context, struct mem_disk *disk, raft_group group,
     return false;
 }
 
+/* From here on nothing that the process writes reaches its disk; it dies when the call is over. */
+static void on_crash_point(const char *name)
+{
+    struct sim *sim = sim_of;
+    struct sim_node *node = sim->at_disk;
+    if (node == NULL || node->disk->is_cut_off || sim->is_calm) return;
+    if (!prng_chance(&sim->disk_random, sim->swarm.crash_at_point_ppm)) return;
+    node->disk->is_cut_off = true;
+    struct sim_counters *counters = &sim->result->counters;
+    if (strncmp(name, "stage", 5) == 0) counters->crashes_at_stage++;
+    if (strncmp(name, "switch", 6) == 0) counters->crashes_at_switch++;
+    if (strncmp(name, "delete", 6) == 0) counters->crashes_at_delete++;
+    sim_trace(sim, "n%u is cut off at %s", node->number, name);
+}
+
 void host_init(struct sim *sim)
 {
     sim_of = sim;
+    sim->at_disk = NULL;
+    crash_point_hook = on_crash_point;
     mem_disk_hooks.live_state = live_state;
     mem_disk_hooks.mutation = sim->options.mutation;
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
@@ -274,6 +308,8 @@ static void fill_options(struct sim *sim, struct sim_node *node, struct member *
         .heartbeat_interval_ns = sim->swarm.election_timeout_ns / 6,
         .generation_age_ns = sim->swarm.generation_age_ns,
         .generation_rows_max = sim->swarm.generation_rows_max,
+        .log_cache_bytes = sim->swarm.log_cache_bytes,
+        .snapshot_chunk_bytes = sim->swarm.snapshot_chunk_bytes,
         .mutation = sim->options.mutation,
     };
 }
@@ -291,6 +327,7 @@ void host_start(struct sim *sim, struct sim_node *node)
     node->is_draining = false;
     node->queue = node->taken = NULL;
     node->flush = NULL;
+    node->snapshots_count = 0;
     node->replayed_count = 0;
     sim->result->counters.starts++;
     sim_trace(sim, "n%u starts", node->number);
@@ -311,14 +348,15 @@ static void commit_batch(struct sim *sim, struct sim_node *node, struct node_log
     struct tl_fault fault;
     enum tl_err err =
         log_store_commit(node_log_store(node->node), batch->ops, batch->ops_count, &fault);
-    if (err != TL_OK) sim_fail(sim, "log commit of node %u: %s", node->number, tl_err_text(err));
+    if (err != TL_OK && !node->disk->is_cut_off)
+        sim_fail(sim, "log commit of node %u: %s", node->number, tl_err_text(err));
 }
 
 static void commit_flush(struct sim *sim, struct sim_node *node)
 {
     struct tl_fault fault;
     enum tl_err err = table_flush(node->flush->table, node->flush->generation, &fault);
-    if (err != TL_OK && !mem_table_stops_half_way) {
+    if (err != TL_OK && !mem_table_stops_half_way && !node->disk->is_cut_off) {
         sim_fail(sim, "flush of node %u: %s", node->number, tl_err_text(err));
     }
     node->flush_is_durable = true;
@@ -353,6 +391,10 @@ static void count_up(struct sim *sim, struct sim_node *node)
     struct sim_counters *counters = &sim->result->counters;
     const struct node_metrics *metrics = node_get_metrics(node->node);
     counters->forwards += metrics->writes_forwarded_count;
+    counters->snapshots_sent += metrics->snapshots_sent_count;
+    counters->snapshot_resumes += metrics->snapshot_resumes_count;
+    counters->snapshots_failed += metrics->snapshots_failed_count;
+    counters->installs += metrics->snapshots_installed_count;
     for (raft_group g = 0; g < SIM_GROUPS_COUNT && host_is_born(node); g++) {
         struct node_group_status status;
         node_get_group_status(node->node, g, &status);
@@ -365,6 +407,8 @@ static void end_process(struct sim *sim, struct sim_node *node)
 {
     settle_writes(sim, node);
     count_up(sim, node);
+    /* A dead process deletes nothing. */
+    if (node->is_crashing) node->disk->is_cut_off = true;
     view_reader_destroy(TL_TAKE(&node->reader));
     node_close(TL_TAKE(&node->node));
     node->is_crashing = false;
@@ -373,6 +417,7 @@ static void end_process(struct sim *sim, struct sim_node *node)
     node->paused_until_ns = 0;
     node->queue = node->taken = NULL;
     node->flush = NULL;
+    node->snapshots_count = 0;
     network_on_crash(sim, node);
     nemesis_on_end(sim, node);
 }
@@ -437,7 +482,13 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
     struct node_log_batch *batch = TL_TAKE(&node->taken);
     while (batch != NULL && !sim->is_over) {
         struct node_log_batch *next = batch->next;
+        sim->at_disk = node;
         commit_batch(sim, node, batch);
+        sim->at_disk = NULL;
+        if (node->disk->is_cut_off) {
+            host_crash(sim, node);
+            return;
+        }
         push(sim, node, TELL_DELAY_NS, EVENT_LOG_DONE, batch);
         batch = next;
     }
@@ -485,6 +536,31 @@ static void on_log_read(struct sim *sim, struct sim_node *node, struct node_log_
     host_wake(sim, node);
 }
 
+static void on_snapshot(struct sim *sim, struct sim_node *node)
+{
+    sim->at_disk = node;
+    node->snapshot_fault = (struct tl_fault){0};
+    node->snapshot_err = node_snapshot_job_run(node->snapshots[0], &node->snapshot_fault);
+    sim->at_disk = NULL;
+    sim_trace(sim, "n%u does a snapshot job: %s", node->number, tl_err_name(node->snapshot_err));
+    if (node->disk->is_cut_off) {
+        host_crash(sim, node);
+        return;
+    }
+    push(sim, node, TELL_DELAY_NS, EVENT_SNAPSHOT_DONE, NULL);
+}
+
+static void on_snapshot_done(struct sim *sim, struct sim_node *node)
+{
+    struct node_snapshot_job *job = node->snapshots[0];
+    node->snapshots_count--;
+    memmove(node->snapshots, node->snapshots + 1,
+            node->snapshots_count * sizeof node->snapshots[0]);
+    if (node->snapshots_count > 0) start_snapshot(sim, node);
+    node_on_snapshot_done(node->node, job, node->snapshot_err, &node->snapshot_fault);
+    host_wake(sim, node);
+}
+
 static void on_turn(struct sim *sim, struct sim_node *node)
 {
     node->has_turn_coming = false;
@@ -522,6 +598,12 @@ void host_on_event(struct sim *sim, struct sim_node *node, const struct event *e
         break;
     case EVENT_LOG_READ:
         on_log_read(sim, node, event->data);
+        break;
+    case EVENT_SNAPSHOT:
+        on_snapshot(sim, node);
+        break;
+    case EVENT_SNAPSHOT_DONE:
+        on_snapshot_done(sim, node);
         break;
     case EVENT_DRAIN_CHECK:
         on_drain_check(sim, node, event);

@@ -43,6 +43,8 @@ void liveness_begin(struct sim *sim)
     swarm->commit_mean_ns = 200 * SIM_US;
     swarm->flush_mean_ns = 2 * SIM_MS;
     swarm->log_read_mean_ns = 200 * SIM_US;
+    swarm->snapshot_mean_ns = SIM_MS;
+    swarm->crash_at_point_ppm = 0;
     swarm->request_timeout_ns = 2 * SIM_S;
     nemesis_calm(sim);
     enter(sim, STAGE_SETTLE);

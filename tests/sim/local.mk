@@ -3,11 +3,14 @@
 check_LIBRARIES += libsim.a
 libsim_a_SOURCES = tests/sim/event_heap.c tests/sim/event_heap.h tests/sim/host.c \
     tests/sim/liveness.c tests/sim/mem_data_dir.c tests/sim/mem_disk.c tests/sim/mem_disk.h \
-    tests/sim/mem_log_store.c tests/sim/mem_table.c tests/sim/model.c tests/sim/model.h \
+    tests/sim/mem_log_store.c tests/sim/mem_snapshot.c \
+    tests/sim/mem_table.c tests/sim/model.c tests/sim/model.h \
     tests/sim/nemesis.c tests/sim/network.c tests/sim/oracle.c tests/sim/reading.c \
     tests/sim/sim.c tests/sim/sim.h tests/sim/sim_internal.h tests/sim/swarm.c \
     tests/sim/workload.c src/store/arena.c src/store/arena.h src/store/generation.c \
-    src/store/generation_internal.h src/store/kv_table.c src/store/view.c \
+    src/store/generation_internal.h src/store/kv_table.c src/store/snapshot_cut.c \
+    src/store/snapshot_stage.c src/store/spool.h src/store/table_builder.h \
+    src/store/table_sums.c src/store/table_sums.h src/store/table_verify.c src/store/view.c \
     src/store/view_internal.h src/store/view_walk.c
 libsim_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(LMDB_CFLAGS)
 SIM_LIBS = libsim.a libnode.a libkv.a libsim.a libraft.a libwire.a libbase.a $(XXHASH_LIBS)
@@ -19,3 +22,12 @@ trilith_sim_LDADD = $(SIM_LIBS)
 # 107199: a flush that hung since before the healing held up apply while the probes ran.
 # 112932: an entry of an older term than the write that was proposed at its index.
 SIM_SEEDS_KEPT = 107199 112932
+
+if HAVE_CRITERION
+check_PROGRAMS += tests/unit/test_mem_disk
+tests_unit_test_mem_disk_SOURCES = tests/unit/test_mem_disk.c tests/lib/full_table.c \
+    tests/lib/full_table.h tests/lib/log_entries.c tests/lib/log_entries.h
+tests_unit_test_mem_disk_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/tests/lib \
+    $(CRITERION_CFLAGS)
+tests_unit_test_mem_disk_LDADD = libsim.a libwire.a libbase.a $(XXHASH_LIBS) $(CRITERION_LIBS)
+endif

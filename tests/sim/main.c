@@ -24,7 +24,7 @@ struct arguments {
 static int usage(void)
 {
     fprintf(stderr, "usage: trilith-sim [--seed N] [--seeds COUNT] [--mutation M] "
-                    "[--profile crash|reads|network|calm] [--trace] [--verbose]\n");
+                    "[--profile crash|reads|network|snapshots|calm] [--trace] [--verbose]\n");
     return 2;
 }
 

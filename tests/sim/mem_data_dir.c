@@ -1,5 +1,6 @@
 /* mem_data_dir.c - data_dir.h over the simulated disks. */
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -32,6 +33,7 @@ enum tl_err data_dir_open(const char *path, const char *address, bool allow_any_
     (void)snprintf(disk->address, sizeof disk->address, "%s", address);
     disk->has_identity = true;
     disk->is_locked = true;
+    disk->is_cut_off = false;
     *out_dir = dir;
     return TL_OK;
 }
@@ -68,6 +70,85 @@ enum tl_err data_dir_sub(const struct data_dir *dir, const char *name, char *out
         return TL_ERR_IO;
     }
     return TL_OK;
+}
+
+const char *data_dir_address(const struct data_dir *dir)
+{
+    return dir->disk->address;
+}
+
+enum tl_err data_dir_open_to_inspect(const char *path, struct data_dir **out_dir,
+                                     struct tl_fault *out_fault)
+{
+    const struct mem_disk *disk = mem_disk_at(path);
+    if (!disk->has_identity) return TL_ERR_FOREIGN;
+    return data_dir_open(path, disk->address, true, out_dir, out_fault);
+}
+
+enum tl_err data_dir_table_path(const struct data_dir *dir, struct data_dir_table table,
+                                char *out_path, size_t path_bytes, struct tl_fault *out_fault)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "kv.%" PRIu32 ".%" PRIu64, table.group, table.number);
+    return data_dir_sub(dir, name, out_path, path_bytes, out_fault);
+}
+
+enum tl_err data_dir_table_make(const struct data_dir *dir, struct data_dir_table table,
+                                char *out_path, size_t path_bytes, struct tl_fault *out_fault)
+{
+    enum tl_err err = mem_disk_may_write(dir->disk, out_fault);
+    if (err == TL_OK) err = data_dir_table_path(dir, table, out_path, path_bytes, out_fault);
+    if (err == TL_OK) (void)mem_disk_table(dir->disk, out_path);
+    return err;
+}
+
+static bool parse_table(const struct data_dir *dir, const char *path,
+                        struct data_dir_table *out_table)
+{
+    size_t count = strlen(dir->path);
+    return strncmp(path, dir->path, count) == 0 &&
+           sscanf(path + count, "/kv.%" SCNu32 ".%" SCNu64, &out_table->group,
+                  &out_table->number) == 2;
+}
+
+enum tl_err data_dir_tables(const struct data_dir *dir, struct data_dir_table *out_tables,
+                            uint32_t tables_max, uint32_t *out_count, struct tl_fault *out_fault)
+{
+    (void)out_fault;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < dir->disk->tables_count; i++) {
+        struct data_dir_table table;
+        if (!parse_table(dir, dir->disk->tables[i].path, &table)) continue;
+        if (count < tables_max) out_tables[count] = table;
+        count++;
+    }
+    *out_count = count;
+    return TL_OK;
+}
+
+static bool is_listed(struct data_dir_table table, const struct data_dir_table *tables,
+                      uint32_t tables_count)
+{
+    for (uint32_t i = 0; i < tables_count; i++) {
+        if (tables[i].group == table.group && tables[i].number == table.number) return true;
+    }
+    return false;
+}
+
+enum tl_err data_dir_keep_tables(const struct data_dir *dir, const struct data_dir_table *tables,
+                                 uint32_t tables_count, uint32_t *out_deleted_count,
+                                 struct tl_fault *out_fault)
+{
+    enum tl_err err = TL_OK;
+    *out_deleted_count = 0;
+    for (uint32_t i = 0; i < dir->disk->tables_count && err == TL_OK; i++) {
+        const char *path = dir->disk->tables[i].path;
+        struct data_dir_table table;
+        if (!parse_table(dir, path, &table) || is_listed(table, tables, tables_count)) continue;
+        err = table_delete(path, out_fault);
+        (*out_deleted_count)++;
+    }
+    return err;
 }
 
 uint64_t data_dir_free_bytes(const struct data_dir *dir)

@@ -64,17 +64,31 @@ struct mem_disk *mem_disk_at(const char *path)
     return disk_create(path);
 }
 
-struct mem_table *mem_disk_table(struct mem_disk *disk, const char *path)
+struct mem_table *mem_disk_find_table(struct mem_disk *disk, const char *path)
 {
     for (uint32_t i = 0; i < disk->tables_count; i++) {
         if (strcmp(disk->tables[i].path, path) == 0) return &disk->tables[i];
     }
-    TL_ASSERT(disk->tables_count < MEM_DISK_TABLES_MAX);
-    struct mem_table *table = &disk->tables[disk->tables_count++];
+    return NULL;
+}
+
+struct mem_table *mem_disk_table(struct mem_disk *disk, const char *path)
+{
+    struct mem_table *table = mem_disk_find_table(disk, path);
+    if (table != NULL) return table;
+    table = mem_disk_find_table(disk, ""); /* of one that was deleted */
+    if (table == NULL) {
+        TL_ASSERT(disk->tables_count < MEM_DISK_TABLES_MAX);
+        table = &disk->tables[disk->tables_count++];
+    }
     TL_ASSERT(strlen(path) < sizeof table->path);
     (void)snprintf(table->path, sizeof table->path, "%s", path);
-    table->current = calloc(1, sizeof *table->current);
-    TL_ASSERT(table->current != NULL);
-    table->current->refs_count = 1;
     return table;
+}
+
+enum tl_err mem_disk_may_write(const struct mem_disk *disk, struct tl_fault *fault)
+{
+    if (!disk->is_cut_off) return TL_OK;
+    tl_fault_set(fault, disk->path, UINT32_MAX, 0, "the disk is cut off");
+    return TL_ERR_IO;
 }

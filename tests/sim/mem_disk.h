@@ -17,7 +17,7 @@
 
 #define MEM_DISKS_MAX 8u
 #define MEM_DISK_GROUPS_MAX 4u
-#define MEM_DISK_TABLES_MAX 4u
+#define MEM_DISK_TABLES_MAX 16u
 
 /* The durable log of one group. entries[i] is entry i + 1; deleted ones are NULL. */
 struct mem_log {
@@ -27,8 +27,10 @@ struct mem_log {
     raft_index last;
     struct buf **entries;
     size_t entries_capacity;
-    struct buf *base_conf; /* newest configuration among the deleted entries, or NULL */
+    struct buf *base_conf; /* payload of the configuration in force at the base, or NULL */
+    raft_index base_conf_index;
     uint64_t used_bytes;
+    uint64_t table_number; /* the table in use */
 };
 
 /* One committed state of a table: MVCC by copying the array of pointers. */
@@ -43,15 +45,19 @@ struct mem_table_version {
     struct mem_table_item *items; /* in key order */
 };
 
+/* A table's directory; path "": the slot is free. */
 struct mem_table {
     char path[128];
-    struct mem_table_version *current;
+    struct mem_table_version *current; /* NULL: the directory holds no complete table */
 };
 
 struct mem_disk {
     char path[64];
     bool has_identity;
     bool is_locked;
+    /* Nothing gets onto it any more: what writes is told of an error and has no effect. Set by a
+     * simulator at a crash point, before it destroys the node; ends with the next open. */
+    bool is_cut_off;
     struct store_id store_id;
     char address[ADDRESS_BYTES_MAX];
     struct mem_log logs[MEM_DISK_GROUPS_MAX];
@@ -60,6 +66,7 @@ struct mem_disk {
     uint64_t truncations_count; /* entries cut off logs */
     uint64_t deletions_count;   /* entries deleted by retention */
     uint64_t flushes_count;
+    uint64_t installs_count;
 };
 
 /* How the simulator watches and bends the disks. All may be NULL. */
@@ -92,6 +99,12 @@ struct buf *mem_log_entry(const struct mem_log *log, raft_index index);
 void mem_log_apply(struct mem_disk *disk, struct log_op *op, uint64_t retain_bytes);
 
 void mem_table_version_release(struct mem_table_version *version); /* accepts NULL */
+/* The table's directory, made when absent. */
 struct mem_table *mem_disk_table(struct mem_disk *disk, const char *path);
+/* NULL: there is none. */
+struct mem_table *mem_disk_find_table(struct mem_disk *disk, const char *path);
+
+/* What every write asks first: TL_OK, or the error of a disk that is cut off. */
+TL_MUST_CHECK enum tl_err mem_disk_may_write(const struct mem_disk *disk, struct tl_fault *fault);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "mem_disk.h"
+#include "trilith/crash_point.h"
 
 struct log_store {
     struct mem_disk *disk;
@@ -29,7 +30,7 @@ static void log_truncate(struct mem_disk *disk, struct mem_log *log, raft_index 
     TL_ASSERT(from > log->base.index);
     for (raft_index i = from; i <= log->last; i++) {
         log->used_bytes -= log->entries[i - 1]->count;
-        buf_release(log->entries[i - 1]);
+        buf_release(TL_TAKE(&log->entries[i - 1]));
         disk->truncations_count++;
     }
     if (from <= log->last) log->last = from - 1;
@@ -41,16 +42,25 @@ static struct hash128 last_hash(const struct mem_log *log)
     return entry_hash(log->entries[log->last - 1]);
 }
 
+/* Room for entry `index`. */
+static void log_reserve(struct mem_log *log, raft_index index)
+{
+    size_t capacity = TL_MAX(log->entries_capacity, 256);
+    while (capacity < index) capacity *= 2;
+    if (capacity == log->entries_capacity) return;
+    log->entries = realloc(log->entries, capacity * sizeof(struct buf *));
+    TL_ASSERT(log->entries != NULL);
+    memset(log->entries + log->entries_capacity, 0,
+           (capacity - log->entries_capacity) * sizeof(struct buf *));
+    log->entries_capacity = capacity;
+}
+
 /* A copy: a later change of the bytes in memory must not reach the disk. */
 static void log_append(struct mem_log *log, const struct buf *entry)
 {
     TL_ASSERT(entry_index(entry) == log->last + 1);
     TL_ASSERT(entry_hash_is_right(buf_bytes(entry), last_hash(log)));
-    if (log->last == log->entries_capacity) {
-        log->entries_capacity = log->entries_capacity == 0 ? 256 : 2 * log->entries_capacity;
-        log->entries = realloc(log->entries, log->entries_capacity * sizeof(struct buf *));
-        TL_ASSERT(log->entries != NULL);
-    }
+    log_reserve(log, log->last + 1);
     log->entries[log->last++] = buf_copy(buf_bytes(entry));
     log->used_bytes += entry->count;
 }
@@ -62,7 +72,8 @@ static void log_delete_first(struct mem_log *log)
     log->used_bytes -= entry->count;
     if (is_conf(entry)) {
         buf_release(log->base_conf);
-        log->base_conf = buf_acquire(entry);
+        log->base_conf = buf_copy(entry_payload(entry));
+        log->base_conf_index = entry_index(entry);
     }
     log->base = (struct raft_base){
         .index = entry_index(entry),
@@ -82,12 +93,46 @@ static void log_retain(struct mem_disk *disk, struct mem_log *log, struct log_op
         limit = TL_MIN(limit, mem_disk_hooks.retain_floor(mem_disk_hooks.context, op->group));
     }
     uint32_t left = op->entries_count + LOG_DELETE_EXTRA;
-    while (left-- > 0 && log->base.index < limit && log->used_bytes > retain_bytes) {
+    while (left-- > 0 && log->base.index < limit) {
+        bool is_needed = op->keep_from > 0 && log->base.index + 1 >= op->keep_from;
+        uint64_t kept_bytes = is_needed ? LOG_RETAIN_TRANSFER_FACTOR * retain_bytes : retain_bytes;
+        if (log->used_bytes <= kept_bytes) break;
         log_delete_first(log);
         disk->deletions_count++;
         op->out_has_base = true;
         op->out_base = log->base;
     }
+}
+
+static void log_install(struct mem_disk *disk, struct mem_log *log, struct log_op *op)
+{
+    const struct log_install *install = op->install;
+    raft_index index = install->base.index;
+    TL_ASSERT(op->truncate_from == 0);
+    TL_ASSERT(op->entries_count == 0);
+    TL_ASSERT(index > log->base.index);
+    TL_ASSERT(index > log->hard_state.commit);
+    TL_ASSERT(install->table_number > log->table_number);
+    raft_index last = log->last;
+    if (install->keeps_suffix) {
+        TL_ASSERT(hash_equal(entry_hash(mem_log_entry(log, index)), install->base.hash));
+        last = index;
+    }
+    for (raft_index i = log->base.index + 1; i <= last; i++) {
+        log->used_bytes -= log->entries[i - 1]->count;
+        buf_release(TL_TAKE(&log->entries[i - 1]));
+    }
+    log_reserve(log, index);
+    if (!install->keeps_suffix) log->last = index;
+    log->base = install->base;
+    buf_release(log->base_conf);
+    log->base_conf = buf_copy(install->conf);
+    log->base_conf_index = index;
+    log->table_number = install->table_number;
+    log->hard_state.commit = TL_MAX(log->hard_state.commit, index);
+    op->out_has_base = true;
+    op->out_base = log->base;
+    disk->installs_count++;
 }
 
 void mem_log_apply(struct mem_disk *disk, struct log_op *op, uint64_t retain_bytes)
@@ -101,8 +146,9 @@ void mem_log_apply(struct mem_disk *disk, struct log_op *op, uint64_t retain_byt
     if (op->truncate_from != 0) log_truncate(disk, log, op->truncate_from);
     for (uint32_t i = 0; i < op->entries_count; i++) log_append(log, op->entries[i]);
     if (op->hard_state != NULL) log->hard_state = *op->hard_state;
-    TL_ASSERT(log->hard_state.commit <= log->last);
     op->out_has_base = false;
+    if (op->install != NULL) log_install(disk, log, op);
+    TL_ASSERT(log->hard_state.commit <= log->last);
     log_retain(disk, log, op, retain_bytes);
 }
 
@@ -134,24 +180,43 @@ enum tl_err log_store_recover(struct log_store *store, raft_group group,
     out_info->hard_state = log->hard_state;
     out_info->base = log->base;
     out_info->last_index = log->last;
-    const struct buf *conf = log->base_conf;
+    out_info->table_number = log->table_number;
     for (raft_index i = log->last; i > log->base.index; i--) {
         if (!is_conf(log->entries[i - 1])) continue;
-        conf = log->entries[i - 1];
-        break;
+        out_info->conf = buf_copy(entry_payload(log->entries[i - 1]));
+        out_info->conf_index = i;
+        return TL_OK;
     }
-    if (conf != NULL) out_info->conf = buf_copy(entry_payload(conf));
+    if (log->base_conf != NULL) {
+        out_info->conf = buf_copy(buf_bytes(log->base_conf));
+        out_info->conf_index = log->base_conf_index;
+    }
     return TL_OK;
 }
 
 enum tl_err log_store_commit(struct log_store *store, struct log_op *ops, uint32_t ops_count,
                              struct tl_fault *out_fault)
 {
-    (void)out_fault;
+    bool has_install = false;
+    for (uint32_t i = 0; i < ops_count; i++) has_install = has_install || ops[i].install != NULL;
+    if (has_install) CRASH_POINT("switch-before-commit");
+    enum tl_err err = mem_disk_may_write(store->disk, out_fault);
+    if (err != TL_OK) return err;
     for (uint32_t i = 0; i < ops_count; i++) {
         mem_log_apply(store->disk, &ops[i], store->retain_bytes);
     }
+    if (has_install) CRASH_POINT("switch-after-commit");
     return TL_OK;
+}
+
+uint32_t log_store_groups(const struct log_store *store,
+                          raft_group out_groups[LOG_STORE_GROUPS_MAX])
+{
+    uint32_t count = 0;
+    for (raft_group g = 0; g < MEM_DISK_GROUPS_MAX; g++) {
+        if (store->disk->logs[g].exists) out_groups[count++] = g;
+    }
+    return count;
 }
 
 uint64_t log_store_used_bytes(const struct log_store *store)
@@ -194,5 +259,26 @@ enum tl_err log_reader_read(struct log_reader *reader, raft_group group, raft_in
         out_entries[count++] = buf_copy(buf_bytes(entry));
     }
     *out_count = count;
+    return TL_OK;
+}
+
+enum tl_err log_reader_verify(struct log_reader *reader, raft_group group,
+                              bool (*on_progress)(void *context, raft_index index, raft_index last),
+                              void *context, struct tl_fault *out_fault)
+{
+    TL_ASSERT(group < MEM_DISK_GROUPS_MAX);
+    const struct mem_log *log = &reader->store->disk->logs[group];
+    struct hash128 hash = log->base.hash;
+    for (raft_index i = log->base.index + 1; i <= log->last; i++) {
+        struct bytes record = buf_bytes(log->entries[i - 1]);
+        if (!entry_hash_is_right(record, hash)) {
+            tl_fault_set(out_fault, reader->store->disk->path, group, i, "chain hash");
+            return TL_ERR_CORRUPT;
+        }
+        hash = entry_hash(log->entries[i - 1]);
+    }
+    if (on_progress != NULL && log->last > log->base.index) {
+        return on_progress(context, log->last, log->last) ? TL_OK : TL_ERR_CANCELED;
+    }
     return TL_OK;
 }

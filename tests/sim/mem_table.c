@@ -6,6 +6,7 @@
 
 #include "mem_disk.h"
 #include "src/store/table_internal.h"
+#include "trilith/crash_point.h"
 
 #define MUTATION_INDEX_APART 10u /* the applied index in another transaction than its data */
 #define MUTATION_LIVE_STATE 25u  /* the live state flushed in place of the frozen one */
@@ -17,6 +18,7 @@ struct table {
     struct mem_table *durable;
     raft_group group;
     struct group_state state;
+    uint32_t readers_count;
 };
 
 struct table_reader {
@@ -81,6 +83,11 @@ enum tl_err table_open(const struct table_options *options, struct table **out_t
     table->disk = mem_disk_at(options->dir);
     table->durable = mem_disk_table(table->disk, options->dir);
     table->group = options->group;
+    if (table->durable->current == NULL) {
+        table->durable->current = calloc(1, sizeof *table->durable->current);
+        TL_ASSERT(table->durable->current != NULL);
+        table->durable->current->refs_count = 1;
+    }
     const struct buf *meta = version_find(table->durable->current, meta_key());
     if (meta != NULL) {
         struct bytes conf;
@@ -102,7 +109,33 @@ enum tl_err table_open(const struct table_options *options, struct table **out_t
 
 void table_close(struct table *table)
 {
+    if (table == NULL) return;
+    TL_ASSERT(table->readers_count == 0);
     free(table);
+}
+
+raft_group table_group(const struct table *table)
+{
+    return table->group;
+}
+
+const char *table_dir(const struct table *table)
+{
+    return table->durable->path;
+}
+
+enum tl_err table_delete(const char *dir, struct tl_fault *out_fault)
+{
+    struct mem_disk *disk = mem_disk_at(dir);
+    CRASH_POINT("delete-before");
+    enum tl_err err = mem_disk_may_write(disk, out_fault);
+    struct mem_table *durable = mem_disk_find_table(disk, dir);
+    if (err != TL_OK || durable == NULL) return err;
+    mem_table_version_release(TL_TAKE(&durable->current));
+    CRASH_POINT("delete-half");
+    err = mem_disk_may_write(disk, out_fault);
+    if (err == TL_OK) durable->path[0] = '\0';
+    return err;
 }
 
 const struct group_state *table_state(const struct table *table)
@@ -212,6 +245,8 @@ enum tl_err table_flush(struct table *table, const struct generation *generation
 {
     TL_ASSERT(generation_is_frozen(generation));
     TL_ASSERT(generation_first(generation) == table->state.index);
+    enum tl_err err = mem_disk_may_write(table->disk, out_fault);
+    if (err != TL_OK) return err;
     struct group_state final = *generation_final(generation);
     struct bytes conf = generation_conf(generation);
     struct group_state live;
@@ -243,6 +278,7 @@ enum tl_err table_reader_create(struct table *table, struct table_reader **out_r
     struct table_reader *reader = calloc(1, sizeof *reader);
     TL_ASSERT(reader != NULL);
     reader->table = table;
+    table->readers_count++;
     *out_reader = reader;
     return TL_OK;
 }
@@ -251,6 +287,7 @@ void table_reader_destroy(struct table_reader *reader)
 {
     if (reader == NULL) return;
     table_reader_end(reader);
+    reader->table->readers_count--;
     free(reader);
 }
 
@@ -298,6 +335,39 @@ enum tl_err table_walk(struct table_reader *reader, struct bytes start,
 }
 
 /* ---- table_internal.h ---- */
+
+struct table *table_reader_table(const struct table_reader *reader)
+{
+    return reader->table;
+}
+
+uint32_t table_readers_count(const struct table *table)
+{
+    return table->readers_count;
+}
+
+enum tl_err table_items_count(struct table_reader *reader, uint64_t *out_count,
+                              struct tl_fault *out_fault)
+{
+    (void)out_fault;
+    const struct mem_table_version *version = reader->version;
+    *out_count = version->items_count - (version_find(version, meta_key()) == NULL ? 0 : 1);
+    return TL_OK;
+}
+
+enum tl_err table_reader_state(struct table_reader *reader, struct group_state *out_state,
+                               uint8_t *out_conf, uint32_t *out_conf_bytes,
+                               struct tl_fault *out_fault)
+{
+    const struct buf *meta = version_find(reader->version, meta_key());
+    struct bytes conf = bytes_make(NULL, 0);
+    *out_state = (struct group_state){.index = 0};
+    enum tl_err err = meta == NULL ? TL_OK : group_state_decode(buf_bytes(meta), out_state, &conf);
+    if (err != TL_OK) return table_corrupt(reader->table, 0, "no state row", out_fault);
+    if (conf.count > 0) memcpy(out_conf, conf.data, conf.count);
+    *out_conf_bytes = (uint32_t)conf.count;
+    return TL_OK;
+}
 
 uint64_t table_leaf_pages(const struct table *table)
 {

@@ -197,7 +197,7 @@ void network_on_crash(struct sim *sim, struct sim_node *node)
 
 static bool goes_as_datagram(const struct sim *sim, enum peer_class class)
 {
-    return sim->swarm.is_datagram && class != PEER_CLASS_FORWARD;
+    return sim->swarm.is_datagram && class == PEER_CLASS_RAFT;
 }
 
 static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,

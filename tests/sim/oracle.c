@@ -7,6 +7,7 @@
 #include "sim_internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "trilith/frame.h"
@@ -63,18 +64,46 @@ static void check_truncation(struct sim *sim, uint32_t node, const struct mem_lo
     }
 }
 
-/* The index the durable table of a group is at. */
+/* Invariants 20, 22: a snapshot is of the committed log, and what is committed behind it stays. */
+static void check_install(struct sim *sim, uint32_t node, const struct mem_log *log,
+                          const struct log_op *op)
+{
+    struct ghost_log *ghost = &sim->ghosts[op->group];
+    const struct log_install *install = op->install;
+    raft_index index = install->base.index;
+    if (index > ghost->count || !hash_equal(install->base.hash, ghost_at(ghost, index)->hash)) {
+        sim_fail(sim,
+                 "[22] group %" PRIu32 ": node %u installs a snapshot at %" PRIu64
+                 " that is not of the committed log",
+                 op->group, node, index);
+        return;
+    }
+    for (raft_index i = index + 1; i <= TL_MIN(log->last, ghost->count); i++) {
+        const struct buf *entry = mem_log_entry(log, i);
+        if (install->keeps_suffix || entry == NULL) continue;
+        if (!hash_equal(entry_hash(entry), ghost_at(ghost, i)->hash)) continue;
+        sim_fail(sim,
+                 "[20] group %" PRIu32 ": node %u drops the committed entry %" PRIu64
+                 " behind its snapshot",
+                 op->group, node, i);
+        return;
+    }
+}
+
+/* The index the durable table in use by a group is at. */
 static raft_index table_index(const struct mem_disk *disk, raft_group group)
 {
-    raft_index index = 0;
+    char name[64];
+    (void)snprintf(name, sizeof name, "/kv.%" PRIu32 ".%" PRIu64, group,
+                   disk->logs[group].table_number);
     for (uint32_t i = 0; i < disk->tables_count; i++) {
         const struct mem_table *table = &disk->tables[i];
-        const char *name = strstr(table->path, "/kv.");
-        if (name != NULL && strtoul(name + 4, NULL, 10) == group) {
-            index = TL_MAX(index, table->current->index);
+        const char *found = strstr(table->path, "/kv.");
+        if (found != NULL && strcmp(found, name) == 0 && table->current != NULL) {
+            return table->current->index;
         }
     }
-    return index;
+    return 0;
 }
 
 static void on_log_op(void *context, struct mem_disk *disk, const struct log_op *op)
@@ -87,6 +116,7 @@ static void on_log_op(void *context, struct mem_disk *disk, const struct log_op 
               op->hard_state == NULL ? 0 : op->hard_state->term);
     if (op->hard_state != NULL) check_hard_state(sim, node, log, op);
     if (op->truncate_from != 0) check_truncation(sim, node, log, op);
+    if (op->install != NULL) check_install(sim, node, log, op);
     /* Invariant 25: only what a durable flush covers may be deleted. */
     if (op->deletable > table_index(disk, op->group)) {
         sim_fail(sim,
@@ -102,6 +132,7 @@ static raft_index retain_floor(void *context, raft_group group)
     struct sim *sim = context;
     struct ghost_log *ghost = &sim->ghosts[group];
     raft_index floor = ghost->count;
+    if (sim->swarm.has_snapshots) return floor;
     for (uint32_t n = 0; n < sim->swarm.nodes_count; n++) {
         const struct mem_log *log = &sim->nodes[n].disk->logs[group];
         floor = TL_MIN(floor, log->last);
@@ -248,7 +279,9 @@ static const struct buf *find_quorum_entry(struct sim *sim, raft_group group, ra
         if (entry == NULL) continue;
         uint32_t count = 0;
         for (uint32_t m = 0; m < sim->swarm.nodes_count; m++) {
-            const struct buf *other = mem_log_entry(&sim->nodes[m].disk->logs[group], index);
+            const struct mem_log *log = &sim->nodes[m].disk->logs[group];
+            const struct buf *other = mem_log_entry(log, index);
+            if (index <= log->base.index) count++; /* in its table */
             if (other != NULL && hash_equal(entry_hash(other), entry_hash(entry))) count++;
         }
         /* Genesis is decided by one node before there is a group. */

@@ -50,7 +50,14 @@
     X(outcomes_replaced) \
     X(outcomes_unknown)  \
     X(replayed_at_start) \
-    X(births_with_crash)
+    X(births_with_crash) \
+    X(snapshots_sent)    \
+    X(snapshot_resumes)  \
+    X(snapshots_failed)  \
+    X(installs)          \
+    X(crashes_at_stage)  \
+    X(crashes_at_switch) \
+    X(crashes_at_delete)
 
 struct sim_counters {
 #define SIM_COUNTER_FIELD(name) uint64_t name;

@@ -21,7 +21,8 @@
 #define SIM_KEYS_MAX 8u
 #define SIM_GROUPS_COUNT 2u
 #define SIM_READ_KEYS_MAX 3u
-#define SIM_WORLD UINT32_MAX /* node of an event that concerns none */
+#define SIM_SNAPSHOT_JOBS_MAX 4u /* one per transfer, and a table that is deleted */
+#define SIM_WORLD UINT32_MAX     /* node of an event that concerns none */
 
 #define SIM_US 1000ull
 #define SIM_MS 1000000ull
@@ -36,6 +37,8 @@ enum event_kind {
     EVENT_FLUSH_COMMIT,
     EVENT_FLUSH_DONE,
     EVENT_LOG_READ,
+    EVENT_SNAPSHOT, /* the job at the head of the queue is carried out */
+    EVENT_SNAPSHOT_DONE,
     EVENT_FRAME, /* data: buf; a: connection generation; b: class */
     EVENT_BIRTH_ASK,
     EVENT_BIRTH_REPLY,
@@ -68,6 +71,9 @@ struct swarm {
     uint32_t generation_rows_max;
     uint64_t generation_age_ns;
     uint64_t log_retain_bytes;
+    uint64_t log_cache_bytes;
+    uint32_t snapshot_chunk_bytes;
+    bool has_snapshots; /* the log is deleted, whoever still needs it */
     /* network */
     bool is_datagram; /* raft frames are lost, doubled and reordered one by one */
     uint64_t delay_min_ns;
@@ -81,6 +87,7 @@ struct swarm {
     uint64_t commit_mean_ns;
     uint64_t flush_mean_ns;
     uint64_t log_read_mean_ns;
+    uint64_t snapshot_mean_ns; /* per job */
     uint32_t stall_ppm;
     uint64_t stall_mean_ns;
     /* turns: how long inputs gather */
@@ -97,6 +104,7 @@ struct swarm {
     uint32_t reset_weight;
     uint32_t crash_in_commit_ppm; /* per commit */
     uint32_t crash_in_flush_ppm;
+    uint32_t crash_at_point_ppm; /* per CRASH_POINT */
     uint64_t down_mean_ns;
     uint64_t partition_mean_ns;
     uint64_t pause_mean_ns;
@@ -147,6 +155,10 @@ struct sim_node {
     struct node_flush_job *flush;
     bool flush_is_durable;
     bool flush_is_of_storm; /* its latency was drawn in the storm */
+    struct node_snapshot_job *snapshots[SIM_SNAPSHOT_JOBS_MAX]; /* a queue, the first at work */
+    uint32_t snapshots_count;
+    enum tl_err snapshot_err;
+    struct tl_fault snapshot_fault;
     bool knows[SIM_NODES_MAX]; /* members it was told to connect to */
     struct view_reader *reader;
     struct sim_node_group groups[SIM_GROUPS_COUNT];
@@ -239,6 +251,7 @@ struct sim {
     struct prng work_random;
 
     struct sim_node nodes[SIM_NODES_MAX];
+    struct sim_node *at_disk; /* whose disk is being written; NULL: none */
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX][PEER_CLASSES_COUNT]; /* [low][high] */
     uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* partitions that cut from -> to */
     bool cuts[64][SIM_NODES_MAX][SIM_NODES_MAX];    /* per partition number */

@@ -34,6 +34,9 @@ static void draw_size(struct draw *draw, struct swarm *swarm)
     swarm->generation_rows_max = (uint32_t)PICK(draw, 2, 4, 8, 16, 64);
     swarm->generation_age_ns = PICK(draw, 20, 100, 500, 5000) * SIM_MS;
     swarm->log_retain_bytes = PICK(draw, 0, 2048, 16384, 1u << 20);
+    swarm->has_snapshots = prng_chance(&draw->prng, 500000);
+    swarm->log_cache_bytes = PICK(draw, 1, 1024, 8192, 1u << 20);
+    swarm->snapshot_chunk_bytes = (uint32_t)PICK(draw, 1024, 1024, 4096);
 }
 
 static void draw_network(struct draw *draw, struct swarm *swarm)
@@ -55,6 +58,7 @@ static void draw_disk(struct draw *draw, struct swarm *swarm)
     swarm->commit_mean_ns = PICK(draw, 50, 500, 5000, 20000) * SIM_US;
     swarm->flush_mean_ns = PICK(draw, 500, 5000, 50000, 300000) * SIM_US;
     swarm->log_read_mean_ns = PICK(draw, 50, 1000, 20000) * SIM_US;
+    swarm->snapshot_mean_ns = PICK(draw, 100, 5000, 100000) * SIM_US;
     swarm->stall_ppm = (uint32_t)PICK(draw, 0, 0, 500, 5000);
     swarm->stall_mean_ns = PICK(draw, 100, 500, 1500) * SIM_MS;
 }
@@ -71,6 +75,7 @@ static void draw_faults(struct draw *draw, struct swarm *swarm)
     swarm->reset_weight = weight(draw, 2);
     swarm->crash_in_commit_ppm = (uint32_t)PICK(draw, 0, 500, 2000, 10000);
     swarm->crash_in_flush_ppm = (uint32_t)PICK(draw, 0, 5000, 20000, 100000);
+    swarm->crash_at_point_ppm = (uint32_t)PICK(draw, 0, 5000, 50000, 300000);
     swarm->down_mean_ns = PICK(draw, 20, 200, 1000) * SIM_MS;
     swarm->partition_mean_ns = PICK(draw, 100, 500, 2000) * SIM_MS;
     swarm->pause_mean_ns = PICK(draw, 20, 300, 1000) * SIM_MS;
@@ -122,6 +127,25 @@ static void profile_network(struct swarm *swarm)
     swarm->fault_mean_ns = 300 * SIM_MS;
 }
 
+static void profile_snapshots(struct swarm *swarm)
+{
+    swarm->has_snapshots = true;
+    swarm->nodes_count = TL_MAX(swarm->nodes_count, 3);
+    swarm->log_retain_bytes = 2048;
+    swarm->log_cache_bytes = 1024;
+    swarm->snapshot_chunk_bytes = 1024;
+    swarm->generation_rows_max = 4;
+    swarm->flush_mean_ns = 5 * SIM_MS;
+    swarm->think_mean_ns = 2 * SIM_MS;
+    swarm->read_ppm = 100000;
+    swarm->partition_weight = 6;
+    swarm->crash_weight = 4;
+    swarm->fault_mean_ns = 300 * SIM_MS;
+    swarm->down_mean_ns = 1000 * SIM_MS;
+    swarm->partition_mean_ns = 2000 * SIM_MS;
+    swarm->crash_at_point_ppm = 100000;
+}
+
 static void profile_calm(struct swarm *swarm)
 {
     swarm->fault_mean_ns = 3600 * SIM_S;
@@ -136,10 +160,8 @@ static const struct profile {
     const char *name;
     void (*apply)(struct swarm *swarm);
 } profiles[] = {
-    {"crash", profile_crash},
-    {"reads", profile_reads},
-    {"network", profile_network},
-    {"calm", profile_calm},
+    {"crash", profile_crash},         {"reads", profile_reads}, {"network", profile_network},
+    {"snapshots", profile_snapshots}, {"calm", profile_calm},
 };
 
 static const struct profile *find_profile(const char *name)
@@ -168,6 +190,6 @@ void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile)
     if (profile != NULL) {
         find_profile(profile)->apply(swarm);
     } else if (prng_chance(&draw.prng, 250000)) {
-        profiles[prng_below(&draw.prng, 3)].apply(swarm); /* calm is for asking only */
+        profiles[prng_below(&draw.prng, 4)].apply(swarm); /* calm is for asking only */
     }
 }

@@ -25,10 +25,11 @@ def program(name):
 
 
 def free_ports(count):
-    """Ports whose peer port (+ 10000) is free too."""
-    found, port = [], 20000 + os.getpid() % 2000 * 10
+    """Ports whose peer port (+ 10000) is free too; both below those that the kernel gives to outgoing
+    connections, one of which could else sit on the port of a node that is down."""
+    found, port = [], 12000 + os.getpid() % 1000 * 10
     while len(found) < count:
-        port = port + 1 if port < 45000 else 20000
+        port = port + 1 if port < 22000 else 12000
         try:
             for p in (port, port + 10000):
                 with socket.socket() as s:

@@ -4,12 +4,14 @@
 members.py [--kills] [--seed S] [PART...]
 
   --kills   kill -9 of somebody every two seconds while nodes come and go
-  PART      refused, two_emptied, emptied, come_and_go: all by default
+  PART      refused, old_copy, two_emptied, emptied, come_and_go: all by default
 """
 
 import argparse
 import json
+import os
 import random
+import shutil
 import subprocess
 import threading
 import time
@@ -97,7 +99,7 @@ def remove(cluster, node, killer):
     assert node.process.returncode == 3, node.process.returncode
     node.start()                          # and again: it is refused for ever
     assert node.wait(30) == 3, node.process.returncode
-    assert "was removed from the cluster" in node.log_text()
+    assert "was removed from its cluster" in node.log_text()
 
 
 def come_and_go(kills, seed):
@@ -188,6 +190,31 @@ def refused():
         print("members: what is refused is refused with a reason")
 
 
+def old_copy():
+    """A directory restored from an old copy: refused, and taken as a new member once it is emptied."""
+    with Cluster(3) as cluster:
+        node = cluster.followers()[0]
+        rest = [n for n in cluster.nodes if n is not node]
+        node.kill()
+        shutil.copytree(node.dir, node.dir + ".copy")
+        node.start()
+        cluster.wait_ready()
+        for number in range(50):
+            assert rest[0].put(f"new/{number}", "1").status == 201
+        cluster.wait_equal()
+        node.kill()
+        node.empty()
+        os.rename(node.dir + ".copy", node.dir)
+        node.start()
+        assert node.wait(30) == 3, node.process.returncode
+        assert "an old copy" in node.log_text()
+        node.empty()
+        node.start()
+        cluster.wait_members(cluster.nodes)
+        cluster.wait_equal()
+        print("members: an old copy of a directory is refused")
+
+
 def two_emptied():
     """Two emptied while the third is down: they wait and form nothing."""
     with Cluster(3) as cluster:
@@ -218,7 +245,7 @@ def main():
     args = parser.parse_args()
     print(f"members: seed {args.seed}", flush=True)
     random.seed(args.seed)
-    parts = {"refused": refused, "two_emptied": two_emptied,
+    parts = {"refused": refused, "old_copy": old_copy, "two_emptied": two_emptied,
              "emptied": lambda: emptied(args.seed),
              "come_and_go": lambda: come_and_go(args.kills, args.seed)}
     for part in args.parts or parts:

@@ -113,11 +113,11 @@ void fake_turn(void)
         change->report = fake.report;
         change->on_done(change, fake.change_err);
     }
-    while (fake.transfers != NULL && !fake.is_held) {
-        struct node_transfer *transfer = fake.transfers;
-        fake.transfers = transfer->next;
-        transfer->report = fake.transfer_report;
-        transfer->on_done(transfer, fake.transfer_err);
+    while (fake.leader_transfers != NULL && !fake.is_held) {
+        struct node_leader_transfer *transfer = fake.leader_transfers;
+        fake.leader_transfers = transfer->next;
+        transfer->report = fake.leader_transfer_report;
+        transfer->on_done(transfer, fake.leader_transfer_err);
     }
 }
 
@@ -221,23 +221,23 @@ void node_change_cancel(struct node *node, struct node_change *change)
     fake.changes_cancelled_count++;
 }
 
-enum tl_err node_transfer(struct node *node, struct node_transfer *transfer)
+enum tl_err node_leader_transfer(struct node *node, struct node_leader_transfer *transfer)
 {
     (void)node;
-    if (fake.transfer_refusal != TL_OK) return fake.transfer_refusal;
-    fake.seen_transfer = *transfer;
-    fake.transfers_count++;
-    transfer->next = fake.transfers;
-    fake.transfers = transfer;
+    if (fake.leader_transfer_refusal != TL_OK) return fake.leader_transfer_refusal;
+    fake.seen_leader_transfer = *transfer;
+    fake.leader_transfers_count++;
+    transfer->next = fake.leader_transfers;
+    fake.leader_transfers = transfer;
     return TL_OK;
 }
 
-void node_transfer_cancel(struct node *node, struct node_transfer *transfer)
+void node_leader_transfer_cancel(struct node *node, struct node_leader_transfer *transfer)
 {
     (void)node;
-    TL_ASSERT(fake.transfers == transfer); /* a test has one at a time */
-    fake.transfers = transfer->next;
-    fake.transfers_cancelled_count++;
+    TL_ASSERT(fake.leader_transfers == transfer); /* a test has one at a time */
+    fake.leader_transfers = transfer->next;
+    fake.leader_transfers_cancelled_count++;
 }
 
 struct views *node_views(struct node *node, raft_group group)
@@ -303,6 +303,14 @@ const struct member *node_member(const struct node *node, raft_id id)
         if (store_id_raft(&fake.status.members[i].store_id) == id) return &fake.status.members[i];
     }
     return NULL;
+}
+
+uint32_t node_get_transfers(const struct node *node,
+                            struct node_transfer_status out_transfers[NODE_TRANSFERS_MAX])
+{
+    (void)node;
+    memcpy(out_transfers, fake.transfers, sizeof fake.transfers);
+    return fake.transfers_count;
 }
 
 const struct node_metrics *node_get_metrics(const struct node *node)

@@ -25,9 +25,9 @@ struct fake_node {
     enum tl_err change_refusal;
     enum tl_err change_err; /* given to on_done */
     struct node_change_report report;
-    enum tl_err transfer_refusal;
-    enum tl_err transfer_err; /* given to on_done */
-    struct node_transfer_report transfer_report;
+    enum tl_err leader_transfer_refusal;
+    enum tl_err leader_transfer_err; /* given to on_done */
+    struct node_leader_transfer_report leader_transfer_report;
     bool is_held;      /* fake_turn() answers nothing */
     bool has_no_group; /* birth */
     bool is_ready;
@@ -38,6 +38,8 @@ struct fake_node {
     struct buf *lent; /* what a reader sees of it, inside a view */
     struct node_status status;
     struct node_group_status group; /* of every group */
+    uint32_t transfers_count;
+    struct node_transfer_status transfers[NODE_TRANSFERS_MAX];
     struct node_metrics metrics;
     struct pump_metrics pump_metrics;
     /* Seen: read by the test. */
@@ -53,16 +55,16 @@ struct fake_node {
     struct node_change seen_change; /* copy of the last one */
     uint32_t changes_count;
     uint32_t changes_cancelled_count;
-    struct node_transfer seen_transfer; /* copy of the last one */
-    uint32_t transfers_count;
-    uint32_t transfers_cancelled_count;
+    struct node_leader_transfer seen_leader_transfer; /* copy of the last one */
+    uint32_t leader_transfers_count;
+    uint32_t leader_transfers_cancelled_count;
     uint32_t wakes_count;
     uint32_t readers_count;
     /* Waiting, oldest first. */
     struct node_write *writes;
     struct node_read *reads;
     struct node_change *changes;
-    struct node_transfer *transfers;
+    struct node_leader_transfer *leader_transfers;
 };
 extern struct fake_node fake;
 

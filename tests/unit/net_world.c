@@ -219,6 +219,23 @@ void node_on_log_read_done(struct node *node, struct node_log_read *job, enum tl
     leave(node);
 }
 
+enum tl_err node_snapshot_job_run(struct node_snapshot_job *job, struct tl_fault *out_fault)
+{
+    job->runs_count++;
+    return stores_use(0, out_fault);
+}
+
+void node_on_snapshot_done(struct node *node, struct node_snapshot_job *job, enum tl_err err,
+                           const struct tl_fault *fault)
+{
+    (void)job;
+    enter(node);
+    node->snapshots_done_count++;
+    node->snapshot_err = err;
+    memcpy(node->fault_reason, fault->reason, sizeof node->fault_reason);
+    leave(node);
+}
+
 enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
                           struct bytes payload)
 {

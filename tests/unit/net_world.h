@@ -46,8 +46,15 @@ struct node {
     uint32_t flushes_done_count;
     enum tl_err flush_err;
     uint32_t reads_done_count;
+    uint32_t snapshots_done_count;
     enum tl_err read_err;
+    enum tl_err snapshot_err;
     char fault_reason[160];
+};
+
+/* The real one is the node's own; this one counts how often it was carried out. */
+struct node_snapshot_job {
+    uint32_t runs_count;
 };
 
 /* The stores of all nodes; guarded by a lock inside. */

@@ -56,6 +56,13 @@ static void io_log_read(void *context, struct node_log_read *job)
     site->reads[site->reads_count++] = job;
 }
 
+static void io_snapshot(void *context, struct node_snapshot_job *job)
+{
+    struct site *site = context;
+    cr_assert_lt(site->snapshots_count, TL_COUNT_OF(site->snapshots));
+    site->snapshots[site->snapshots_count++] = job;
+}
+
 static void post(struct cluster *cluster, struct parcel parcel)
 {
     cr_assert_lt(cluster->parcels_count, CLUSTER_QUEUE_MAX);
@@ -80,7 +87,7 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
         buf_release(frame);
         return false;
     }
-    if (site->is_mute) {
+    if (site->is_mute || (site->is_raft_mute && class == PEER_CLASS_RAFT)) {
         buf_release(frame);
         return true;
     }
@@ -210,6 +217,7 @@ enum tl_err site_try_start(struct site *site)
         .log_commit = io_log_commit,
         .flush = io_flush,
         .log_read = io_log_read,
+        .snapshot = io_snapshot,
         .send = io_send,
         .set_peers = io_set_peers,
         .ask = io_ask,
@@ -268,6 +276,7 @@ void site_kill(struct site *site)
     log_reader_destroy(TL_TAKE(&site->reader));
     site->batches_count = 0;
     site->reads_count = 0;
+    site->snapshots_count = 0;
     site->flush = NULL;
     node_close(node);
 }
@@ -437,6 +446,19 @@ static void run_read(struct site *site)
     node_on_log_read_done(site->node, job, err, &fault);
 }
 
+static void run_snapshot(struct site *site)
+{
+    struct node_snapshot_job *job = site->snapshots[0];
+    site->snapshots_count--;
+    memmove(site->snapshots, site->snapshots + 1,
+            site->snapshots_count * sizeof site->snapshots[0]);
+    struct tl_fault fault = {.reason = "planted"};
+    enum tl_err err = site->snapshot_err;
+    site->snapshot_err = TL_OK;
+    if (err == TL_OK) err = node_snapshot_job_run(job, &fault);
+    node_on_snapshot_done(site->node, job, err, &fault);
+}
+
 static bool work(struct site *site)
 {
     bool has_worked = false;
@@ -450,6 +472,10 @@ static bool work(struct site *site)
     }
     while (site->reads_count > 0 && !site->holds_reads) {
         run_read(site);
+        has_worked = true;
+    }
+    if (site->snapshots_count > 0 && !site->holds_snapshots) {
+        run_snapshot(site);
         has_worked = true;
     }
     return has_worked;

@@ -46,15 +46,20 @@ struct site {
     struct node_flush_job *flush;
     struct node_log_read *reads[256];
     uint32_t reads_count;
+    struct node_snapshot_job *snapshots[8];
+    uint32_t snapshots_count;
 
     /* What a test may set. */
     bool holds_log;
     bool holds_flush;
     bool holds_reads;
+    bool holds_snapshots;
     bool is_mute;        /* its frames are dropped without its knowing */
+    bool is_raft_mute;   /* ... those of the raft class */
     enum tl_err log_err; /* the next commit ends with it, unwritten */
     enum tl_err flush_err;
     enum tl_err read_err;
+    enum tl_err snapshot_err; /* the next job ends with it, not carried out */
 
     /* What a test may look at. */
     uint32_t frames_count; /* handed to send */

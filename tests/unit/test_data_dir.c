@@ -389,6 +389,127 @@ Test(data_dir, a_sub_directory_elsewhere_stops_the_process, .signal = SIGABRT)
     (void)!data_dir_sub(dir, "../log", sub, sizeof sub, &fault);
 }
 
+/* ---- tables ---- */
+
+static void make_table(raft_group group, uint64_t number)
+{
+    char table_path[PATH_MAX];
+    const struct data_dir_table table = {.group = group, .number = number};
+    enum tl_err err = data_dir_table_make(dir, table, table_path, sizeof table_path, &fault);
+    cr_assert_eq(err, TL_OK, "%s", fault.reason);
+}
+
+Test(data_dir, tables_are_named_by_group_and_number)
+{
+    open_dir();
+    char made[PATH_MAX];
+    char named[PATH_MAX];
+    const struct data_dir_table table = {.group = 12, .number = UINT64_MAX};
+    cr_assert_eq(data_dir_table_path(dir, table, named, sizeof named, &fault), TL_OK);
+    cr_assert_neq(access(named, F_OK), 0, "the path alone makes nothing");
+    cr_assert_eq(data_dir_table_make(dir, table, made, sizeof made, &fault), TL_OK);
+    cr_assert_str_eq(made, named);
+    cr_assert_str_eq(made, in_dir("kv.12.18446744073709551615"));
+    cr_assert_eq(access(named, F_OK), 0);
+    cr_assert_eq(data_dir_table_path(dir, table, named, 8, &fault), TL_ERR_IO);
+}
+
+Test(data_dir, tables_are_listed)
+{
+    open_dir();
+    make_table(1, 0);
+    make_table(1, 1);
+    make_table(2, 10);
+    static const char *const others[] = {"kv.1", "kv.1.x", "kv.01.1", "kv.1.1.old", "kv.-1.2"};
+    for (size_t i = 0; i < TL_COUNT_OF(others); i++) {
+        cr_assert_eq(mkdir(in_dir(others[i]), 0700), 0);
+    }
+    struct data_dir_table tables[8];
+    uint32_t count;
+    cr_assert_eq(data_dir_tables(dir, tables, 8, &count, &fault), TL_OK);
+    cr_assert_eq(count, 3);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < count; i++) sum += 100 * tables[i].group + tables[i].number;
+    cr_assert_eq(sum, 411);
+    cr_assert_eq(data_dir_tables(dir, tables, 1, &count, &fault), TL_OK);
+    cr_assert_eq(count, 3, "of all");
+}
+
+Test(data_dir, tables_that_are_not_kept_are_deleted)
+{
+    open_dir();
+    make_log();
+    make_table(1, 0);
+    write_text("kv.1.0/data.mdb", "replaced");
+    make_table(1, 1);
+    write_text("kv.1.1/data.mdb", "in use");
+    make_table(1, 2);
+    write_text("kv.1.2/stage.mdb", "half a snapshot");
+    make_table(2, 0);
+    cr_assert_eq(mkdir(in_dir("kv.1.1.old"), 0700), 0);
+    const struct data_dir_table kept[] = {{.group = 1, .number = 1}, {.group = 7, .number = 0}};
+    uint32_t deleted_count;
+    enum tl_err err = data_dir_keep_tables(dir, kept, TL_COUNT_OF(kept), &deleted_count, &fault);
+    cr_assert_eq(err, TL_OK, "%s", fault.reason);
+    cr_assert_eq(deleted_count, 3);
+    cr_assert_eq(access(in_dir("kv.1.1/data.mdb"), F_OK), 0);
+    cr_assert_eq(access(in_dir("kv.1.1.old"), F_OK), 0, "no table of ours");
+    cr_assert_eq(access(in_dir("log/data.mdb"), F_OK), 0);
+    cr_assert_neq(access(in_dir("kv.1.0"), F_OK), 0);
+    cr_assert_neq(access(in_dir("kv.1.2"), F_OK), 0);
+    cr_assert_neq(access(in_dir("kv.2.0"), F_OK), 0);
+}
+
+/* ---- looking ---- */
+
+static enum tl_err try_look(void)
+{
+    return data_dir_open_to_inspect(path, &dir, &fault);
+}
+
+Test(data_dir, a_directory_of_any_address_can_be_looked_at)
+{
+    open_dir();
+    make_log();
+    struct store_id id = close_dir();
+    cr_assert_eq(try_look(), TL_OK, "%s", fault.reason);
+    cr_assert(store_id_equal(data_dir_store_id(dir), &id));
+    cr_assert_str_eq(data_dir_address(dir), ADDRESS);
+    cr_assert_str_eq(data_dir_path(dir), path);
+}
+
+Test(data_dir, a_directory_in_use_is_not_looked_at)
+{
+    open_dir();
+    struct data_dir *user = TL_TAKE(&dir);
+    cr_assert_eq(try_look(), TL_ERR_IN_USE);
+    data_dir_close(user);
+    cr_assert_eq(try_look(), TL_OK);
+    struct data_dir *looker = TL_TAKE(&dir);
+    cr_assert_eq(try_open(ADDRESS), TL_ERR_IN_USE, "nor is one used that is looked at");
+    data_dir_close(looker);
+}
+
+Test(data_dir, looking_makes_nothing)
+{
+    cr_assert_eq(try_look(), TL_ERR_NOT_FOUND);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    cr_assert_eq(try_look(), TL_ERR_FOREIGN);
+    cr_assert_neq(access(in_dir("lock"), F_OK), 0);
+    write_text("thesis.tex", "years of work");
+    cr_assert_eq(try_look(), TL_ERR_FOREIGN);
+    cr_assert_neq(access(in_dir("lock"), F_OK), 0);
+}
+
+Test(data_dir, a_damaged_identity_is_told_by_looking_too)
+{
+    open_dir();
+    (void)close_dir();
+    write_text("identity", "trilith-identity 1\nstore_id ?\n");
+    cr_assert_eq(try_look(), TL_ERR_CORRUPT);
+    cr_assert_null(dir);
+}
+
 /* ---- every system call fails once ---- */
 
 static uint32_t sweep_open(bool is_born)

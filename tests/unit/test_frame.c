@@ -39,16 +39,16 @@ static bool accepts_forward_reply(struct bytes source)
     return forward_reply_decode(source, &reply) == TL_OK;
 }
 
-static bool accepts_transfer(struct bytes source)
+static bool accepts_leader_transfer(struct bytes source)
 {
-    struct transfer transfer;
-    return transfer_decode(source, &transfer) == TL_OK;
+    struct leader_transfer transfer;
+    return leader_transfer_decode(source, &transfer) == TL_OK;
 }
 
-static bool accepts_transfer_reply(struct bytes source)
+static bool accepts_leader_transfer_reply(struct bytes source)
 {
-    struct transfer_reply reply;
-    return transfer_reply_decode(source, &reply) == TL_OK;
+    struct leader_transfer_reply reply;
+    return leader_transfer_reply_decode(source, &reply) == TL_OK;
 }
 
 static bool accepts_batch_head(struct bytes source)
@@ -95,7 +95,8 @@ Test(frame, garbage_is_recognised_at_the_header)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_TRANSFER_REPLY + 1}, {5, 1}, {6, 1}, {12, 1}};
+    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_LEADER_TRANSFER_REPLY + 1},
+               {5, 1},   {6, 1},   {12, 1}};
     struct frame_header header;
     struct buf *frame = sample_hello();
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
@@ -227,6 +228,40 @@ Test(forward_reply, is_the_documented_one_and_read_back)
     buf_release(frame);
 }
 
+static bool accepts_snapshot_ack(struct bytes source)
+{
+    struct snapshot_ack ack;
+    return snapshot_ack_decode(source, &ack) == TL_OK;
+}
+
+Test(snapshot_ack, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_snapshot_ack();
+    assert_is_format_example("snapshot_ack", buf_bytes(frame));
+    struct snapshot_ack ack;
+    cr_assert_eq(snapshot_ack_decode(payload_of(frame), &ack), TL_OK);
+    cr_assert_eq(ack.group, 1);
+    cr_assert_eq(ack.answer, SNAPSHOT_ANSWER_NEXT);
+    cr_assert_eq(ack.next, 700);
+    cr_assert_eq(ack.id.low, 0x0102030405060708);
+    cr_assert_eq(ack.id.high, 0x1112131415161718);
+    assert_refuses_prefixes(payload_of(frame), accepts_snapshot_ack);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_snapshot_ack);
+    buf_release(frame);
+}
+
+Test(snapshot_ack, an_unknown_answer_and_a_number_where_none_belongs_are_refused)
+{
+    struct buf *frame = sample_snapshot_ack();
+    frame->data[FRAME_HEADER_BYTES + 4] = SNAPSHOT_ANSWER_BROKEN;
+    cr_assert_not(accepts_snapshot_ack(payload_of(frame)));
+    put_u32(frame->data + FRAME_HEADER_BYTES + 8, 0);
+    cr_assert(accepts_snapshot_ack(payload_of(frame)));
+    frame->data[FRAME_HEADER_BYTES + 4] = SNAPSHOT_ANSWER_BROKEN + 1;
+    cr_assert_not(accepts_snapshot_ack(payload_of(frame)));
+    buf_release(frame);
+}
+
 Test(forward_reply, every_error_is_read_back_without_a_result)
 {
 #define NUMBER(name, number, text) name,
@@ -260,53 +295,94 @@ Test(forward_reply, an_error_this_version_does_not_know_is_an_unknown_outcome)
     buf_release(frame);
 }
 
+/* ---- positions ---- */
+
+static bool accepts_position(struct bytes source)
+{
+    struct position position;
+    return position_decode(source, &position) == TL_OK;
+}
+
+Test(position, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_position();
+    assert_is_format_example("position", buf_bytes(frame));
+    struct position position;
+    cr_assert_eq(position_decode(payload_of(frame), &position), TL_OK);
+    cr_assert_not(position.is_refused);
+    cr_assert_eq(position.life, 12);
+    cr_assert_eq(position.groups_count, 1);
+    cr_assert_eq(position.last[0], 99);
+    cr_assert_eq(position.term[0], 2);
+    assert_refuses_prefixes(payload_of(frame), accepts_position);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_position);
+    buf_release(frame);
+}
+
+Test(position, values_that_mean_nothing_are_refused)
+{
+    const struct {
+        size_t at;
+        uint8_t value;
+    } bad[] = {{0, 2}, {1, 2}, {2, 1}, {4, 2}, {7, 1}};
+    struct buf *frame = sample_position();
+    uint8_t *payload = frame->data + FRAME_HEADER_BYTES;
+    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+        uint8_t good = payload[bad[i].at];
+        payload[bad[i].at] = bad[i].value;
+        cr_assert_not(accepts_position(payload_of(frame)), "byte %zu", bad[i].at);
+        payload[bad[i].at] = good;
+    }
+    buf_release(frame);
+}
+
 /* ---- transfers of leadership ---- */
 
-Test(transfer, is_the_documented_one_and_read_back)
+Test(leader_transfer, is_the_documented_one_and_read_back)
 {
-    struct buf *frame = sample_transfer();
-    assert_is_format_example("transfer", buf_bytes(frame));
-    struct transfer transfer;
-    cr_assert_eq(transfer_decode(payload_of(frame), &transfer), TL_OK);
+    struct buf *frame = sample_leader_transfer();
+    assert_is_format_example("leader_transfer", buf_bytes(frame));
+    struct leader_transfer transfer;
+    cr_assert_eq(leader_transfer_decode(payload_of(frame), &transfer), TL_OK);
     cr_assert_eq(transfer.request_id, 13);
     cr_assert_eq(transfer.group, 1);
     cr_assert_eq(transfer.timeout_ms, 900);
     cr_assert_eq(transfer.target, 0x0200);
     cr_assert(transfer.is_dry_run);
-    assert_refuses_prefixes(payload_of(frame), accepts_transfer);
-    assert_refuses_one_byte_more(payload_of(frame), accepts_transfer);
+    assert_refuses_prefixes(payload_of(frame), accepts_leader_transfer);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_leader_transfer);
     frame->data[FRAME_HEADER_BYTES + 24] = 2; /* neither yes nor no */
-    cr_assert_not(accepts_transfer(payload_of(frame)));
+    cr_assert_not(accepts_leader_transfer(payload_of(frame)));
     buf_release(frame);
 }
 
-Test(transfer_reply, is_the_documented_one_and_read_back)
+Test(leader_transfer_reply, is_the_documented_one_and_read_back)
 {
-    struct buf *frame = sample_transfer_reply();
-    assert_is_format_example("transfer_reply", buf_bytes(frame));
-    struct transfer_reply reply;
-    cr_assert_eq(transfer_reply_decode(payload_of(frame), &reply), TL_OK);
+    struct buf *frame = sample_leader_transfer_reply();
+    assert_is_format_example("leader_transfer_reply", buf_bytes(frame));
+    struct leader_transfer_reply reply;
+    cr_assert_eq(leader_transfer_reply_decode(payload_of(frame), &reply), TL_OK);
     cr_assert_eq(reply.request_id, 13);
     cr_assert_eq(reply.err, TL_OK);
     cr_assert_eq(reply.verdict, TRANSFER_SILENT);
     cr_assert_eq(reply.leader, 0x0100);
-    assert_refuses_prefixes(payload_of(frame), accepts_transfer_reply);
-    assert_refuses_one_byte_more(payload_of(frame), accepts_transfer_reply);
+    assert_refuses_prefixes(payload_of(frame), accepts_leader_transfer_reply);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_leader_transfer_reply);
     buf_release(frame);
 }
 
-Test(transfer_reply, has_a_verdict_or_an_error)
+Test(leader_transfer_reply, has_a_verdict_or_an_error)
 {
-    struct buf *frame = sample_transfer_reply();
+    struct buf *frame = sample_leader_transfer_reply();
     uint8_t *verdict = frame->data + FRAME_HEADER_BYTES + 12;
     *verdict = TRANSFER_NONE;
-    cr_assert_not(accepts_transfer_reply(payload_of(frame)));
+    cr_assert_not(accepts_leader_transfer_reply(payload_of(frame)));
     *verdict = TRANSFER_VERDICTS_COUNT;
-    cr_assert_not(accepts_transfer_reply(payload_of(frame)));
+    cr_assert_not(accepts_leader_transfer_reply(payload_of(frame)));
     put_u32(frame->data + FRAME_HEADER_BYTES + 8, (uint32_t)TL_ERR_NOT_LEADER);
     *verdict = TRANSFER_DONE;
-    cr_assert_not(accepts_transfer_reply(payload_of(frame)));
+    cr_assert_not(accepts_leader_transfer_reply(payload_of(frame)));
     *verdict = TRANSFER_NONE;
-    cr_assert(accepts_transfer_reply(payload_of(frame)));
+    cr_assert(accepts_leader_transfer_reply(payload_of(frame)));
     buf_release(frame);
 }

@@ -42,14 +42,14 @@ static void expect_text(const json_t *root, const char *name, const char *value)
 
 Test(http_leader, a_transfer_is_answered_when_it_is_done)
 {
-    fake.transfer_report =
-        (struct node_transfer_report){.is_changed = true, .from = FAKE_ID, .to = TWO_ID};
+    fake.leader_transfer_report =
+        (struct node_leader_transfer_report){.is_changed = true, .from = FAKE_ID, .to = TWO_ID};
     json_t *root = document_of(
         request("POST", LEADER, JSON, "{\"group\":0,\"address\":\"two.test:8082\"}"), 200);
-    cr_assert_eq(fake.seen_transfer.group, 0);
-    cr_assert_str_eq(fake.seen_transfer.address, "two.test:8082");
-    cr_assert_not(fake.seen_transfer.is_dry_run);
-    cr_assert_gt(fake.seen_transfer.deadline_ns, 0);
+    cr_assert_eq(fake.seen_leader_transfer.group, 0);
+    cr_assert_str_eq(fake.seen_leader_transfer.address, "two.test:8082");
+    cr_assert_not(fake.seen_leader_transfer.is_dry_run);
+    cr_assert_gt(fake.seen_leader_transfer.deadline_ns, 0);
     cr_assert(json_is_true(json_object_get(root, "changed")));
     cr_assert(json_is_false(json_object_get(root, "dry_run")));
     cr_assert_eq(json_integer_value(json_object_get(root, "group")), 0);
@@ -61,23 +61,24 @@ Test(http_leader, a_transfer_is_answered_when_it_is_done)
 
 Test(http_leader, group_and_address_may_be_left_out)
 {
-    fake.transfer_report = (struct node_transfer_report){.is_changed = true, .to = TWO_ID};
+    fake.leader_transfer_report =
+        (struct node_leader_transfer_report){.is_changed = true, .to = TWO_ID};
     json_t *root = document_of(request("POST", LEADER, JSON, "{}"), 200);
-    cr_assert_eq(fake.seen_transfer.group, NODE_DATA_GROUP);
-    cr_assert_str_eq(fake.seen_transfer.address, "");
+    cr_assert_eq(fake.seen_leader_transfer.group, NODE_DATA_GROUP);
+    cr_assert_str_eq(fake.seen_leader_transfer.address, "");
     cr_assert(json_is_null(json_object_get(root, "from")), "not known");
     json_decref(root);
 }
 
 Test(http_leader, a_refusal_is_a_conflict_and_of_a_dry_run_an_answer)
 {
-    fake.transfer_report = (struct node_transfer_report){
+    fake.leader_transfer_report = (struct node_leader_transfer_report){
         .from = FAKE_ID, .to = FAKE_ID, .refusal_code = "not_heard", .refusal = "a sentence"};
     expect_error(request("POST", LEADER, JSON, "{\"address\":\"two.test:8082\"}"), 409,
                  "not_heard");
     json_t *root = document_of(
         request("POST", LEADER "?dry_run=1", JSON, "{\"address\":\"two.test:8082\"}"), 200);
-    cr_assert(fake.seen_transfer.is_dry_run);
+    cr_assert(fake.seen_leader_transfer.is_dry_run);
     cr_assert(json_is_false(json_object_get(root, "changed")));
     expect_text(root, "refused", "not_heard");
     expect_text(root, "reason", "a sentence");
@@ -86,13 +87,13 @@ Test(http_leader, a_refusal_is_a_conflict_and_of_a_dry_run_an_answer)
 
 Test(http_leader, errors_of_the_node_have_their_status)
 {
-    fake.transfer_err = TL_ERR_TIMEOUT;
+    fake.leader_transfer_err = TL_ERR_TIMEOUT;
     expect_error(request("POST", LEADER, JSON, "{}"), 503, "timeout");
-    fake.transfer_err = TL_ERR_UNKNOWN;
+    fake.leader_transfer_err = TL_ERR_UNKNOWN;
     expect_error(request("POST", LEADER, JSON, "{}"), 504, "unknown");
-    fake.transfer_refusal = TL_ERR_STOPPING;
+    fake.leader_transfer_refusal = TL_ERR_STOPPING;
     expect_error(request("POST", LEADER, JSON, "{}"), 503, "stopping");
-    fake.transfer_refusal = TL_ERR_NOT_FOUND;
+    fake.leader_transfer_refusal = TL_ERR_NOT_FOUND;
     expect_error(request("POST", LEADER, JSON, "{\"group\":9}"), 404, "no_group");
 }
 
@@ -116,7 +117,7 @@ Test(http_leader, what_is_not_right_never_reaches_the_node)
     expect_error(request("POST", LEADER "?dry_run=yes", JSON, "{}"), 400, "bad_request");
     expect_error(request("POST", LEADER "?group=1", JSON, "{}"), 400, "bad_request");
     expect_error(request("GET", LEADER, "", NULL), 405, "method_not_allowed");
-    cr_assert_eq(fake.transfers_count, 0);
+    cr_assert_eq(fake.leader_transfers_count, 0);
 }
 
 /* Preface, empty SETTINGS, a POST as stream 1 and its body (RFC 9113, RFC 7541). */
@@ -132,11 +133,11 @@ Test(http_leader, a_request_that_is_reset_is_cancelled_at_the_node)
     fake.is_held = true;
     int fd = client_connect();
     client_send(fd, h2_post, sizeof h2_post - 1);
-    for (int i = 0; i < 100 && fake.transfers_count == 0; i++) server_turn();
-    cr_assert_eq(fake.transfers_count, 1);
+    for (int i = 0; i < 100 && fake.leader_transfers_count == 0; i++) server_turn();
+    cr_assert_eq(fake.leader_transfers_count, 1);
     client_send(fd, h2_reset, sizeof h2_reset - 1);
-    for (int i = 0; i < 100 && fake.transfers_cancelled_count == 0; i++) server_turn();
-    cr_assert_eq(fake.transfers_cancelled_count, 1);
+    for (int i = 0; i < 100 && fake.leader_transfers_cancelled_count == 0; i++) server_turn();
+    cr_assert_eq(fake.leader_transfers_cancelled_count, 1);
     (void)close(fd);
 }
 
@@ -149,7 +150,7 @@ Test(http_leader, a_client_that_is_served_while_the_server_closes_is_told_to_go)
     bool is_closed = false;
     http_server_close(server, set_true, &is_closed);
     server_turn();
-    fake.transfer_refusal = TL_ERR_STOPPING; /* the node drains */
+    fake.leader_transfer_refusal = TL_ERR_STOPPING; /* the node drains */
     client_send(fd, post, strlen(post));
     struct answer *answer = client_receive(fd, true);
     cr_assert_eq(answer->status, 503);

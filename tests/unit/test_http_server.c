@@ -119,6 +119,37 @@ Test(http_server, status_tells_groups_queues_and_disk)
     json_decref(root);
 }
 
+Test(http_server, status_and_cluster_tell_snapshots_on_their_way)
+{
+    fake.transfers_count = 2;
+    fake.transfers[0] = (struct node_transfer_status){.is_outgoing = true,
+                                                      .group = 1,
+                                                      .peer = fake.group.raft.peers[0].id,
+                                                      .stage = "send",
+                                                      .index = 70,
+                                                      .bytes_done = 1000,
+                                                      .bytes = 4000,
+                                                      .bytes_per_s = 500};
+    fake.transfers[1] = (struct node_transfer_status){
+        .peer = fake.group.raft.peers[1].id, .stage = "receive", .bytes = 9};
+    static const char *const targets[] = {"/v1/status", "/v1/cluster"};
+    for (size_t i = 0; i < TL_COUNT_OF(targets); i++) {
+        json_t *root = document(targets[i], 200);
+        const json_t *transfers = json_object_get(root, "transfers");
+        cr_assert_eq(json_array_size(transfers), 2);
+        const json_t *out = json_array_get(transfers, 0);
+        cr_assert_str_eq(string(out, "to"), "two.test:8082");
+        cr_assert_str_eq(string(out, "stage"), "send");
+        cr_assert_eq(number(out, "bytes_done"), 1000);
+        cr_assert_eq(number(out, "bytes"), 4000);
+        cr_assert_eq(number(out, "bytes_per_s"), 500);
+        const json_t *in = json_array_get(transfers, 1);
+        cr_assert_str_eq(string(in, "from"), "three.test:8083");
+        cr_assert_null(json_object_get(in, "bytes_per_s"));
+        json_decref(root);
+    }
+}
+
 static long long can_lose(void)
 {
     json_t *root = document("/v1/cluster", 200);

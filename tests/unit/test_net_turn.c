@@ -210,6 +210,32 @@ Test(net_turn, failed_flush_and_read_are_told)
     world_stores_fail(TL_OK, "");
 }
 
+static bool are_snapshots_done(void *context)
+{
+    return node->snapshots_done_count == *(const uint32_t *)context;
+}
+
+Test(net_turn, snapshot_jobs_are_carried_out_and_answered_beside_log_reads)
+{
+    static struct node_snapshot_job jobs[2];
+    uint32_t turns_count = node->turns_count;
+    uint32_t count = 2;
+    node->io.snapshot(node->io.context, &jobs[0]);
+    node->io.snapshot(node->io.context, &jobs[1]);
+    cr_assert(world_run(are_snapshots_done, &count, 2000));
+    cr_assert_eq(jobs[0].runs_count, 1);
+    cr_assert_eq(jobs[1].runs_count, 1);
+    cr_assert_eq(node->snapshot_err, TL_OK);
+    cr_assert_gt(node->turns_count, turns_count);
+    world_stores_fail(TL_ERR_NO_SPACE, "full");
+    count = 3;
+    node->io.snapshot(node->io.context, &jobs[0]);
+    cr_assert(world_run(are_snapshots_done, &count, 2000));
+    cr_assert_eq(node->snapshot_err, TL_ERR_NO_SPACE);
+    cr_assert_str_eq(node->fault_reason, "full");
+    world_stores_fail(TL_OK, "");
+}
+
 Test(net_turn, storage_failure_ends_the_process_with_code_4, .exit_code = 4)
 {
     struct tl_fault fault;
@@ -278,6 +304,7 @@ Test(net_turn, jobs_under_way_are_answered_before_on_stopped)
     static struct node_log_batch batches[3];
     static struct node_flush_job flush;
     static struct node_log_read read = {.first = 1, .last = 1};
+    static struct node_snapshot_job snapshot;
     bool is_stopped = false;
     world_stores_hold();
     for (int i = 0; i < 3; i++) {
@@ -286,6 +313,7 @@ Test(net_turn, jobs_under_way_are_answered_before_on_stopped)
     }
     node->io.flush(node->io.context, &flush);
     node->io.log_read(node->io.context, &read);
+    node->io.snapshot(node->io.context, &snapshot);
     pump_stop(pump, 10000000u, on_stopped, &is_stopped);
     world_run_for(50);
     cr_assert_not(is_stopped, "threads hold jobs");
@@ -294,6 +322,7 @@ Test(net_turn, jobs_under_way_are_answered_before_on_stopped)
     cr_assert_eq(node->logs_done_count, 3);
     cr_assert_eq(node->flushes_done_count, 1);
     cr_assert_eq(node->reads_done_count, 1);
+    cr_assert_eq(node->snapshots_done_count, 1);
     pump_destroy(pump);
     uint16_t port = 0;
     pump = world_open(1, &port);

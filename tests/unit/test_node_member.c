@@ -162,6 +162,38 @@ Test(node_member, a_node_that_joins_gets_everything_and_votes)
     cluster_destroy(cluster);
 }
 
+/* Its log begins with a snapshot, and so do the members and the configuration it knows. */
+Test(node_member, a_node_that_joins_what_the_log_no_longer_tells_gets_a_snapshot)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
+        struct node_options *options = &cluster->sites[i].options;
+        options->log_retain_bytes = 0;
+        options->log_cache_bytes = 1;
+        options->generation_age_ns = 20 * CLUSTER_MS;
+        options->snapshot_chunk_bytes = 1024;
+    }
+    cluster_form(cluster);
+    for (uint32_t round = 0; round < 8; round++) {
+        put_many(&cluster->sites[0], round * 50, 50);
+        cluster_pass(cluster, 100 * CLUSTER_MS);
+    }
+    for (uint32_t place = 3; place < 5; place++) {
+        struct site *newcomer = &cluster->sites[place];
+        join_through(newcomer, &cluster->sites[1]);
+        site_start(newcomer);
+        struct wish all = {.cluster = cluster, .places = {0, 1, 2, 3, 4}, .count = place + 1};
+        cr_assert(comes_true(&all, 20 * CLUSTER_S));
+        cr_assert_geq(node_get_metrics(newcomer->node)->snapshots_installed_count, 1);
+        expect_many(newcomer, 400);
+        site_kill(newcomer);
+        site_start(newcomer);
+        cr_assert(comes_true(&all, 20 * CLUSTER_S));
+    }
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, cluster_is_ready, cluster));
+    cluster_destroy(cluster);
+}
+
 Test(node_member, a_node_that_joins_and_dies_at_once_goes_on_where_it_was)
 {
     struct cluster *cluster = formed();
@@ -471,5 +503,70 @@ Test(node_member, a_second_store_under_a_live_address_is_refused)
     cluster_pass(cluster, 15 * CLUSTER_S);
     cr_assert_not_null(strstr(waits_for(second), "is alive"), "%s", waits_for(second));
     cr_assert_eq(conf_of(&cluster->sites[0], 0).learners_count, 0);
+    cluster_destroy(cluster);
+}
+
+static void copy_dir(const char *from, const char *to)
+{
+    char command[600];
+    snprintf(command, sizeof command, "rm -rf '%s' && cp -a '%s' '%s'", to, from, to);
+    cr_assert_eq(system(command), 0);
+}
+
+Test(node_member, an_old_copy_of_a_disk_is_refused)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[(leader + 1) % CLUSTER_NODES];
+    char copy[256];
+    snprintf(copy, sizeof copy, "%s.copy", site->dir);
+    put_many(&cluster->sites[leader], 0, 10);
+    site_kill(site);
+    copy_dir(site->dir, copy);
+    site_start(site);
+    put_many(&cluster->sites[leader], 10, 10);
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert_eq(cluster->sites[leader].exit_code, 0);
+    cr_assert_eq(site->exit_code, 0, "its own disk is taken");
+    site_kill(site);
+    copy_dir(copy, site->dir);
+    for (uint32_t i = 0; i < 2; i++) {
+        site_start(site);
+        cluster_pass(cluster, CLUSTER_S);
+        cr_assert_eq(site->exit_code, 3, "time %u", i);
+        cr_assert_not_null(strstr(site->fault.reason, "an old copy"));
+        site_kill(site);
+    }
+    site_empty_disk(site);
+    site_start(site);
+    const struct wish three = {.cluster = cluster, .places = {0, 1, 2}, .count = 3};
+    cr_assert(comes_true(&three, 20 * CLUSTER_S));
+    expect_many(site, 20);
+    cluster_destroy(cluster);
+}
+
+/* Whatever is lost or late: what a process acknowledges is not held against what it began with. */
+Test(node_member, a_disk_that_lost_nothing_is_never_refused)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    cluster_form(cluster);
+    for (uint32_t i = 0; i < 60; i++) {
+        uint32_t a = i % CLUSTER_NODES;
+        uint32_t b = (i + 1 + i / 7 % 2) % CLUSTER_NODES;
+        if (i % 3 == 0) {
+            site_kill(&cluster->sites[a]);
+            site_start(&cluster->sites[a]);
+        } else {
+            cluster_cut(cluster, a, b);
+            cluster_pass(cluster, (i % 5) * 30 * CLUSTER_MS);
+            cluster_heal(cluster);
+        }
+        cluster_pass(cluster, (i % 4) * 100 * CLUSTER_MS);
+        uint32_t leader = cluster_await_leader(cluster);
+        put_many(&cluster->sites[leader], 5 * i, 5);
+        for (uint32_t k = 0; k < CLUSTER_NODES; k++) {
+            cr_assert_eq(cluster->sites[k].exit_code, 0, "round %u", i);
+        }
+    }
     cluster_destroy(cluster);
 }

@@ -1,7 +1,8 @@
-/* view: one writer, a flusher and two readers at the same time.
+/* view: one writer that also installs tables, a flusher and two readers at the same time.
  *
  * Goal:   a reader at R sees every entry up to R and none above, whole entries only, while
- *         generations are frozen, flushed, dropped and freed under it. Under TSan: no data race.
+ *         generations are frozen, flushed, dropped and freed under it, and the table is replaced,
+ *         closed and deleted. Under TSan: no data race.
  * Method: entry i puts i under "rs" and under "rk<i mod 64>", and puts or deletes "rt" by turns: so
  *         all 66 keys follow from R.
  *
@@ -13,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "rows.h"
@@ -24,6 +26,10 @@
 #define ENTRIES_PER_TURN 4u
 #define RUN_MS 1200u
 #define READERS_COUNT 2u
+#define GENERATIONS_PER_INSTALL 5u
+#define ENTRIES_INSTALLED 500u /* that nobody here has applied */
+
+static char dir[TMPDIR_PATH_BYTES_MAX];
 
 static struct table *table;
 static struct views *views;
@@ -31,6 +37,7 @@ static struct views *views;
 static atomic_bool is_over;
 static atomic_uint reads_count;
 static atomic_uint wrong_count;
+static uint32_t deleted_count; /* tables that were replaced */
 
 /* The hand-over to the flusher: as the mailboxes do it, with a lock. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -120,11 +127,10 @@ static void *run_reader(void *context)
     return NULL;
 }
 
-static void apply_entry(raft_index index)
+static void put_entry(struct generation *active, raft_index index)
 {
     char key[16];
     ring_key(index, key);
-    struct generation *active = views_active(views);
     rows_put(active, index, "rs", bytes_make(&index, sizeof index));
     rows_put(active, index, key, bytes_make(&index, sizeof index));
     if (index % 2 == 0) {
@@ -133,7 +139,63 @@ static void apply_entry(raft_index index)
         rows_put(active, index, "rt", bytes_make(&index, sizeof index));
     }
     generation_publish(active, index);
+}
+
+static void apply_entry(raft_index index)
+{
+    put_entry(views_active(views), index);
     views_publish(views, index);
+}
+
+static struct table *open_table(uint32_t number)
+{
+    char path[TMPDIR_PATH_BYTES_MAX + 16];
+    (void)snprintf(path, sizeof path, "%s/%u", dir, number);
+    int rc = mkdir(path, 0700);
+    TL_ASSERT(rc == 0);
+    struct table_options options = {
+        .dir = path, .map_bytes = 64u * 1024u * 1024u, .readers_max = 8};
+    struct table *opened = NULL;
+    enum tl_err err = table_open(&options, &opened, NULL);
+    TL_ASSERT(err == TL_OK);
+    return opened;
+}
+
+/* A table as of entry `last`. */
+static struct table *make_table(uint32_t number, raft_index last)
+{
+    struct table *made = open_table(number);
+    struct generation *generation = generation_create(0);
+    for (raft_index i = last - RING_COUNT; i <= last; i++) put_entry(generation, i);
+    struct group_state final = rows_final(last);
+    generation_freeze(generation, &final, bytes_make(NULL, 0));
+    enum tl_err err = table_flush(made, generation, NULL);
+    TL_ASSERT(err == TL_OK);
+    generation_destroy(generation);
+    return made;
+}
+
+static void delete_table(struct table *retired)
+{
+    char path[TMPDIR_PATH_BYTES_MAX + 16];
+    (void)snprintf(path, sizeof path, "%s", table_dir(retired));
+    table_close(retired);
+    enum tl_err err = table_delete(path, NULL);
+    TL_ASSERT(err == TL_OK);
+}
+
+/* With the flusher idle. Returns whether it was. */
+static bool install(void)
+{
+    static uint32_t number;
+    (void)pthread_mutex_lock(&lock);
+    bool is_idle = job == NULL;
+    if (is_idle) {
+        table = make_table(++number, views_applied(views) + ENTRIES_INSTALLED);
+        views_install(views, table);
+    }
+    (void)pthread_mutex_unlock(&lock);
+    return is_idle;
 }
 
 static uint64_t now_ms(void)
@@ -143,10 +205,20 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static void delete_retired(void)
+{
+    views_collect(views);
+    for (struct table *retired; (retired = views_take_retired(views)) != NULL;) {
+        delete_table(retired);
+        deleted_count++;
+    }
+}
+
 /* Returns how many generations went by. */
 static uint32_t run_writer(void)
 {
     uint32_t freezes_count = 0;
+    uint32_t install_at = GENERATIONS_PER_INSTALL;
     uint64_t end_ms = now_ms() + RUN_MS;
     while (now_ms() < end_ms) {
         /* In small portions: readers meet all parts of a generation's life. */
@@ -159,7 +231,8 @@ static uint32_t run_writer(void)
             freezes_count++;
         }
         drive_flusher();
-        views_collect(views);
+        if (freezes_count >= install_at && install()) install_at += GENERATIONS_PER_INSTALL;
+        delete_retired();
         const struct timespec pause = {.tv_nsec = 20000};
         (void)nanosleep(&pause, NULL);
     }
@@ -193,25 +266,20 @@ static uint32_t run_all(void)
     (void)pthread_mutex_unlock(&lock);
     for (uint32_t i = 0; i < READERS_COUNT + 1; i++) (void)pthread_join(threads[i], NULL);
     for (uint32_t i = 0; i < READERS_COUNT; i++) view_reader_destroy(readers[i]);
+    delete_retired();
     views_destroy(views);
     return freezes_count;
 }
 
 int main(void)
 {
-    char dir[TMPDIR_PATH_BYTES_MAX];
     tmpdir_create(dir);
-    struct table_options options = {
-        .dir = dir,
-        .map_bytes = 64u * 1024u * 1024u,
-        .readers_max = 8,
-    };
-    enum tl_err err = table_open(&options, &table, NULL);
-    TL_ASSERT(err == TL_OK);
+    table = open_table(0);
     uint32_t freezes_count = run_all();
     table_close(table);
     tmpdir_destroy(dir);
-    printf("%u wrong of %u reads over %u generations\n", wrong_count, reads_count, freezes_count);
+    printf("%u wrong of %u reads over %u generations and %u installs\n", wrong_count, reads_count,
+           freezes_count, deleted_count);
     /* A run in which nothing happened proves nothing. */
-    return wrong_count == 0 && reads_count > 100 && freezes_count > 10 ? 0 : 1;
+    return wrong_count == 0 && reads_count > 100 && freezes_count > 10 && deleted_count > 0 ? 0 : 1;
 }

@@ -281,6 +281,12 @@ struct buf *sample_forward(void)
     return frame;
 }
 
+struct buf *sample_position(void)
+{
+    const struct position position = {.life = 12, .groups_count = 1, .last = {99}, .term = {2}};
+    return position_encode(&position);
+}
+
 struct buf *sample_forward_reply(void)
 {
     const struct forward_reply reply = {
@@ -288,18 +294,71 @@ struct buf *sample_forward_reply(void)
     return forward_reply_encode(&reply);
 }
 
-struct buf *sample_transfer(void)
+struct buf *sample_leader_transfer(void)
 {
-    const struct transfer transfer = {
+    const struct leader_transfer transfer = {
         .request_id = 13, .group = 1, .timeout_ms = 900, .target = 0x0200, .is_dry_run = true};
-    return transfer_encode(&transfer);
+    return leader_transfer_encode(&transfer);
 }
 
-struct buf *sample_transfer_reply(void)
+struct buf *sample_leader_transfer_reply(void)
 {
-    const struct transfer_reply reply = {
+    const struct leader_transfer_reply reply = {
         .request_id = 13, .err = TL_OK, .verdict = TRANSFER_SILENT, .leader = 0x0100};
-    return transfer_reply_encode(&reply);
+    return leader_transfer_reply_encode(&reply);
+}
+
+struct buf *sample_snapshot_ack(void)
+{
+    const struct snapshot_ack ack = {.group = 1,
+                                     .answer = SNAPSHOT_ANSWER_NEXT,
+                                     .next = 700,
+                                     .id = {.low = 0x0102030405060708, .high = 0x1112131415161718}};
+    return snapshot_ack_encode(&ack);
+}
+
+static struct snapshot_info snapshot_info_value(void)
+{
+    struct snapshot_info info = {
+        .group = 1,
+        .chunk_limit = 1024,
+        .chunks_count = 2,
+        .items_count = 1,
+        .state = sample_group_state_value,
+        .conf_bytes = 4,
+        .conf = "conf",
+    };
+    info.id = snapshot_id(info.group, info.chunk_limit, &info.state, bytes_of("conf"));
+    struct buf *row = sample_row();
+    info.bytes = SNAPSHOT_CHUNK_HEADER_BYTES + snapshot_item_bytes(bytes_of("rk"), buf_bytes(row));
+    buf_release(row);
+    return info;
+}
+
+struct buf *sample_snapshot_info(void)
+{
+    struct snapshot_info info = snapshot_info_value();
+    return snapshot_info_encode(&info, 0);
+}
+
+struct buf *sample_snapshot_chunk(void)
+{
+    struct snapshot_info info = snapshot_info_value();
+    struct buf *row = sample_row();
+    struct buf *buf = buf_create(info.bytes);
+    buf->count = (uint32_t)info.bytes;
+    uint8_t *payload = buf->data + SNAPSHOT_CHUNK_HEADER_BYTES;
+    snapshot_item_write(payload, bytes_of("rk"), buf_bytes(row));
+    const struct snapshot_chunk chunk = {
+        .id = info.id,
+        .group = info.group,
+        .number = 1,
+        .items_count = 1,
+        .payload = bytes_make(payload, buf->count - SNAPSHOT_CHUNK_HEADER_BYTES),
+    };
+    snapshot_chunk_seal(&chunk, buf->data);
+    buf_release(row);
+    return buf;
 }
 
 /* ---- FORMAT.md ---- */

@@ -11,6 +11,7 @@
 #include "trilith/frame.h"
 #include "trilith/placement.h"
 #include "trilith/raft_message.h"
+#include "trilith/snapshot_chunk.h"
 
 /* Every sample is a new buf, the caller's. */
 struct buf *sample_entry(void); /* sealed: index 7, term 2, group 1, behind a zero hash */
@@ -29,8 +30,12 @@ struct buf *sample_hello(void); /* a frame, as the next ones */
 struct buf *sample_raft_batch(void);
 struct buf *sample_forward(void);
 struct buf *sample_forward_reply(void);
-struct buf *sample_transfer(void);
-struct buf *sample_transfer_reply(void);
+struct buf *sample_position(void);
+struct buf *sample_leader_transfer(void);
+struct buf *sample_leader_transfer_reply(void);
+struct buf *sample_snapshot_ack(void);
+struct buf *sample_snapshot_info(void); /* chunk 0 */
+struct buf *sample_snapshot_chunk(void);
 
 /* What the samples are made from. */
 struct raft_message sample_raft_message_value(void); /* owns its entries */

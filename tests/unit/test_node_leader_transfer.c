@@ -8,12 +8,12 @@
 /* ---- transfers ---- */
 
 struct wish {
-    struct node_transfer transfer;
+    struct node_leader_transfer transfer;
     uint32_t calls_count;
     enum tl_err err;
 };
 
-static void on_transfer_done(struct node_transfer *transfer, enum tl_err err)
+static void on_transfer_done(struct node_leader_transfer *transfer, enum tl_err err)
 {
     struct wish *wish = transfer->context;
     wish->calls_count++;
@@ -28,14 +28,14 @@ static bool wish_is_over(void *context)
 static enum tl_err wish_try_start(struct wish *wish, struct site *site, const struct site *to)
 {
     *wish = (struct wish){.err = TL_OK};
-    wish->transfer = (struct node_transfer){
+    wish->transfer = (struct node_leader_transfer){
         .group = NODE_DATA_GROUP,
         .deadline_ns = site->cluster->now_ns + 5 * CLUSTER_S,
         .on_done = on_transfer_done,
         .context = wish,
     };
     if (to != NULL) snprintf(wish->transfer.address, ADDRESS_BYTES_MAX, "%s", to->address);
-    return node_transfer(site->node, &wish->transfer);
+    return node_leader_transfer(site->node, &wish->transfer);
 }
 
 static void wish_await(struct wish *wish, struct site *site)
@@ -69,7 +69,7 @@ static void expect_refusal(const struct wish *wish, const char *code)
     cr_assert_not_null(wish->transfer.report.refusal);
 }
 
-Test(node_transfer, the_leader_hands_over_to_the_voter_that_is_named)
+Test(node_leader_transfer, the_leader_hands_over_to_the_voter_that_is_named)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -87,7 +87,7 @@ Test(node_transfer, the_leader_hands_over_to_the_voter_that_is_named)
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, a_follower_that_is_asked_asks_the_leader)
+Test(node_leader_transfer, a_follower_that_is_asked_asks_the_leader)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -104,7 +104,7 @@ Test(node_transfer, a_follower_that_is_asked_asks_the_leader)
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, without_a_name_another_voter_leads)
+Test(node_leader_transfer, without_a_name_another_voter_leads)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -120,7 +120,7 @@ Test(node_transfer, without_a_name_another_voter_leads)
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, to_whom_leads_already_changes_nothing)
+Test(node_leader_transfer, to_whom_leads_already_changes_nothing)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -136,7 +136,7 @@ Test(node_transfer, to_whom_leads_already_changes_nothing)
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, a_dry_run_says_who_would_lead_and_changes_nothing)
+Test(node_leader_transfer, a_dry_run_says_who_would_lead_and_changes_nothing)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -157,7 +157,7 @@ Test(node_transfer, a_dry_run_says_who_would_lead_and_changes_nothing)
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, what_could_not_work_is_refused_and_writes_go_on)
+Test(node_leader_transfer, what_could_not_work_is_refused_and_writes_go_on)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -179,7 +179,7 @@ Test(node_transfer, what_could_not_work_is_refused_and_writes_go_on)
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, of_one_alone_there_is_nobody_to_hand_over_to)
+Test(node_leader_transfer, of_one_alone_there_is_nobody_to_hand_over_to)
 {
     struct cluster *cluster = cluster_create(1);
     struct site *site = &cluster->sites[cluster_form(cluster)];
@@ -191,7 +191,7 @@ Test(node_transfer, of_one_alone_there_is_nobody_to_hand_over_to)
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, a_target_that_does_not_take_over_is_told_and_the_leader_leads_on)
+Test(node_leader_transfer, a_target_that_does_not_take_over_is_told_and_the_leader_leads_on)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -210,33 +210,34 @@ Test(node_transfer, a_target_that_does_not_take_over_is_told_and_the_leader_lead
         cluster_pass(cluster, 2 * CLUSTER_S);
         leader = cluster_await_leader(cluster);
         if (leader != site->place) transfer(site, site);
+        cluster_pass(cluster, CLUSTER_S); /* it has heard from everybody */
         leader = site->place;
     }
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, an_unknown_group_and_too_many_are_refused_at_once)
+Test(node_leader_transfer, an_unknown_group_and_too_many_are_refused_at_once)
 {
-    static struct wish wishes[NODE_TRANSFERS_MAX + 1];
+    static struct wish wishes[NODE_LEADER_TRANSFERS_MAX + 1];
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
     struct site *site = &cluster->sites[leader];
-    struct node_transfer stranger = {.group = 7, .on_done = on_transfer_done};
-    cr_assert_eq(node_transfer(site->node, &stranger), TL_ERR_NOT_FOUND);
-    for (uint32_t i = 0; i < NODE_TRANSFERS_MAX; i++) {
+    struct node_leader_transfer stranger = {.group = 7, .on_done = on_transfer_done};
+    cr_assert_eq(node_leader_transfer(site->node, &stranger), TL_ERR_NOT_FOUND);
+    for (uint32_t i = 0; i < NODE_LEADER_TRANSFERS_MAX; i++) {
         cr_assert_eq(wish_try_start(&wishes[i], site, site), TL_OK);
     }
-    cr_assert_eq(wish_try_start(&wishes[NODE_TRANSFERS_MAX], site, site), TL_ERR_FULL);
-    node_transfer_cancel(site->node, &wishes[3].transfer);
-    cr_assert_eq(wish_try_start(&wishes[NODE_TRANSFERS_MAX], site, site), TL_OK);
+    cr_assert_eq(wish_try_start(&wishes[NODE_LEADER_TRANSFERS_MAX], site, site), TL_ERR_FULL);
+    node_leader_transfer_cancel(site->node, &wishes[3].transfer);
+    cr_assert_eq(wish_try_start(&wishes[NODE_LEADER_TRANSFERS_MAX], site, site), TL_OK);
     cluster_pass(cluster, CLUSTER_S);
-    for (uint32_t i = 0; i <= NODE_TRANSFERS_MAX; i++) {
+    for (uint32_t i = 0; i <= NODE_LEADER_TRANSFERS_MAX; i++) {
         cr_assert_eq(wishes[i].calls_count, i == 3 ? 0 : 1);
     }
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, without_a_leader_it_is_said_so)
+Test(node_leader_transfer, without_a_leader_it_is_said_so)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -248,7 +249,7 @@ Test(node_transfer, without_a_leader_it_is_said_so)
     cluster_destroy(cluster);
 }
 
-Test(node_transfer, a_link_that_breaks_leaves_it_unknown)
+Test(node_leader_transfer, a_link_that_breaks_leaves_it_unknown)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -273,7 +274,7 @@ static bool efforts_are_over(void *context)
     return true;
 }
 
-Test(node_transfer, writes_that_wait_meanwhile_are_done_by_the_next_leader)
+Test(node_leader_transfer, writes_that_wait_meanwhile_are_done_by_the_next_leader)
 {
     static struct effort efforts[EFFORTS_COUNT];
     struct cluster *cluster = cluster_create(CLUSTER_NODES);

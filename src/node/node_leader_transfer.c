@@ -1,4 +1,4 @@
-/* node_transfer.c - leadership that moves because somebody wants it to.
+/* node_leader_transfer.c - leadership that moves because somebody wants it to.
  *
  *   SEEKING   no leader is known here, or the one that was asked does not lead
  *     |  \
@@ -26,29 +26,29 @@ enum wish_state {
 
 /* A transfer that a peer asked for. */
 struct inbound_transfer {
-    struct node_transfer transfer;
+    struct node_leader_transfer transfer;
     raft_id peer;
     uint64_t peer_request_id;
 };
 
-static void forget(struct node *node, struct node_transfer *transfer)
+static void forget(struct node *node, struct node_leader_transfer *transfer)
 {
-    struct node_transfer **at = &node->transfers;
+    struct node_leader_transfer **at = &node->leader_transfers;
     while (*at != transfer) {
         TL_ASSERT(*at != NULL);
         at = &(*at)->next;
     }
     *at = transfer->next;
     transfer->next = NULL;
-    TL_ASSERT(node->transfers_count > 0);
-    node->transfers_count--;
+    TL_ASSERT(node->leader_transfers_count > 0);
+    node->leader_transfers_count--;
 }
 
-static void finish(struct node_transfer *transfer, enum tl_err err)
+static void finish(struct node_leader_transfer *transfer, enum tl_err err)
 {
     struct node *node = transfer->node;
     forget(node, transfer);
-    node->transfers_ended_count++;
+    node->leader_transfers_ended_count++;
     transfer->on_done(transfer, err);
 }
 
@@ -65,7 +65,7 @@ static const struct {
     [TRANSFER_OTHER] = {"other_elected", "another node was elected meanwhile"},
 };
 
-static enum transfer_verdict verdict_of(const struct node_transfer_report *report)
+static enum transfer_verdict verdict_of(const struct node_leader_transfer_report *report)
 {
     if (report->is_changed) return TRANSFER_DONE;
     for (uint32_t i = 0; i < TRANSFER_VERDICTS_COUNT; i++) {
@@ -75,9 +75,10 @@ static enum transfer_verdict verdict_of(const struct node_transfer_report *repor
     return TRANSFER_SAME;
 }
 
-static void finish_with(struct node_transfer *transfer, enum transfer_verdict verdict, raft_id to)
+static void finish_with(struct node_leader_transfer *transfer, enum transfer_verdict verdict,
+                        raft_id to)
 {
-    struct node_transfer_report *report = &transfer->report;
+    struct node_leader_transfer_report *report = &transfer->report;
     report->is_changed = verdict == TRANSFER_DONE;
     report->to = to;
     report->refusal_code = refusals[verdict].code;
@@ -134,7 +135,7 @@ raft_id node_group_successor(struct node_group *group, const struct raft_status 
 /* ---- the steps ---- */
 
 /* A leader that has just been elected has heard nobody yet. */
-static bool may_pass(const struct node_transfer *transfer, enum transfer_verdict verdict)
+static bool may_pass(const struct node_leader_transfer *transfer, enum transfer_verdict verdict)
 {
     const struct node *node = transfer->node;
     bool is_passing =
@@ -143,7 +144,7 @@ static bool may_pass(const struct node_transfer *transfer, enum transfer_verdict
 }
 
 /* This node leads. */
-static void begin_moving(struct node_group *group, struct node_transfer *transfer)
+static void begin_moving(struct node_group *group, struct node_leader_transfer *transfer)
 {
     struct node *node = group->node;
     struct raft_status status;
@@ -170,20 +171,20 @@ static void begin_moving(struct node_group *group, struct node_transfer *transfe
     }
 }
 
-static void ask_leader(struct node_group *group, struct node_transfer *transfer)
+static void ask_leader(struct node_group *group, struct node_leader_transfer *transfer)
 {
     struct node *node = group->node;
     if (node->now_ns < transfer->retry_ns) return;
     uint64_t left_ms = (transfer->deadline_ns - node->now_ns) / 1000000;
-    const struct transfer wish = {
-        .request_id = ++node->transfer_sequence,
+    const struct leader_transfer wish = {
+        .request_id = ++node->leader_transfer_sequence,
         .group = group->id,
         .timeout_ms = (uint32_t)TL_MIN(left_ms, UINT32_MAX),
         .target = transfer->target,
         .is_dry_run = transfer->is_dry_run,
     };
     if (!node->io.send(node->io.context, group->leader, PEER_CLASS_FORWARD,
-                       transfer_encode(&wish))) {
+                       leader_transfer_encode(&wish))) {
         transfer->retry_ns = node->now_ns + NODE_FORWARD_RETRY_NS; /* never left this node */
         return;
     }
@@ -194,7 +195,7 @@ static void ask_leader(struct node_group *group, struct node_transfer *transfer)
     transfer->state = WISH_ASKED;
 }
 
-static void seek(struct node_group *group, struct node_transfer *transfer)
+static void seek(struct node_group *group, struct node_leader_transfer *transfer)
 {
     struct node *node = group->node;
     if (node->is_draining) {
@@ -217,7 +218,7 @@ static void seek(struct node_group *group, struct node_transfer *transfer)
 }
 
 /* The reply may be lost with its link, but not who leads. */
-static void watch_asked(struct node_group *group, struct node_transfer *transfer)
+static void watch_asked(struct node_group *group, struct node_leader_transfer *transfer)
 {
     if (transfer->is_dry_run || group->leader == RAFT_ID_NONE) return;
     bool is_over = group->leader != transfer->asked &&
@@ -225,7 +226,7 @@ static void watch_asked(struct node_group *group, struct node_transfer *transfer
     if (is_over) finish_with(transfer, TRANSFER_DONE, group->leader);
 }
 
-static void watch_moving(struct node_group *group, struct node_transfer *transfer)
+static void watch_moving(struct node_group *group, struct node_leader_transfer *transfer)
 {
     if (raft_role_of(group->raft) == RAFT_LEADER) {
         struct raft_status status;
@@ -239,7 +240,7 @@ static void watch_moving(struct node_group *group, struct node_transfer *transfe
     finish_with(transfer, is_right ? TRANSFER_DONE : TRANSFER_OTHER, leader);
 }
 
-static void step(struct node_transfer *transfer)
+static void step(struct node_leader_transfer *transfer)
 {
     struct node *node = transfer->node;
     struct node_group *group = node->groups[transfer->group];
@@ -323,25 +324,25 @@ bool node_is_handed_over(const struct node *node)
 /* on_done may start and cancel others, so after every end the walk begins anew. true: one ended. */
 static bool step_one(struct node *node)
 {
-    for (struct node_transfer *transfer = node->transfers; transfer != NULL;
+    for (struct node_leader_transfer *transfer = node->leader_transfers; transfer != NULL;
          transfer = transfer->next) {
-        uint64_t ended_count = node->transfers_ended_count;
+        uint64_t ended_count = node->leader_transfers_ended_count;
         step(transfer);
-        if (node->transfers_ended_count != ended_count) return true;
+        if (node->leader_transfers_ended_count != ended_count) return true;
     }
     return false;
 }
 
-void node_transfers_step(struct node *node)
+void node_leader_transfers_step(struct node *node)
 {
     if (node->is_leaving) {
         for (uint32_t i = 0; i < node->groups_count; i++) hand_over(node->groups[i]);
     }
-    while (node->transfers != NULL && step_one(node)) {
+    while (node->leader_transfers != NULL && step_one(node)) {
     }
 }
 
-uint64_t node_transfers_deadline(const struct node *node)
+uint64_t node_leader_transfers_deadline(const struct node *node)
 {
     uint64_t deadline_ns = NODE_NEVER;
     if (node->is_leaving && node->now_ns < node->leaving_until_ns) {
@@ -349,7 +350,7 @@ uint64_t node_transfers_deadline(const struct node *node)
         deadline_ns =
             TL_MIN(node->now_ns + node->options.heartbeat_interval_ns, node->leaving_until_ns);
     }
-    for (const struct node_transfer *transfer = node->transfers; transfer != NULL;
+    for (const struct node_leader_transfer *transfer = node->leader_transfers; transfer != NULL;
          transfer = transfer->next) {
         deadline_ns = TL_MIN(deadline_ns, transfer->deadline_ns);
         if (transfer->state != WISH_SEEKING) continue;
@@ -362,25 +363,25 @@ uint64_t node_transfers_deadline(const struct node *node)
     return TL_MAX(deadline_ns, node->now_ns);
 }
 
-static void start(struct node *node, struct node_transfer *transfer)
+static void start(struct node *node, struct node_leader_transfer *transfer)
 {
-    TL_ASSERT(node->transfers_count < NODE_TRANSFERS_MAX);
+    TL_ASSERT(node->leader_transfers_count < NODE_LEADER_TRANSFERS_MAX);
     transfer->node = node;
     transfer->state = WISH_SEEKING;
     transfer->asked = RAFT_ID_NONE;
     transfer->request_id = 0;
     transfer->begun_ns = node->now_ns;
     transfer->retry_ns = 0;
-    transfer->report = (struct node_transfer_report){.is_changed = false};
-    transfer->next = node->transfers;
-    node->transfers = transfer;
-    node->transfers_count++;
+    transfer->report = (struct node_leader_transfer_report){.is_changed = false};
+    transfer->next = node->leader_transfers;
+    node->leader_transfers = transfer;
+    node->leader_transfers_count++;
     node->has_new_requests = true;
 }
 
 /* Of the members at the address the one that votes: a store that is taking over its seat has the
  * same. */
-static void find_target(struct node *node, struct node_transfer *transfer)
+static void find_target(struct node *node, struct node_leader_transfer *transfer)
 {
     transfer->target = RAFT_ID_NONE;
     transfer->is_stranger = false;
@@ -395,13 +396,13 @@ static void find_target(struct node *node, struct node_transfer *transfer)
     if (found != NULL) transfer->target = found->id;
 }
 
-enum tl_err node_transfer(struct node *node, struct node_transfer *transfer)
+enum tl_err node_leader_transfer(struct node *node, struct node_leader_transfer *transfer)
 {
     node_enter(node);
     if (node->is_failed || node->is_draining) return TL_ERR_STOPPING;
     if (node->groups_count == 0) return TL_ERR_STARTING;
     if (transfer->group >= node->groups_count) return TL_ERR_NOT_FOUND;
-    if (node->transfers_count == NODE_TRANSFERS_MAX) return TL_ERR_FULL;
+    if (node->leader_transfers_count == NODE_LEADER_TRANSFERS_MAX) return TL_ERR_FULL;
     TL_ASSERT(transfer->on_done != NULL);
     transfer->is_inbound = false;
     find_target(node, transfer);
@@ -409,34 +410,35 @@ enum tl_err node_transfer(struct node *node, struct node_transfer *transfer)
     return TL_OK;
 }
 
-void node_transfer_cancel(struct node *node, struct node_transfer *transfer)
+void node_leader_transfer_cancel(struct node *node, struct node_leader_transfer *transfer)
 {
     node_enter(node);
     forget(node, transfer);
 }
 
-void node_transfers_close(struct node *node)
+void node_leader_transfers_close(struct node *node)
 {
-    while (node->transfers != NULL) {
-        bool was_tried = node->transfers->state != WISH_SEEKING;
-        finish(node->transfers, was_tried ? TL_ERR_UNKNOWN : TL_ERR_STOPPING);
+    while (node->leader_transfers != NULL) {
+        bool was_tried = node->leader_transfers->state != WISH_SEEKING;
+        finish(node->leader_transfers, was_tried ? TL_ERR_UNKNOWN : TL_ERR_STOPPING);
     }
 }
 
 /* ---- the leader's side of a wish that came from a peer ---- */
 
-static void reply(struct node *node, raft_id peer, const struct transfer_reply *answer)
+static void reply(struct node *node, raft_id peer, const struct leader_transfer_reply *answer)
 {
     if (node->is_failed) return;
     node->metrics.frames_sent_count++;
     /* Lost with its link: the asker sees who leads, or meets its deadline. */
-    (void)node->io.send(node->io.context, peer, PEER_CLASS_FORWARD, transfer_reply_encode(answer));
+    (void)node->io.send(node->io.context, peer, PEER_CLASS_FORWARD,
+                        leader_transfer_reply_encode(answer));
 }
 
-static void on_inbound_done(struct node_transfer *transfer, enum tl_err err)
+static void on_inbound_done(struct node_leader_transfer *transfer, enum tl_err err)
 {
     struct inbound_transfer *inbound = TL_CONTAINER_OF(transfer, struct inbound_transfer, transfer);
-    const struct transfer_reply answer = {
+    const struct leader_transfer_reply answer = {
         .request_id = inbound->peer_request_id,
         .err = err,
         .verdict = err == TL_OK ? verdict_of(&transfer->report) : TRANSFER_NONE,
@@ -446,15 +448,15 @@ static void on_inbound_done(struct node_transfer *transfer, enum tl_err err)
     free(inbound);
 }
 
-enum tl_err node_on_transfer(struct node *node, raft_id peer, struct bytes payload)
+enum tl_err node_on_leader_transfer(struct node *node, raft_id peer, struct bytes payload)
 {
-    struct transfer wish;
-    enum tl_err err = transfer_decode(payload, &wish);
+    struct leader_transfer wish;
+    enum tl_err err = leader_transfer_decode(payload, &wish);
     if (err != TL_OK) return err;
-    struct transfer_reply refusal = {.request_id = wish.request_id};
+    struct leader_transfer_reply refusal = {.request_id = wish.request_id};
     if (node_find_group(node, wish.group) == NULL) refusal.err = TL_ERR_NOT_LEADER;
     if (node->is_draining) refusal.err = TL_ERR_STOPPING;
-    if (node->transfers_count == NODE_TRANSFERS_MAX) refusal.err = TL_ERR_FULL;
+    if (node->leader_transfers_count == NODE_LEADER_TRANSFERS_MAX) refusal.err = TL_ERR_FULL;
     if (refusal.err != TL_OK) {
         reply(node, peer, &refusal);
         return TL_OK;
@@ -463,7 +465,7 @@ enum tl_err node_on_transfer(struct node *node, raft_id peer, struct bytes paylo
     TL_ASSERT(inbound != NULL);
     inbound->peer = peer;
     inbound->peer_request_id = wish.request_id;
-    inbound->transfer = (struct node_transfer){
+    inbound->transfer = (struct node_leader_transfer){
         .group = wish.group,
         .is_dry_run = wish.is_dry_run,
         .deadline_ns = node->now_ns + (uint64_t)wish.timeout_ms * 1000000,
@@ -477,7 +479,8 @@ enum tl_err node_on_transfer(struct node *node, raft_id peer, struct bytes paylo
 
 /* ---- the asker's side ---- */
 
-static void take_reply(struct node_transfer *transfer, const struct transfer_reply *answer)
+static void take_reply(struct node_leader_transfer *transfer,
+                       const struct leader_transfer_reply *answer)
 {
     struct node *node = transfer->node;
     switch (answer->err) {
@@ -499,12 +502,12 @@ static void take_reply(struct node_transfer *transfer, const struct transfer_rep
     }
 }
 
-enum tl_err node_on_transfer_reply(struct node *node, raft_id peer, struct bytes payload)
+enum tl_err node_on_leader_transfer_reply(struct node *node, raft_id peer, struct bytes payload)
 {
-    struct transfer_reply answer;
-    enum tl_err err = transfer_reply_decode(payload, &answer);
+    struct leader_transfer_reply answer;
+    enum tl_err err = leader_transfer_reply_decode(payload, &answer);
     if (err != TL_OK) return err;
-    for (struct node_transfer *transfer = node->transfers; transfer != NULL;
+    for (struct node_leader_transfer *transfer = node->leader_transfers; transfer != NULL;
          transfer = transfer->next) {
         bool is_it = transfer->state == WISH_ASKED && transfer->request_id == answer.request_id;
         if (!is_it) continue;

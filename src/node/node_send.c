@@ -1,0 +1,452 @@
+/* node_send.c - one snapshot on its way to a peer.
+ *
+ * At most one a node: two would share the same disk and the same link, and both would come later.
+ * The core only says that some peer needs one. Whom to serve is looked up in its status when there
+ * is time for it, so nothing has to be remembered that could be out of date.
+ */
+
+#include "node_internal.h"
+
+#include <stdatomic.h>
+
+#define OUTDATED_COUNT_MAX 4u
+
+enum send_outcome { SEND_DONE, SEND_USELESS, SEND_FAILED };
+
+static const char *address_of(const struct node *node, raft_id id)
+{
+    const struct member *member = node_member(node, id);
+    return member != NULL ? member->address : "unknown";
+}
+
+static bool is_reached(struct node *node, raft_id id)
+{
+    const struct node_peer *peer = node_find_peer(node, id);
+    return peer != NULL && peer->is_up[PEER_CLASS_BULK];
+}
+
+static const struct raft_peer_status *find_status(const struct raft_status *status, raft_id id)
+{
+    for (uint32_t i = 0; i < status->peers_count; i++) {
+        if (status->peers[i].id == id) return &status->peers[i];
+    }
+    return NULL;
+}
+
+/* ---- the end ---- */
+
+static void release(struct node *node)
+{
+    struct node_sending *sending = &node->sending;
+    sending->state = SENDING_RELEASING;
+    if (sending->job.is_out) return;
+    if (sending->snapshot == NULL) {
+        sending->state = SENDING_IDLE;
+        return;
+    }
+    sending->job.snapshot = TL_TAKE(&sending->snapshot);
+    node_snapshot_give(node, &sending->job, SNAPSHOT_JOB_RELEASE);
+}
+
+static void keep_log_behind(struct node_sending *sending, uint64_t now_ns)
+{
+    sending->trail = (struct snapshot_trail){
+        .group = sending->group,
+        .peer = sending->peer,
+        .from = sending->info.state.index + 1,
+        .until_ns = now_ns + SNAPSHOT_CATCH_UP_NS,
+    };
+}
+
+static void end(struct node *node, enum send_outcome outcome, const char *reason)
+{
+    static const char *const names[] = {
+        [SEND_DONE] = "installed", [SEND_USELESS] = "useless", [SEND_FAILED] = "failed"};
+    struct node_sending *sending = &node->sending;
+    struct node_group *group = node->groups[sending->group];
+    atomic_store(&sending->job.is_canceled, true);
+    node_log(node, outcome == SEND_FAILED ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "snapshot_send_end",
+             "group=%u to=%s outcome=%s reason=\"%s\" chunks=%u of=%u ms=%llu", sending->group,
+             address_of(node, sending->peer), names[outcome], reason, sending->acked,
+             sending->info.chunks_count,
+             (unsigned long long)((node->now_ns - sending->began_ns) / 1000000));
+    group->snapshot_look_ns = node->now_ns + (outcome == SEND_FAILED ? SNAPSHOT_RETRY_NS : 0);
+    group->has_snapshot_want = true; /* looked up again: there may be others */
+    if (outcome == SEND_DONE) {
+        node->metrics.snapshots_sent_count++;
+        sending->outdated_count = 0;
+        keep_log_behind(sending, node->now_ns);
+    } else {
+        node->metrics.snapshots_failed_count++;
+    }
+    raft_id peer = sending->peer;
+    raft_index index = sending->info.state.index;
+    release(node);
+    node_group_make_room(group);
+    if (node->is_failed) return;
+    node_group_advance(group);
+    if (outcome == SEND_DONE) {
+        raft_snapshot_sent(group->raft, peer, index);
+    } else {
+        raft_snapshot_failed(group->raft, peer);
+    }
+}
+
+/* ---- the beginning ---- */
+
+void node_send_want(struct node_group *group)
+{
+    group->has_snapshot_want = true;
+}
+
+static void begin(struct node_group *group, raft_id peer)
+{
+    struct node *node = group->node;
+    struct node_sending *sending = &node->sending;
+    struct table_reader *reader = NULL;
+    if (table_reader_create(group->table, &reader) != TL_OK) {
+        group->snapshot_look_ns = node->now_ns + SNAPSHOT_RETRY_NS; /* no slot is free */
+        return;
+    }
+    sending->state = SENDING_CUTTING;
+    sending->group = group->id;
+    sending->peer = peer;
+    sending->info = (struct snapshot_info){.group = group->id};
+    sending->keep_from = group->flushed + 1; /* the cut is at this flush, or at a later one */
+    sending->acked = sending->sent = sending->offers_count = 0;
+    sending->began_ns = sending->progress_ns = sending->heard_ns = node->now_ns;
+    sending->offer_ns = sending->send_ns = 0;
+    /* Each time the log went on without waiting, the next attempt has to be quicker. */
+    send_rate_begin(&sending->rate, SEND_RATE_MIN << sending->outdated_count, node->now_ns);
+    sending->job.group = group->id;
+    sending->job.reader = reader;
+    sending->job.data_dir = node->data_dir;
+    /* A spool is not to be what makes this node refuse writes. */
+    sending->job.free_bytes_min = 2 * node->options.free_bytes_min;
+    sending->job.chunk_limit = node->options.snapshot_chunk_bytes;
+    text_format(sending->job.dir, sizeof sending->job.dir, "%s", data_dir_path(node->data_dir));
+    node_snapshot_give(node, &sending->job, SNAPSHOT_JOB_CUT);
+}
+
+/* The next peer in need behind the one served last, so that one that fails does not starve others.
+ */
+static raft_id choose(struct node *node, const struct raft_status *status, bool *out_any)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < status->peers_count; i++) {
+        if (status->peers[i].id == node->sending.peer) first = i + 1;
+    }
+    for (uint32_t k = 0; k < status->peers_count; k++) {
+        const struct raft_peer_status *peer = &status->peers[(first + k) % status->peers_count];
+        if (peer->state != RAFT_NEEDS_SNAPSHOT || peer->id == node->self) continue;
+        *out_any = true;
+        if (peer->is_recently_active && is_reached(node, peer->id)) return peer->id;
+    }
+    return RAFT_ID_NONE;
+}
+
+static void look(struct node *node)
+{
+    if (node->is_draining) return;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        struct node_group *group = node->groups[i];
+        if (!group->has_snapshot_want || node->now_ns < group->snapshot_look_ns) continue;
+        struct raft_status status;
+        raft_get_status(group->raft, &status);
+        bool is_any = false;
+        raft_id peer = choose(node, &status, &is_any);
+        group->has_snapshot_want = is_any;
+        group->snapshot_look_ns = node->now_ns + SNAPSHOT_LOOK_NS;
+        if (peer == RAFT_ID_NONE) continue;
+        begin(group, peer);
+        return;
+    }
+}
+
+/* ---- under way ---- */
+
+static void offer_again(struct node_sending *sending, uint64_t at_ns)
+{
+    sending->state = SENDING_OFFERING;
+    sending->offer_ns = at_ns;
+}
+
+static void read_chunk(struct node *node, uint32_t number)
+{
+    struct node_sending *sending = &node->sending;
+    sending->job.snapshot = TL_TAKE(&sending->snapshot);
+    sending->job.number = number;
+    node_snapshot_give(node, &sending->job, SNAPSHOT_JOB_READ);
+}
+
+static void send_chunk(struct node *node, uint32_t number, struct buf *frame)
+{
+    struct node_sending *sending = &node->sending;
+    bool is_offer = sending->state == SENDING_OFFERING;
+    if (number != (is_offer ? 0 : sending->sent)) { /* meant for a state that is over */
+        buf_release(frame);
+        return;
+    }
+    size_t bytes = frame->count;
+    bool is_given = node->io.send(node->io.context, sending->peer, PEER_CLASS_BULK, frame);
+    if (is_offer) {
+        sending->offers_count++;
+        sending->offer_ns = node->now_ns + SNAPSHOT_OFFER_NS;
+        return;
+    }
+    if (!is_given) {
+        offer_again(sending, node->now_ns + SNAPSHOT_BUSY_NS);
+        return;
+    }
+    sending->sent++;
+    sending->send_ns =
+        TL_MAX(sending->send_ns, node->now_ns) + send_rate_span_ns(&sending->rate, bytes);
+    node->metrics.frames_sent_count++;
+    node->metrics.snapshot_bytes_sent_count += bytes;
+}
+
+static void cut_done(struct node *node)
+{
+    struct node_sending *sending = &node->sending;
+    sending->info = *snapshot_get_info(sending->snapshot);
+    sending->keep_from = sending->info.state.index + 1;
+    sending->progress_ns = sending->heard_ns = node->now_ns;
+    node_log(node, LOG_LEVEL_INFO, "snapshot_send_begin",
+             "group=%u to=%s index=%llu rows=%llu bytes=%llu chunks=%u cut_ms=%llu", sending->group,
+             address_of(node, sending->peer), (unsigned long long)sending->info.state.index,
+             (unsigned long long)sending->info.state.rows_count,
+             (unsigned long long)sending->info.bytes, sending->info.chunks_count,
+             (unsigned long long)((node->now_ns - sending->began_ns) / 1000000));
+    offer_again(sending, 0);
+}
+
+void node_send_done(struct node *node, enum tl_err err, const struct tl_fault *fault)
+{
+    struct node_sending *sending = &node->sending;
+    struct node_snapshot_job *job = &sending->job;
+    struct buf *chunk = TL_TAKE(&job->chunk);
+    sending->snapshot = TL_TAKE(&job->snapshot);
+    table_reader_destroy(TL_TAKE(&job->reader)); /* of a cut that was not carried out */
+    bool is_cut = job->kind == SNAPSHOT_JOB_CUT;
+    if (is_cut && (err == TL_ERR_CORRUPT || err == TL_ERR_NEWER_FORMAT)) {
+        buf_release(chunk);
+        node_fail(node, fault); /* the table in use is damaged */
+        return;
+    }
+    if (sending->state == SENDING_RELEASING) {
+        buf_release(chunk);
+        release(node);
+    } else if (err != TL_OK) {
+        buf_release(chunk);
+        end(node, SEND_FAILED, fault != NULL ? fault->reason : tl_err_text(err));
+    } else if (is_cut) {
+        cut_done(node);
+    } else {
+        send_chunk(node, job->number, chunk);
+    }
+}
+
+/* ---- what the receiver says ---- */
+
+static enum tl_err on_next(struct node *node, uint32_t next)
+{
+    struct node_sending *sending = &node->sending;
+    if (next > sending->info.chunks_count) return TL_ERR_INVALID;
+    if (next == 0) {
+        if (sending->state == SENDING_CHUNKS) offer_again(sending, node->now_ns);
+    } else if (sending->state == SENDING_OFFERING) {
+        if (sending->offers_count > 1 || next > 1) {
+            node->metrics.snapshot_resumes_count++;
+            node_log(node, LOG_LEVEL_INFO, "snapshot_send_resume", "group=%u to=%s chunk=%u of=%u",
+                     sending->group, address_of(node, sending->peer), next,
+                     sending->info.chunks_count);
+        }
+        sending->state = SENDING_CHUNKS;
+        sending->acked = sending->sent = next;
+        sending->progress_ns = node->now_ns;
+    } else if (next > sending->acked && next <= sending->sent) {
+        sending->acked = next;
+        sending->progress_ns = node->now_ns;
+    }
+    return TL_OK;
+}
+
+enum tl_err node_send_on_answer(struct node *node, raft_id peer, struct bytes payload)
+{
+    struct snapshot_ack ack;
+    enum tl_err err = snapshot_ack_decode(payload, &ack);
+    if (err != TL_OK) return err;
+    struct node_sending *sending = &node->sending;
+    bool is_open = sending->state == SENDING_OFFERING || sending->state == SENDING_CHUNKS;
+    if (!is_open || sending->peer != peer || sending->group != ack.group ||
+        !hash_equal(sending->info.id, ack.id)) {
+        return TL_OK; /* of a transfer that is over */
+    }
+    sending->heard_ns = node->now_ns;
+    switch (ack.answer) {
+    case SNAPSHOT_ANSWER_NEXT:
+        return on_next(node, ack.next);
+    case SNAPSHOT_ANSWER_INSTALLED:
+        end(node, SEND_DONE, "installed");
+        break;
+    case SNAPSHOT_ANSWER_STALE:
+        end(node, SEND_DONE, "the peer has what is in it");
+        break;
+    case SNAPSHOT_ANSWER_BUSY:
+        offer_again(sending, node->now_ns + SNAPSHOT_BUSY_NS);
+        break;
+    case SNAPSHOT_ANSWER_BROKEN:
+        end(node, SEND_FAILED, "the peer could not take it");
+        break;
+    }
+    return TL_OK;
+}
+
+void node_send_link_lost(struct node *node, raft_id peer)
+{
+    struct node_sending *sending = &node->sending;
+    if (sending->state == SENDING_CHUNKS && sending->peer == peer) {
+        offer_again(sending, node->now_ns);
+    } else if (sending->state == SENDING_OFFERING && sending->peer == peer) {
+        sending->offer_ns = node->now_ns; /* the answer to the last one is not to be waited for */
+    }
+}
+
+/* ---- each turn ---- */
+
+/* Why it is of no use to go on; NULL: it is. A node that stops leading goes on with what the
+ * peer has accepted: a snapshot is of what is committed, whoever leads, and the next leader's
+ * would begin with chunk 0 again. The peer says when it has no use for it. */
+static const char *find_needless(const struct node_sending *sending,
+                                 const struct raft_status *status)
+{
+    if (status->role != RAFT_LEADER) {
+        return sending->acked > 0 ? NULL : "this node does not lead any more";
+    }
+    const struct raft_peer_status *peer = find_status(status, sending->peer);
+    if (peer == NULL) return "the peer is no member any more";
+    /* In PROBE a new leader does not know yet. */
+    if (peer->state == RAFT_REPLICATE) return "the peer needs none any more";
+    return NULL;
+}
+
+static bool end_if_over(struct node *node)
+{
+    struct node_sending *sending = &node->sending;
+    const struct node_group *group = node->groups[sending->group];
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    bool is_cut = sending->state != SENDING_CUTTING;
+    bool is_all = is_cut && sending->acked == sending->info.chunks_count;
+    const char *needless = find_needless(sending, &status);
+    if (node->is_draining) needless = "this node stops";
+    if (needless != NULL) {
+        end(node, is_all && !node->is_draining ? SEND_DONE : SEND_USELESS, needless);
+    } else if (is_cut && status.role == RAFT_LEADER &&
+               group->base_index > sending->info.state.index) {
+        sending->outdated_count = TL_MIN(sending->outdated_count + 1, OUTDATED_COUNT_MAX);
+        end(node, SEND_FAILED, "the log behind it is deleted");
+    } else if (is_cut && node->now_ns > sending->progress_ns + SNAPSHOT_PROGRESS_NS) {
+        end(node, SEND_FAILED, "no progress");
+    }
+    return sending->state == SENDING_RELEASING || sending->state == SENDING_IDLE;
+}
+
+static void step_trail(struct node *node)
+{
+    struct snapshot_trail *trail = &node->sending.trail;
+    if (trail->peer == RAFT_ID_NONE) return;
+    struct raft_status status;
+    raft_get_status(node->groups[trail->group]->raft, &status);
+    const struct raft_peer_status *peer = find_status(&status, trail->peer);
+    if (status.role != RAFT_LEADER || peer == NULL || peer->is_caught_up ||
+        node->now_ns >= trail->until_ns) {
+        trail->peer = RAFT_ID_NONE;
+        return;
+    }
+    trail->from = TL_MAX(trail->from, peer->match + 1);
+}
+
+void node_send_step(struct node *node)
+{
+    struct node_sending *sending = &node->sending;
+    step_trail(node);
+    if (sending->state == SENDING_IDLE) {
+        look(node);
+        return;
+    }
+    if (sending->state == SENDING_RELEASING || end_if_over(node)) return;
+    send_rate_judge(&sending->rate, node->now_ns);
+    if (sending->state == SENDING_CHUNKS && node->now_ns > sending->heard_ns + SNAPSHOT_ANSWER_NS) {
+        sending->heard_ns = node->now_ns;
+        offer_again(sending, node->now_ns);
+    }
+    if (sending->job.is_out || !is_reached(node, sending->peer)) return;
+    if (sending->state == SENDING_OFFERING && node->now_ns >= sending->offer_ns) {
+        read_chunk(node, 0);
+    } else if (sending->state == SENDING_CHUNKS && sending->sent < sending->info.chunks_count &&
+               sending->sent - sending->acked < SNAPSHOT_WINDOW_CHUNKS &&
+               node->now_ns >= sending->send_ns) {
+        read_chunk(node, sending->sent);
+    }
+}
+
+static uint64_t look_deadline(const struct node *node)
+{
+    uint64_t deadline_ns = NODE_NEVER;
+    for (uint32_t i = 0; i < node->groups_count && !node->is_draining; i++) {
+        const struct node_group *group = node->groups[i];
+        if (!group->has_snapshot_want) continue;
+        deadline_ns = TL_MIN(deadline_ns, TL_MAX(group->snapshot_look_ns, node->now_ns));
+    }
+    return deadline_ns;
+}
+
+uint64_t node_send_deadline(const struct node *node)
+{
+    const struct node_sending *sending = &node->sending;
+    uint64_t deadline_ns = NODE_NEVER;
+    if (sending->trail.peer != RAFT_ID_NONE) deadline_ns = sending->trail.until_ns;
+    if (sending->state == SENDING_IDLE) return TL_MIN(deadline_ns, look_deadline(node));
+    if (sending->state != SENDING_OFFERING && sending->state != SENDING_CHUNKS) return deadline_ns;
+    deadline_ns = TL_MIN(deadline_ns, sending->progress_ns + SNAPSHOT_PROGRESS_NS);
+    if (sending->job.is_out) return deadline_ns;
+    /* When the peer is not reached, the next event is its connection. */
+    bool is_up = is_reached((struct node *)node, sending->peer);
+    if (is_up && sending->state == SENDING_OFFERING) {
+        deadline_ns = TL_MIN(deadline_ns, TL_MAX(sending->offer_ns, node->now_ns));
+    } else if (is_up && sending->sent < sending->info.chunks_count &&
+               sending->sent - sending->acked < SNAPSHOT_WINDOW_CHUNKS) {
+        deadline_ns = TL_MIN(deadline_ns, TL_MAX(sending->send_ns, node->now_ns));
+    } else {
+        deadline_ns = TL_MIN(deadline_ns, sending->heard_ns + SNAPSHOT_ANSWER_NS + 1);
+    }
+    return deadline_ns;
+}
+
+raft_index node_send_keep_from(const struct node_group *group)
+{
+    const struct node_sending *sending = &group->node->sending;
+    raft_index from = 0;
+    if (sending->state != SENDING_IDLE && sending->state != SENDING_RELEASING &&
+        sending->group == group->id) {
+        from = sending->keep_from;
+    }
+    const struct snapshot_trail *trail = &sending->trail;
+    if (trail->peer != RAFT_ID_NONE && trail->group == group->id) {
+        from = from == 0 ? trail->from : TL_MIN(from, trail->from);
+    }
+    return from;
+}
+
+void node_send_note_commit(struct node *node, uint64_t spent_us)
+{
+    send_rate_note_commit(&node->sending.rate, spent_us, node->sending.state != SENDING_IDLE);
+}
+
+void node_send_close(struct node *node)
+{
+    struct node_sending *sending = &node->sending;
+    snapshot_destroy(TL_TAKE(&sending->snapshot));
+    node_snapshot_job_clear(&sending->job);
+}
