@@ -10,6 +10,28 @@ static void check(const struct exchange *exchange)
     if (exchange->waiting == EXCHANGE_WRITING) TL_ASSERT(exchange->on_written != NULL);
     if (exchange->waiting == EXCHANGE_READING) TL_ASSERT(exchange->on_row != NULL);
     if (exchange->waiting == EXCHANGE_CHANGING) TL_ASSERT(exchange->on_changed != NULL);
+    if (exchange->waiting == EXCHANGE_TRANSFERRING) TL_ASSERT(exchange->on_changed != NULL);
+}
+
+static void cancel(struct exchange *exchange)
+{
+    struct node *node = exchange->server->node;
+    switch (exchange->waiting) {
+    case EXCHANGE_WRITING:
+        node_write_cancel(node, &exchange->write);
+        break;
+    case EXCHANGE_READING:
+        node_read_cancel(node, &exchange->read);
+        break;
+    case EXCHANGE_CHANGING:
+        node_change_cancel(node, exchange->change);
+        break;
+    case EXCHANGE_TRANSFERRING:
+        node_leader_transfer_cancel(node, exchange->transfer);
+        break;
+    case EXCHANGE_IDLE:
+        break;
+    }
 }
 
 /* The request is gone: nobody waits for the answer any more. */
@@ -19,13 +41,7 @@ static void exchange_dispose(void *memory)
     check(exchange);
     struct http_server *server = exchange->server;
     if (exchange->waiting != EXCHANGE_IDLE) {
-        if (exchange->waiting == EXCHANGE_WRITING) {
-            node_write_cancel(server->node, &exchange->write);
-        } else if (exchange->waiting == EXCHANGE_CHANGING) {
-            node_change_cancel(server->node, exchange->change);
-        } else {
-            node_read_cancel(server->node, &exchange->read);
-        }
+        cancel(exchange);
         server->exchanges_waiting_count--;
         server->counters.abandoned_count++;
     }
@@ -58,6 +74,16 @@ bool exchange_take_query(struct exchange *exchange, struct query_param *params, 
     const struct failure *failure = exchange_parse_query(exchange, params, params_count);
     if (failure != NULL) respond_failure(exchange, failure);
     return failure == NULL;
+}
+
+bool exchange_take_dry_run(struct exchange *exchange, bool *out_is_dry_run)
+{
+    struct query_param param = {.name = "dry_run"};
+    if (!exchange_take_query(exchange, &param, 1)) return false;
+    bool is_wrong = param.is_present && !text_is(param.value, "1") && !text_is(param.value, "0");
+    if (is_wrong) respond_refusal(exchange, REFUSAL_QUERY);
+    *out_is_dry_run = param.is_present && text_is(param.value, "1");
+    return !is_wrong;
 }
 
 bool exchange_take_get(struct exchange *exchange, struct query_param *params, size_t params_count)
@@ -374,4 +400,28 @@ void exchange_change(struct exchange *exchange, struct node_change *change,
         return;
     }
     wait_begin(exchange, EXCHANGE_CHANGING);
+}
+
+static void on_transfer_done(struct node_leader_transfer *transfer, enum tl_err err)
+{
+    struct exchange *exchange = TL_CAST(exchange, transfer->context, EXCHANGE_MAGIC);
+    wait_end(exchange);
+    exchange->on_changed(exchange, err);
+}
+
+void exchange_transfer(struct exchange *exchange, struct node_leader_transfer *transfer,
+                       exchange_on_changed on_changed)
+{
+    struct http_server *server = exchange->server;
+    exchange->transfer = transfer;
+    exchange->on_changed = on_changed;
+    transfer->deadline_ns = http_now_ns() + server->options.request_timeout_ns;
+    transfer->on_done = on_transfer_done;
+    transfer->context = exchange;
+    enum tl_err err = node_leader_transfer(server->node, transfer);
+    if (err != TL_OK) {
+        on_changed(exchange, err);
+        return;
+    }
+    wait_begin(exchange, EXCHANGE_TRANSFERRING);
 }

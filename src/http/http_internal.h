@@ -138,7 +138,13 @@ typedef void (*exchange_on_written)(struct exchange *exchange, enum tl_err err,
 
 typedef void (*exchange_on_changed)(struct exchange *exchange, enum tl_err err);
 
-enum exchange_waiting { EXCHANGE_IDLE, EXCHANGE_WRITING, EXCHANGE_READING, EXCHANGE_CHANGING };
+enum exchange_waiting {
+    EXCHANGE_IDLE,
+    EXCHANGE_WRITING,
+    EXCHANGE_READING,
+    EXCHANGE_CHANGING,
+    EXCHANGE_TRANSFERRING
+};
 
 struct exchange {
     uint32_t magic;
@@ -162,10 +168,11 @@ struct exchange {
         struct node_write write;
         struct node_read read;
     };
-    struct node_change *change; /* in req's pool */
+    struct node_change *change;            /* in req's pool */
+    struct node_leader_transfer *transfer; /* likewise */
     exchange_on_written on_written;
     exchange_on_row on_row;
-    exchange_on_changed on_changed;
+    exchange_on_changed on_changed; /* of a change or a transfer */
 };
 
 /* ---- server.c ---- */
@@ -231,8 +238,14 @@ void exchange_write(struct exchange *exchange, struct command *command,
  * now or later. */
 void exchange_change(struct exchange *exchange, struct node_change *change,
                      exchange_on_changed on_changed);
+/* Starts a transfer of leadership; likewise. */
+void exchange_transfer(struct exchange *exchange, struct node_leader_transfer *transfer,
+                       exchange_on_changed on_changed);
 /* Reads the exchange's key at its consistency; on_row is called once, now or later. */
 void exchange_read(struct exchange *exchange, exchange_on_row on_row);
+
+/* Takes ?dry_run=, 0 or 1, as the only parameter. False: it has been refused. */
+bool exchange_take_dry_run(struct exchange *exchange, bool *out_is_dry_run);
 
 /* ---- respond.c: the answer; exactly one per exchange ---- */
 void respond_etag(struct exchange *exchange, uint64_t revision);
@@ -262,6 +275,7 @@ void admin_serve(struct exchange *exchange);
 void cluster_serve(struct exchange *exchange);
 void members_serve(struct exchange *exchange);
 void member_serve(struct exchange *exchange);
+void leader_serve(struct exchange *exchange);
 void metrics_serve(struct exchange *exchange);
 void livez_serve(struct exchange *exchange);
 void readyz_serve(struct exchange *exchange);

@@ -303,21 +303,6 @@ static bool is_caught_up(const void *context, raft_id id)
     return false;
 }
 
-/* The voter to hand over to: of those that stay, the one that has most. */
-static raft_id best_successor(const struct node *node, const struct raft_status *status)
-{
-    const struct raft_peer_status *best = NULL;
-    for (uint32_t i = 0; i < status->peers_count; i++) {
-        const struct raft_peer_status *peer = &status->peers[i];
-        const struct placement_member *member = placement_find(node->placement, peer->id);
-        bool stays = member != NULL && member->role == MEMBER_VOTER;
-        bool votes = raft_conf_is_voter(&status->conf, peer->id);
-        if (!stays || !votes || !peer->is_caught_up || peer->id == node->self) continue;
-        if (best == NULL || peer->match > best->match) best = peer;
-    }
-    return best != NULL ? best->id : RAFT_ID_NONE;
-}
-
 /* Whether this node hears what becomes of every data group. */
 static bool hears_data_groups(const struct node *node)
 {
@@ -354,7 +339,7 @@ static bool hands_over(struct node_group *group, const struct raft_status *statu
     if (self == NULL || self->role != MEMBER_LEAVING) return false;
     if (status->transfer_target != RAFT_ID_NONE) return true;
     if (node->now_ns < group->handover_ns) return false;
-    raft_id successor = best_successor(node, status);
+    raft_id successor = node_group_successor(group, status);
     if (successor == RAFT_ID_NONE && group->id == 0 && !hears_data_groups(node)) {
         successor = draw_successor(node, status);
     }

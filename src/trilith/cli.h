@@ -18,6 +18,7 @@ struct cli {
     const char *consistency; /* NULL: the server's default */
     int64_t by;
     bool is_dry_run;
+    int64_t group; /* -1: every one */
     int args_count; /* behind the verb */
     char *args[CLI_ARGS_MAX];
     struct trilith_client *client;
@@ -31,6 +32,7 @@ int cli_incr(struct cli *cli);
 int cli_delete(struct cli *cli);
 int cli_status(struct cli *cli);
 int cli_members(struct cli *cli);
+int cli_leader(struct cli *cli);
 
 /* ---- output ---- */
 

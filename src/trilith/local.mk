@@ -1,5 +1,5 @@
 bin_PROGRAMS += trilith
-trilith_SOURCES = src/trilith/main.c src/trilith/members.c src/trilith/verbs.c \
+trilith_SOURCES = src/trilith/leader.c src/trilith/main.c src/trilith/members.c src/trilith/verbs.c \
     src/trilith/status.c src/trilith/output.c src/trilith/cli.h
 trilith_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DPACKAGE_VERSION_TEXT='"$(PACKAGE_VERSION)"'
 trilith_LDADD = libtrilith.a libbase.a $(CURL_LIBS) $(JANSSON_LIBS)

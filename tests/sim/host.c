@@ -548,6 +548,7 @@ void host_stop(struct sim *sim, struct sim_node *node)
     sim->result->counters.stops++;
     sim_trace(sim, "n%u drains", node->number);
     node->is_draining = true;
+    node_hand_over(node->node);
     node_drain(node->node);
     host_wake(sim, node);
     struct event event = {.kind = EVENT_DRAIN_CHECK,
