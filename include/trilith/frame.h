@@ -22,10 +22,12 @@ enum frame_type {
     FRAME_RAFT = 3,    /* struct raft_batch_head, then raft messages */
     FRAME_FORWARD = 4, /* a write for the leader */
     FRAME_FORWARD_REPLY = 5,
-    FRAME_SNAPSHOT_CHUNK = 6, /* a chunk as it is (snapshot_chunk.h), to a peer that needs it */
-    FRAME_SNAPSHOT_ACK = 7,   /* snapshot_ack, back */
-    FRAME_DIGESTS = 8,        /* digest reports (digest_report.h), one behind the other */
-    FRAME_POSITION = 9,       /* what a process found on its disk; or, back, that it is refused */
+    FRAME_SNAPSHOT_CHUNK = 6,   /* a chunk as it is (snapshot_chunk.h), to a peer that needs it */
+    FRAME_SNAPSHOT_ACK = 7,     /* snapshot_ack, back */
+    FRAME_DIGESTS = 8,          /* digest reports (digest_report.h), one behind the other */
+    FRAME_POSITION = 9,         /* what a process found on its disk; or, back, that it is refused */
+    FRAME_LEADER_TRANSFER = 10, /* a wish that the leader hands over */
+    FRAME_LEADER_TRANSFER_REPLY = 11,
 };
 
 enum peer_class { PEER_CLASS_RAFT = 0, PEER_CLASS_BULK = 1, PEER_CLASS_FORWARD = 2 };
@@ -112,5 +114,41 @@ struct position {
 };
 struct buf *position_encode(const struct position *position); /* a sealed frame */
 TL_MUST_CHECK enum tl_err position_decode(struct bytes payload, struct position *out_position);
+
+/* What becomes of a wish that leadership moves. Sent. */
+enum transfer_verdict {
+    TRANSFER_NONE = 0,      /* in a reply with an error */
+    TRANSFER_DONE = 1,      /* it has moved; of a dry run: it would be tried */
+    TRANSFER_SAME = 2,      /* the target leads already */
+    TRANSFER_NOT_VOTER = 3, /* the target does not vote, or is being removed */
+    TRANSFER_SILENT = 4,    /* the leader does not hear from the target */
+    TRANSFER_BEHIND = 5,    /* the target lacks too much of the log */
+    TRANSFER_NOBODY = 6,    /* no target was named, and no other voter could take over */
+    TRANSFER_OTHER = 7,     /* another one than the target was elected */
+};
+#define TRANSFER_VERDICTS_COUNT 8u
+
+/* A transfer of leadership on its way to the leader. */
+struct leader_transfer {
+    uint64_t request_id; /* the asker's; echoed */
+    raft_group group;
+    uint32_t timeout_ms;
+    raft_id target; /* RAFT_ID_NONE: the best voter there is */
+    bool is_dry_run;
+};
+struct buf *leader_transfer_encode(const struct leader_transfer *transfer); /* a sealed frame */
+TL_MUST_CHECK enum tl_err leader_transfer_decode(struct bytes payload,
+                                                 struct leader_transfer *out_transfer);
+
+struct leader_transfer_reply {
+    uint64_t request_id;
+    enum tl_err err; /* TL_OK: the verdict is valid */
+    enum transfer_verdict verdict;
+    raft_id leader; /* who leads now, or would */
+};
+struct buf *leader_transfer_reply_encode(
+    const struct leader_transfer_reply *reply); /* a sealed frame */
+TL_MUST_CHECK enum tl_err leader_transfer_reply_decode(struct bytes payload,
+                                                       struct leader_transfer_reply *out_reply);
 
 #endif

@@ -15,6 +15,8 @@
 
 struct http_server;
 
+#define HTTP_FAREWELL_MS 200u
+
 struct http_server_options {
     const char *listen_host;      /* name or literal; NULL: every address; until open returns */
     uint16_t listen_port;         /* 0: any free one */
@@ -34,7 +36,8 @@ TL_MUST_CHECK enum tl_err http_server_open(const struct http_server_options *opt
 /* The port it listens at. */
 uint16_t http_server_port(const struct http_server *server);
 
-/* Stops accepting; answers what is under way; closes idle connections; then on_closed. Clients
+/* Stops accepting; answers what is under way, and for HTTP_FAREWELL_MS what still comes, each with
+ * `Connection: close`; closes idle connections; then on_closed. Clients
  * that do not read their answer are cut off after 3 s; a request that waits for the node is
  * answered at its deadline. Called once, while the node still turns (before or during
  * pump_stop(), not after its on_stopped). The server no longer reads views from on_closed on. */

@@ -34,6 +34,9 @@
 #define NODE_APPLY_TURN_MAX 512u /* entries applied in one turn */
 #define NODE_LEADER_WAIT_NS 1000000000ull /* a request waits this long for a leader, then 503 */
 #define NODE_BIRTH_ASK_INTERVAL_NS 100000000ull
+#define NODE_LEADER_TRANSFERS_MAX 64u
+#define NODE_HAND_OVER_MAX_NS 1000000000ull  /* a node that stops waits so long for a successor */
+#define NODE_LOG_COMMIT_SLOW_NS 500000000ull /* a log commit that old is reported */
 
 struct node;
 
@@ -313,6 +316,52 @@ struct node_change {
 TL_MUST_CHECK enum tl_err node_change(struct node *node, struct node_change *change);
 void node_change_cancel(struct node *node, struct node_change *change);
 
+/* ---- leadership ---- */
+
+struct node_leader_transfer_report {
+    bool is_changed;          /* leadership has moved; of a dry run: it would be tried */
+    raft_id from;             /* who led; RAFT_ID_NONE: not known */
+    raft_id to;               /* who leads now, or would */
+    const char *refusal_code; /* static; NULL: not refused */
+    const char *refusal;      /* a sentence */
+};
+
+/* A transfer of a group's leadership on its way. Same life and cancel rules as node_write. */
+struct node_leader_transfer {
+    /* Set by the caller. */
+    raft_group group;
+    char address[ADDRESS_BYTES_MAX]; /* of the voter that is to lead; "": the best there is */
+    bool is_dry_run;
+    uint64_t deadline_ns;
+    void (*on_done)(struct node_leader_transfer *transfer, enum tl_err err);
+    void *context;
+    /* Valid in on_done with TL_OK. */
+    struct node_leader_transfer_report report;
+    /* The node's own. */
+    struct node *node;
+    uint32_t state;
+    bool is_inbound;  /* came from a peer: its one hop is done */
+    bool is_stranger; /* no member has the address */
+    raft_id target;
+    raft_id asked;
+    uint64_t request_id;
+    uint64_t begun_ns;
+    uint64_t retry_ns; /* nobody is asked before */
+    struct node_leader_transfer *next;
+};
+
+/* Starts a transfer, whoever leads. TL_OK: on_done is called exactly once, later, with
+ *   TL_OK           leadership has moved, or stands there already, or the transfer is refused, or
+ *                   was only asked about
+ *   TL_ERR_TIMEOUT  the target did not take over within an election timeout: nothing has changed
+ *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STOPPING, TL_ERR_FULL
+ *                   nothing was tried
+ *   TL_ERR_UNKNOWN  the leader that was asked has not answered
+ * Returned: TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL, TL_ERR_NOT_FOUND (no such group). */
+TL_MUST_CHECK enum tl_err node_leader_transfer(struct node *node,
+                                               struct node_leader_transfer *transfer);
+void node_leader_transfer_cancel(struct node *node, struct node_leader_transfer *transfer);
+
 /* NULL before the group exists here (birth). */
 struct views *node_views(struct node *node, raft_group group);
 uint64_t node_applied_time_us(const struct node *node, raft_group group); /* causal token of now */
@@ -372,6 +421,11 @@ void node_log_query_cancel(struct node *node, struct node_log_query *query);
 #define NODE_DAMAGE_GRACE_NS 1000000000ull
 
 /* ---- stopping ---- */
+/* Hands over every group this node leads, from now on whenever it leads one. Requests are served as
+ * before. node_is_handed_over() when it leads none, nobody could take over, or
+ * NODE_HAND_OVER_MAX_NS have passed. */
+void node_hand_over(struct node *node);
+bool node_is_handed_over(const struct node *node);
 /* No new requests (TL_ERR_STOPPING); freezes and flushes what is applied. node_is_drained() when
  * nothing is waiting and all is flushed. */
 void node_drain(struct node *node);
@@ -416,6 +470,8 @@ struct node_status {
     struct member members[RAFT_MEMBERS_MAX];
     enum member_role member_roles[RAFT_MEMBERS_MAX];
     bool member_is_connected[RAFT_MEMBERS_MAX]; /* raft class; self: true */
+    /* How old its oldest unfinished log commit was when it was last heard; self: is now. */
+    uint32_t member_log_commit_age_ms[RAFT_MEMBERS_MAX];
     uint64_t placement_epoch;
     uint32_t removed_count; /* store ids that are refused for ever */
     uint32_t groups_count;
@@ -426,7 +482,8 @@ struct node_status {
     uint64_t free_bytes;
     uint64_t replayed_count; /* entries replayed at the last start */
     uint32_t log_commit_age_ms;
-    char waits_for[1024]; /* birth: whom or what it waits for, a sentence; else "" */
+    bool is_log_commit_slow; /* older than NODE_LOG_COMMIT_SLOW_NS */
+    char waits_for[1024];    /* birth: whom or what it waits for, a sentence; else "" */
 };
 void node_get_status(const struct node *node, struct node_status *out_status);
 void node_get_group_status(const struct node *node, raft_group group,
@@ -488,6 +545,7 @@ struct node_metrics {
     uint64_t confs_proposed_count;
     uint64_t log_queries_count;
     uint64_t log_entries_verified_count; /* by queries and at start */
+    uint64_t log_commits_slow_count; /* took longer than NODE_LOG_COMMIT_SLOW_NS, or are at it */
 };
 const struct node_metrics *node_get_metrics(const struct node *node);
 

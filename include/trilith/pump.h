@@ -69,6 +69,9 @@ const struct pump_metrics *pump_get_metrics(const struct pump *pump);
  * loop sleeps. Cheap, idempotent. */
 void pump_wake(struct pump *pump);
 
+/* Hands over what the node leads (node_hand_over()), then calls on_handed_over on the loop; within
+ * NODE_HAND_OVER_MAX_NS. Called once, before pump_stop(). */
+void pump_hand_over(struct pump *pump, void (*on_handed_over)(void *context), void *context);
 /* Drains the node (bounded by timeout_ns), then calls on_stopped on the loop: all threads have
  * ended and all handles are closed. Called once. */
 void pump_stop(struct pump *pump, uint64_t timeout_ns, void (*on_stopped)(void *context),

@@ -51,7 +51,7 @@ struct raft_message {
     raft_id from;
     raft_id to;
     raft_term term;
-    raft_index index; /* VOTE, PREVOTE, TIMEOUT_NOW: last index · APPEND: previous index ·
+    raft_index index;   /* VOTE, PREVOTE, TIMEOUT_NOW: last index · APPEND: previous index ·
                        * APPEND_REPLY: match, or on a reject the previous index it answers ·
                        * READ_REPLY: read index */
     raft_term log_term; /* VOTE, PREVOTE, TIMEOUT_NOW: last term · APPEND: term at `index` */

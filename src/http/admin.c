@@ -39,6 +39,14 @@ static void put_disk(json_t *root, const struct http_server *server, const struc
     put_histogram(disk, "log_commit_during_flush", &metrics->log_commit_flush_us);
     put_histogram(disk, "flush", &metrics->flush_us);
     json_put_u64(disk, "log_commit_age_ms", node->log_commit_age_ms);
+    json_put_bool(disk, "log_commit_slow", node->is_log_commit_slow);
+    json_put_u64(disk, "log_commits_slow", metrics->log_commits_slow_count);
+    json_t *members = json_put_array(disk, "members");
+    for (uint32_t i = 0; i < node->members_count; i++) {
+        json_t *member = json_add_object(members);
+        json_put_string(member, "address", node->members[i].address);
+        json_put_u64(member, "log_commit_age_ms", node->member_log_commit_age_ms[i]);
+    }
     json_put_u64(disk, "log_used_bytes", node->log_used_bytes);
     json_put_u64(disk, "free_bytes", node->free_bytes);
 }
@@ -71,6 +79,9 @@ static void put_group(json_t *array, const struct http_server *server,
     json_put_u64(group, "applied", status->raft.applied);
     json_put_u64(group, "flushed", status->flushed);
     json_put_u64(group, "leader_commit", status->raft.leader_commit);
+    json_put_string(group, "transfer_to", describe_address(server, status->raft.transfer_target));
+    json_put_u64(group, "leader_transfers", status->raft.transfers_count);
+    json_put_u64(group, "disk_stalls", status->raft.disk_stalls_count);
     json_put_u64(group, "revision", status->state.revision);
     json_put_u64(group, "rows", status->state.rows_count);
     json_put_hash(group, "chain_hash", status->state.chain_hash);

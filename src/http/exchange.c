@@ -10,6 +10,7 @@ static void check(const struct exchange *exchange)
     if (exchange->waiting == EXCHANGE_WRITING) TL_ASSERT(exchange->on_written != NULL);
     if (exchange->waiting == EXCHANGE_READING) TL_ASSERT(exchange->on_view != NULL);
     if (exchange->waiting == EXCHANGE_CHANGING) TL_ASSERT(exchange->on_changed != NULL);
+    if (exchange->waiting == EXCHANGE_TRANSFERRING) TL_ASSERT(exchange->on_changed != NULL);
     if (exchange->waiting == EXCHANGE_LOG) TL_ASSERT(exchange->on_log != NULL);
     if (exchange->waiting == EXCHANGE_PAUSED) TL_ASSERT(exchange->on_view != NULL);
 }
@@ -39,6 +40,9 @@ static void stop_waiting(struct exchange *exchange)
         return;
     case EXCHANGE_CHANGING:
         node_change_cancel(node, exchange->change);
+        return;
+    case EXCHANGE_TRANSFERRING:
+        node_leader_transfer_cancel(node, exchange->transfer);
         return;
     case EXCHANGE_LOG:
         node_log_query_cancel(node, exchange->log);
@@ -89,6 +93,16 @@ bool exchange_take_query(struct exchange *exchange, struct query_param *params, 
     const struct failure *failure = exchange_parse_query(exchange, params, params_count);
     if (failure != NULL) respond_failure(exchange, failure);
     return failure == NULL;
+}
+
+bool exchange_take_dry_run(struct exchange *exchange, bool *out_is_dry_run)
+{
+    struct query_param param = {.name = "dry_run"};
+    if (!exchange_take_query(exchange, &param, 1)) return false;
+    bool is_wrong = param.is_present && !text_is(param.value, "1") && !text_is(param.value, "0");
+    if (is_wrong) respond_refusal(exchange, REFUSAL_QUERY);
+    *out_is_dry_run = param.is_present && text_is(param.value, "1");
+    return !is_wrong;
 }
 
 bool exchange_take_get(struct exchange *exchange, struct query_param *params, size_t params_count)
@@ -410,6 +424,30 @@ void exchange_change(struct exchange *exchange, struct node_change *change,
         return;
     }
     wait_begin(exchange, EXCHANGE_CHANGING);
+}
+
+static void on_transfer_done(struct node_leader_transfer *transfer, enum tl_err err)
+{
+    struct exchange *exchange = TL_CAST(exchange, transfer->context, EXCHANGE_MAGIC);
+    wait_end(exchange);
+    exchange->on_changed(exchange, err);
+}
+
+void exchange_transfer(struct exchange *exchange, struct node_leader_transfer *transfer,
+                       exchange_on_changed on_changed)
+{
+    struct http_server *server = exchange->server;
+    exchange->transfer = transfer;
+    exchange->on_changed = on_changed;
+    transfer->deadline_ns = http_now_ns() + server->options.request_timeout_ns;
+    transfer->on_done = on_transfer_done;
+    transfer->context = exchange;
+    enum tl_err err = node_leader_transfer(server->node, transfer);
+    if (err != TL_OK) {
+        on_changed(exchange, err);
+        return;
+    }
+    wait_begin(exchange, EXCHANGE_TRANSFERRING);
 }
 
 static void on_log_done(struct node_log_query *query, enum tl_err err)

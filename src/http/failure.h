@@ -40,6 +40,9 @@ struct failure {
       "Content-Type is not type/subtype of at most 255 bytes, or there are several")               \
     X(REFUSAL_CONTENT_ENCODING, 415, "unsupported_media_type", "Content-Encoding is not served")   \
     X(REFUSAL_MEMBER, 400, "bad_request", "the body is a JSON object that holds an address alone") \
+    X(REFUSAL_LEADER, 400, "bad_request",                                                          \
+      "the body is a JSON object that may hold a group's number and a member's address")           \
+    X(REFUSAL_GROUP, 404, "no_group", "there is no such group")                                    \
     X(REFUSAL_ADDRESS, 400, "bad_request", "a member is named HOST:PORT or HOST:PORT/PEERPORT")    \
     X(REFUSAL_VALUE_LARGE, 413, "value_too_large", "the value is over --max-value-size")           \
     X(REFUSAL_LIMIT, 400, "bad_request", "limit is 1 to 1000, and not for counts")                 \

@@ -161,6 +161,7 @@ enum exchange_waiting {
     EXCHANGE_WRITING,
     EXCHANGE_READING,
     EXCHANGE_CHANGING,
+    EXCHANGE_TRANSFERRING,
     EXCHANGE_LOG,
     EXCHANGE_PAUSED
 };
@@ -193,12 +194,13 @@ struct exchange {
         struct node_read read;
         /* In the request's pool: too large for what every request has. */
         struct node_change *change;
+        struct node_leader_transfer *transfer;
         struct node_log_query *log;
     };
     exchange_on_written on_written;
     exchange_on_view on_view;
     exchange_on_row on_row;
-    exchange_on_changed on_changed;
+    exchange_on_changed on_changed; /* of a change or a transfer */
     exchange_on_log on_log;
 };
 
@@ -273,6 +275,9 @@ void exchange_write(struct exchange *exchange, struct command *command,
  * now or later. */
 void exchange_change(struct exchange *exchange, struct node_change *change,
                      exchange_on_changed on_changed);
+/* Starts a transfer of leadership; likewise. */
+void exchange_transfer(struct exchange *exchange, struct node_leader_transfer *transfer,
+                       exchange_on_changed on_changed);
 /* Reads the exchange's key at its consistency; on_row is called once, now or later. */
 void exchange_read(struct exchange *exchange, exchange_on_row on_row);
 
@@ -286,6 +291,8 @@ void exchange_view(struct exchange *exchange, exchange_on_view on_view);
  * For work that would hold the loop up. */
 void exchange_pause(struct exchange *exchange);
 void exchange_on_slice_timer(uv_timer_t *timer);
+/* Takes ?dry_run=, 0 or 1, as the only parameter. False: it has been refused. */
+bool exchange_take_dry_run(struct exchange *exchange, bool *out_is_dry_run);
 
 /* ---- respond.c: the answer; exactly one per exchange ---- */
 void respond_etag(struct exchange *exchange, uint64_t revision);
@@ -336,6 +343,7 @@ void members_serve(struct exchange *exchange);
 void member_serve(struct exchange *exchange);
 void log_serve(struct exchange *exchange);
 void log_verify_serve(struct exchange *exchange);
+void leader_serve(struct exchange *exchange);
 void metrics_serve(struct exchange *exchange);
 void livez_serve(struct exchange *exchange);
 void readyz_serve(struct exchange *exchange);

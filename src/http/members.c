@@ -40,16 +40,6 @@ static void on_changed(struct exchange *exchange, enum tl_err err)
     }
 }
 
-static bool take_dry_run(struct exchange *exchange, bool *out_is_dry_run)
-{
-    struct query_param param = {.name = "dry_run"};
-    if (!exchange_take_query(exchange, &param, 1)) return false;
-    bool is_wrong = param.is_present && !text_is(param.value, "1") && !text_is(param.value, "0");
-    if (is_wrong) respond_refusal(exchange, REFUSAL_QUERY);
-    *out_is_dry_run = param.is_present && text_is(param.value, "1");
-    return !is_wrong;
-}
-
 /* `text` names a node, as in --view. */
 static void start(struct exchange *exchange, enum node_change_kind kind, struct bytes text,
                   bool is_dry_run)
@@ -86,7 +76,7 @@ void members_serve(struct exchange *exchange)
         respond_method(exchange, "POST");
         return;
     }
-    if (!take_dry_run(exchange, &is_dry_run)) return;
+    if (!exchange_take_dry_run(exchange, &is_dry_run)) return;
     json_t *root = NULL;
     struct bytes address;
     if (!take_body(exchange, &root, &address)) {
@@ -104,7 +94,7 @@ void member_serve(struct exchange *exchange)
         respond_method(exchange, "DELETE");
         return;
     }
-    if (!take_dry_run(exchange, &is_dry_run)) return;
+    if (!exchange_take_dry_run(exchange, &is_dry_run)) return;
     const struct failure *failure = exchange_take_key(exchange, PREFIX);
     if (failure == NULL && exchange_body(exchange).count > 0) {
         failure = failure_of_refusal(REFUSAL_BODY);

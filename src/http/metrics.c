@@ -115,6 +115,19 @@ static void add_disk(struct text *text, const struct node_metrics *metrics,
                 metrics->log_entries_verified_count);
     add_gauge(text, "log_commit_age_ms", "Age of the oldest unfinished log commit.",
               node->log_commit_age_ms);
+    add_gauge(text, "log_commit_slow", "Whether that is older than half a second.",
+              node->is_log_commit_slow ? 1 : 0);
+    add_counter(text, "log_commits_slow_total", "Log commits older than half a second.",
+                metrics->log_commits_slow_count);
+    add_head(text, "member_log_commit_age_ms", "gauge",
+             "Age of the oldest unfinished log commit of a member, as last told.");
+    for (uint32_t i = 0; i < node->members_count; i++) {
+        char labels[LABELS_BYTES_MAX];
+        char id[HASH_TEXT_BYTES];
+        store_id_format(&node->members[i].store_id, id);
+        (void)text_format(labels, sizeof labels, "store=\"%s\"", id);
+        add_line(text, "member_log_commit_age_ms", labels, node->member_log_commit_age_ms[i]);
+    }
     add_gauge(text, "log_used_bytes", "Bytes of log records kept.", node->log_used_bytes);
     add_gauge(text, "free_bytes", "Free space of the data directory's file system.",
               node->free_bytes);
@@ -220,6 +233,8 @@ static void add_groups(struct text *text, const struct http_server *server,
         {"raft_messages_dropped_total", "counter", "Messages of strangers or of other groups."},
         {"raft_read_rounds_total", "counter", "Quorum rounds for reads begun by this leader."},
         {"raft_chain_mismatches_total", "counter", "Appends that did not fit the hash chain."},
+        {"raft_leader_transfers_total", "counter", "Transfers of leadership begun by this leader."},
+        {"raft_disk_stalls_total", "counter", "Of these, because its disk hung."},
         {"raft_voters", "gauge", "Voters of the newest configuration."},
         {"raft_learners", "gauge", "Its learners."},
         {"raft_outgoing", "gauge", "Voters of the configuration that is being left; 0: none is."},
@@ -248,6 +263,8 @@ static void add_groups(struct text *text, const struct http_server *server,
                                 raft->messages_dropped_count,
                                 raft->read_rounds_count,
                                 raft->chain_mismatches_count,
+                                raft->transfers_count,
+                                raft->disk_stalls_count,
                                 raft->conf.voters_count,
                                 raft->conf.learners_count,
                                 raft->conf.outgoing_count,

@@ -59,6 +59,7 @@ static const struct route routes[] = {
     {"/keys/", true, FAMILY_KEYS, keys_serve},
     {"/v1/status", false, FAMILY_STATUS, status_serve},
     {"/v1/cluster", false, FAMILY_CLUSTER, cluster_serve},
+    {"/v1/cluster/leader", false, FAMILY_CLUSTER, leader_serve},
     {"/v1/cluster/members", false, FAMILY_CLUSTER, members_serve},
     {"/v1/cluster/members/", true, FAMILY_CLUSTER, member_serve},
     {"/v1/log", false, FAMILY_LOG, log_serve},

@@ -1,10 +1,12 @@
 /* server.c - libh2o on the caller's loop: listening, accepting, closing.
  *
- * Closing: h2o tells HTTP/2 connections to go away by itself, but an idle HTTP/1 connection would
- * stay until its timeout. Shutting its reading side down makes h2o see the client's end of file: an
- * idle connection closes at once, a busy one after its answer. What is left when the limit has
- * passed (a client that does not read its answer) is shut down both ways; a request that still
- * waits for the node keeps its connection until the node's answer, at its deadline at the latest.
+ * Closing: h2o tells HTTP/2 connections to go away by itself, and HTTP/1 clients with the next
+ * answer. They get a moment to ask for it: a request that meets a closing socket leaves its client
+ * in doubt. But an idle HTTP/1 connection would stay until its timeout. Shutting its reading side
+ * down makes h2o see the client's end of file: an idle connection closes at once, a busy one after
+ * its answer. What is left when the limit has passed (a client that does not read its answer) is
+ * shut down both ways; a request that still waits for the node keeps its connection until the
+ * node's answer, at its deadline at the latest.
  * Connections count themselves; the last one, behind the listener, ends the closing.
  */
 
@@ -306,6 +308,16 @@ static void on_close_timer(uv_timer_t *timer)
     }
 }
 
+static void on_farewell_over(uv_timer_t *timer)
+{
+    struct http_server *server = TL_CAST(http_server, timer->data, HTTP_SERVER_MAGIC);
+    (void)H2O_HTTP1_CALLBACKS.foreach_request(&server->context, stop_reading, NULL); /* always 0 */
+    uint64_t limit_ms = server->options.request_timeout_ns / NS_PER_MS + CLOSE_GRACE_MS;
+    limit_ms = TL_MIN(limit_ms, CLOSE_LIMIT_MS) - HTTP_FAREWELL_MS;
+    int err = uv_timer_start(timer, on_close_timer, limit_ms, CLOSE_GRACE_MS);
+    TL_ASSERT(err == 0);
+}
+
 static void on_slice_timer_closed(uv_handle_t *handle)
 {
     struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
@@ -347,10 +359,7 @@ void http_server_close(struct http_server *server, void (*on_closed)(void *conte
     server->on_closed_context = context;
     uv_close((uv_handle_t *)&server->listener, on_listener_closed);
     h2o_context_request_shutdown(&server->context);
-    (void)H2O_HTTP1_CALLBACKS.foreach_request(&server->context, stop_reading, NULL); /* always 0 */
-    uint64_t limit_ms = server->options.request_timeout_ns / NS_PER_MS + CLOSE_GRACE_MS;
-    int err = uv_timer_start(&server->close_timer, on_close_timer, TL_MIN(limit_ms, CLOSE_LIMIT_MS),
-                             CLOSE_GRACE_MS);
+    int err = uv_timer_start(&server->close_timer, on_farewell_over, HTTP_FAREWELL_MS, 0);
     TL_ASSERT(err == 0);
 }
 

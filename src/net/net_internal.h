@@ -351,6 +351,8 @@ struct pump {
     struct pump_metrics metrics;
 
     /* Stopping. */
+    void (*on_handed_over)(void *context); /* NULL: nobody waits for it */
+    void *on_handed_over_context;
     uv_timer_t stop_timer;
     uint32_t holds_count; /* open handles of the pump, connections, peers */
     void (*on_stopped)(void *context);

@@ -3,6 +3,8 @@
  *   RUNNING --pump_stop--> DRAINING --drained or timeout--> ENDING_WORKERS --all ended--> CLOSING
  *                                                             --all handles closed--> CLOSED
  *
+ * pump_hand_over() comes before and changes nothing here: the node serves until pump_stop().
+ *
  * A node never loses a job: threads finish what they were given before they end, and what they
  * finished is told to the node before its handles close.
  */
@@ -251,6 +253,17 @@ void pump_on_worker_ended(struct pump *pump)
         workers_join(pump);
         handles_close(pump);
     }
+}
+
+void pump_hand_over(struct pump *pump, void (*on_handed_over)(void *context), void *context)
+{
+    pump_check(pump);
+    TL_ASSERT(pump->stage == PUMP_RUNNING);
+    TL_ASSERT(pump->on_handed_over == NULL);
+    pump->on_handed_over = on_handed_over;
+    pump->on_handed_over_context = context;
+    node_hand_over(pump->node);
+    pump_wake(pump);
 }
 
 void pump_stop(struct pump *pump, uint64_t timeout_ns, void (*on_stopped)(void *context),

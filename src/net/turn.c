@@ -59,6 +59,9 @@ static void turn(struct pump *pump)
         node_turn(pump->node);
     }
     transport_work(&pump->transport);
+    if (pump->on_handed_over != NULL && node_is_handed_over(pump->node)) {
+        TL_TAKE (&pump->on_handed_over)(pump->on_handed_over_context);
+    }
     if (pump->stage == PUMP_DRAINING && node_is_drained(pump->node)) {
         pump_on_drained(pump);
     }

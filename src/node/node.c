@@ -18,6 +18,7 @@ void node_check(const struct node *node)
         TL_ASSERT(node->hint->epoch > node->placement->epoch);
     }
     TL_ASSERT((node->placement != NULL) == (node->peers_count > 0));
+    TL_ASSERT((node->leader_transfers == NULL) == (node->leader_transfers_count == 0));
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct node_group *group = node->groups[i];
         TL_ASSERT(group->output == NULL);
@@ -284,6 +285,7 @@ static void init_random(struct node *node)
     prng_init(&node->prng, seeds[0]);
     /* A reply to the process before this one must not look like one to this. */
     node->forward_sequence = seeds[1] / NODE_REQUESTS_MAX;
+    node->leader_transfer_sequence = seeds[1];
     node->life = TL_MAX(prng_next(&node->prng), 1u);
     for (uint32_t i = 0; i < NODE_REQUESTS_MAX; i++) node->slots_free[i] = (uint16_t)i;
     node->slots_free_count = NODE_REQUESTS_MAX;
@@ -353,6 +355,7 @@ void node_close(struct node *node)
     node_install_close(node);
     node_changes_close(node);
     node_log_queries_close(node);
+    node_leader_transfers_close(node);
     for (uint32_t i = 0; i < NODE_GROUPS_MAX; i++) {
         node_group_close(node->groups[i]);
         buf_release(node->birth_entries[i]);
@@ -391,7 +394,7 @@ static void batch_done(struct node *node, struct node_batch *batch)
         struct node_group *group = node->groups[op->group];
         node_group_make_room(group);
         if (node->is_failed) return;
-        raft_advance(group->raft, node->now_ns);
+        node_group_advance(group);
         raft_append_done(group->raft, batch->sequences[i]);
         if (op->install != NULL) {
             node_install_done(group);
@@ -503,9 +506,21 @@ static enum tl_err step_message(struct node *node, raft_id peer, struct reader *
         raft_message_clear(&message);
         return TL_OK;
     }
-    raft_advance(group->raft, node->now_ns);
+    node_group_advance(group);
     raft_message(group->raft, &message);
     return TL_OK;
+}
+
+static void hear_disk(struct node *node, struct node_peer *peer, uint32_t age_ms)
+{
+    peer->log_commit_age_ms = age_ms;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        struct node_group *group = node->groups[i];
+        node_group_make_room(group);
+        if (node->is_failed) return;
+        node_group_advance(group);
+        raft_set_peer_disk_age(group->raft, peer->id, (uint64_t)age_ms * 1000000);
+    }
 }
 
 static enum tl_err on_raft(struct node *node, struct node_peer *peer, struct bytes payload)
@@ -518,6 +533,7 @@ static enum tl_err on_raft(struct node *node, struct node_peer *peer, struct byt
     peer->has_clock = true;
     peer->clock_us = head.clock_us;
     peer->clock_read_ns = node->now_ns;
+    hear_disk(node, peer, head.log_commit_age_ms);
     for (uint32_t i = 0; i < head.messages_count && !node->is_failed; i++) {
         err = step_message(node, peer->id, &reader);
         if (err != TL_OK) return err;
@@ -541,6 +557,9 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
         if (type == FRAME_POSITION) err = node_on_position(node, peer, payload);
         if (type == FRAME_FORWARD_REPLY) err = node_on_forward_reply(node, from, payload);
         if (type == FRAME_DIGESTS) err = node_on_digests(node, from, payload);
+        if (type == FRAME_LEADER_TRANSFER) err = node_on_leader_transfer(node, from, payload);
+        if (type == FRAME_LEADER_TRANSFER_REPLY)
+            err = node_on_leader_transfer_reply(node, from, payload);
     }
     if (err != TL_OK) node->metrics.frames_invalid_count++;
     return err;
@@ -572,7 +591,7 @@ void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, boo
         struct node_group *group = node->groups[i];
         node_group_make_room(group);
         if (node->is_failed) return;
-        raft_advance(group->raft, node->now_ns);
+        node_group_advance(group);
         raft_peer_lost(group->raft, id);
     }
 }

@@ -12,6 +12,8 @@
 
 #include "node_internal.h"
 
+#include "trilith/crash_point.h"
+
 /* ---- freezing and flushing ---- */
 
 bool node_group_has_generation(const struct node_group *group)
@@ -206,6 +208,7 @@ static bool apply_next(struct node_group *group)
     if (type == ENTRY_GENESIS || type == ENTRY_CONF) {
         buf_release(group->conf);
         group->conf = buf_copy(entry_payload(entry));
+        CRASH_POINT("conf-applied");
         node_member_wake(node);
     }
     node_group_writes_applied(group, index, entry_term(entry), is_command ? &result : NULL);

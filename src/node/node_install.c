@@ -31,7 +31,7 @@ void node_install_begin(struct node *node, struct node_receiving *receiving)
     struct raft_conf conf;
     enum tl_err err = conf_payload_decode(bytes_make(info->conf, info->conf_bytes), &conf);
     TL_ASSERT(err == TL_OK); /* checked when it was offered */
-    raft_advance(group->raft, node->now_ns);
+    node_group_advance(group);
     err = raft_snapshot_install(group->raft, &base, &conf);
     if (err == TL_OK) {
         receiving->state = RECEIVING_INSTALLING;

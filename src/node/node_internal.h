@@ -34,6 +34,7 @@
 #define NODE_DIGEST_RINGS (RAFT_MEMBERS_MAX + 1u) /* one's own, and of every other */
 #define NODE_FORWARD_RETRY_NS 20000000ull         /* after a definite refusal by the leader asked */
 #define NODE_LOG_COMMIT_MAX_NS 20000000000ull
+#define NODE_LOG_COMMIT_HEALTHY_MS 100u
 #define NODE_CLOCK_LEAD_US 1000000ull /* an entry's time may lead the voters' median by this */
 #define NODE_READY_AGE_MS 1000u
 #define NODE_FREE_BYTES_AGE_NS 1000000000ull /* much less than the reserve is written in it */
@@ -115,12 +116,13 @@ struct node_peer {
     enum member_role role;
     bool is_up[PEER_CLASSES_COUNT];
     bool has_clock;
-    uint64_t clock_us;      /* its wall clock, as told */
-    uint64_t clock_read_ns; /* our monotonic time when it was told */
-    uint64_t heard_ns;      /* when its last frame came; since it is a member here if none has */
-    uint64_t digests_ns;    /* when it was last told digests */
-    uint64_t life;          /* of the process there, as it last said; 0: not said */
-    bool has_said_life;     /* while its present raft connection is up */
+    uint64_t clock_us;          /* its wall clock, as told */
+    uint64_t clock_read_ns;     /* our monotonic time when it was told */
+    uint32_t log_commit_age_ms; /* of its oldest unfinished log commit, as last told */
+    uint64_t heard_ns;          /* when its last frame came; since it is a member if none has */
+    uint64_t digests_ns;        /* when it was last told digests */
+    uint64_t life;              /* of the process there, as it last said; 0: not said */
+    bool has_said_life;         /* while its present raft connection is up */
     raft_index acked_index[NODE_GROUPS_MAX]; /* to this leader, when a connection was lost */
     raft_term acked_term[NODE_GROUPS_MAX];   /* in which term; 0: nothing is known */
 };
@@ -249,6 +251,14 @@ struct node {
     struct node_write placement_write; /* of a change that this node makes by itself */
     struct node_change *changes;       /* asked for, oldest first */
 
+    /* Leadership. */
+    struct node_leader_transfer *leader_transfers; /* asked for */
+    uint32_t leader_transfers_count;
+    uint64_t leader_transfers_ended_count;
+    uint64_t leader_transfer_sequence; /* request ids for the leader */
+    bool is_leaving;                   /* hands over what it leads */
+    uint64_t leaving_until_ns;
+
     /* Birth. */
     uint64_t birth_ask_ns; /* when to ask again */
     bool is_birth_writing; /* a genesis is on its way to the log */
@@ -263,6 +273,7 @@ struct node {
     struct node_batch *batches_oldest; /* in flight */
     struct node_batch *batches_newest;
     struct node_batch *batches_free;
+    uint64_t slow_sequence; /* of the newest batch that was reported as slow */
     uint64_t batch_sequence;
 
     struct node_job *jobs;
@@ -341,6 +352,8 @@ TL_MUST_CHECK enum tl_err node_group_read_entry(struct node *node, raft_group gr
 void node_carry_out(struct node *node);
 /* Before an input to the core: makes sure that its message buffer has room. */
 void node_group_make_room(struct node_group *group);
+/* Tells the core the time, and since when this node's disk is at work. */
+void node_group_advance(struct node_group *group);
 struct node_batch *node_take_batch(struct node *node);
 void node_issue_batch(struct node *node, struct node_batch *batch);
 uint32_t node_log_commit_age_ms(const struct node *node);
@@ -392,6 +405,18 @@ TL_MUST_CHECK enum tl_err node_on_position(struct node *node, struct node_peer *
 void node_change_on_birth_reply(struct node *node, const char *peer_address,
                                 const struct birth_note *note);
 void node_changes_close(struct node *node);
+
+/* ---- node_leader_transfer.c ---- */
+/* The voter to hand over to: one that stays, is heard and has most of the log. RAFT_ID_NONE: none
+ * could take over soon. */
+raft_id node_group_successor(struct node_group *group, const struct raft_status *status);
+void node_leader_transfers_step(struct node *node);
+uint64_t node_leader_transfers_deadline(const struct node *node);
+TL_MUST_CHECK enum tl_err node_on_leader_transfer(struct node *node, raft_id peer,
+                                                  struct bytes payload);
+TL_MUST_CHECK enum tl_err node_on_leader_transfer_reply(struct node *node, raft_id peer,
+                                                        struct bytes payload);
+void node_leader_transfers_close(struct node *node);
 
 /* ---- node_apply.c ---- */
 void node_group_apply(struct node_group *group);

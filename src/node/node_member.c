@@ -15,6 +15,8 @@
 
 #include <stdlib.h>
 
+#include "trilith/crash_point.h"
+
 #define MEMBER_RETRY_NS 50000000ull    /* after a step that did not go now */
 #define MEMBER_PENDING_NS 100000000ull /* somebody has still to catch up */
 #define MEMBER_ASK_INTERVAL_NS 1000000000ull
@@ -126,6 +128,7 @@ enum tl_err node_member_load(struct node_group *group, struct tl_fault *out_faul
         return load_failed(group, "the placement does not decode", out_fault);
     }
     set_placement(node, placement, header.revision);
+    CRASH_POINT("placement-applied");
     return TL_OK;
 }
 
@@ -165,6 +168,7 @@ enum tl_err node_member_write(struct node *node, struct node_write *write,
     write->entry = command_encode(&command);
     buf_release(value);
     enum tl_err err = node_write(node, write);
+    if (err == TL_OK) CRASH_POINT("placement-proposed");
     if (err != TL_OK) buf_release(TL_TAKE(&write->entry));
     return err;
 }
@@ -299,35 +303,47 @@ static bool is_caught_up(const void *context, raft_id id)
     return false;
 }
 
-/* The voter to hand over to: of those that stay, the one that has most. */
-static raft_id best_successor(const struct node_group *group, const struct raft_status *status)
+/* Whether this node hears what becomes of every data group. */
+static bool hears_data_groups(const struct node *node)
 {
-    const struct node *node = group->node;
-    const struct raft_peer_status *best = NULL;
+    for (raft_group id = 1; id < node->groups_count; id++) {
+        struct raft_status status;
+        raft_get_status(node->groups[id]->raft, &status);
+        if (!status.has_quorum || !raft_conf_is_member(&status.conf, node->self)) return false;
+    }
+    return true;
+}
+
+/* Any voter that has caught up, of those that leave, too. */
+static raft_id draw_successor(struct node *node, const struct raft_status *status)
+{
+    raft_id drawn = RAFT_ID_NONE;
+    uint64_t count = 0;
     for (uint32_t i = 0; i < status->peers_count; i++) {
         const struct raft_peer_status *peer = &status->peers[i];
-        const struct placement_member *member = placement_find(node->placement, peer->id);
-        bool stays = member != NULL && member->role == MEMBER_VOTER;
-        bool votes = raft_conf_is_voter(&status->conf, peer->id);
-        if (!stays || !votes || !peer->is_caught_up || peer->id == node->self) continue;
-        if (node_group_differs(group, peer->id)) continue; /* it may not lead */
-        if (best == NULL || peer->match > best->match) best = peer;
+        if (!peer->is_caught_up || !raft_conf_is_voter(&status->conf, peer->id)) continue;
+        if (prng_below(&node->prng, ++count) == 0) drawn = peer->id;
     }
-    return best != NULL ? best->id : RAFT_ID_NONE;
+    return drawn;
 }
 
 /* A leader that is to leave hands over before anything else: one that is removed by an entry of its
  * own may be the only one to know that it is committed, and one that is no member of a data group
- * any more does not hear what becomes of it, which the leader of group 0 has to know. Tried again
- * and again: it may be elected again. true: that is under way. */
+ * any more does not hear what becomes of it, which the leader of group 0 has to know: while none of
+ * those that stay can take over from such a one, another that leaves may. Tried again and again: it
+ * may be elected again. true: that is under way. */
 static bool hands_over(struct node_group *group, const struct raft_status *status)
 {
     struct node *node = group->node;
     const struct placement_member *self = placement_find(node->placement, node->self);
     if (self == NULL || self->role != MEMBER_LEAVING) return false;
     if (status->transfer_target != RAFT_ID_NONE) return true;
-    raft_id successor = best_successor(group, status);
-    if (successor == RAFT_ID_NONE || node->now_ns < group->handover_ns) return false;
+    if (node->now_ns < group->handover_ns) return false;
+    raft_id successor = node_group_successor(group, status);
+    if (successor == RAFT_ID_NONE && group->id == 0 && !hears_data_groups(node)) {
+        successor = draw_successor(node, status);
+    }
+    if (successor == RAFT_ID_NONE) return false;
     group->handover_ns = node->now_ns + MEMBER_HANDOVER_INTERVAL_NS;
     return raft_transfer(group->raft, successor) == TL_OK;
 }
@@ -343,6 +359,7 @@ static void propose(struct node_group *group, const struct raft_conf *target)
         check_again(node, MEMBER_RETRY_NS);
         return;
     }
+    CRASH_POINT("conf-proposed");
     node->metrics.confs_proposed_count++;
     node_log(node, LOG_LEVEL_INFO, "conf_proposed",
              "group=%u index=%llu epoch=%llu voters=%u learners=%u", group->id,
@@ -473,7 +490,8 @@ static bool is_lost(const struct knowledge *knowledge)
     return knowledge->group.leader == RAFT_ID_NONE || !knowledge->group.has_quorum;
 }
 
-/* It may have been removed, or everyone else may have moved: asks whom it knows. */
+/* It may have been removed, or everyone else may have moved: asks whom it knows, and says who the
+ * members are, in case that it is the other who has not heard. */
 static void ask_members(struct node *node)
 {
     if (node->lost_since_ns == 0) node->lost_since_ns = TL_MAX(node->now_ns, 1u);
@@ -488,7 +506,7 @@ static void ask_members(struct node *node)
         const struct node_peer *peer = &node->peers[i];
         if (peer->id == node->self) continue;
         node->io.ask(node->io.context, peer->member.peer_address,
-                     node_birth_make_note(node, BIRTH_WORD_NONE, false));
+                     node_birth_make_note(node, BIRTH_WORD_NONE, true));
     }
 }
 

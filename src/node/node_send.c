@@ -84,7 +84,7 @@ static void end(struct node *node, enum send_outcome outcome, const char *reason
     release(node);
     node_group_make_room(group);
     if (node->is_failed) return;
-    raft_advance(group->raft, node->now_ns);
+    node_group_advance(group);
     if (outcome == SEND_DONE) {
         raft_snapshot_sent(group->raft, peer, index);
     } else {

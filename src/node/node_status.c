@@ -100,6 +100,7 @@ void node_get_status(const struct node *node, struct node_status *out_status)
     if (node->batches_oldest != NULL) {
         uint64_t age_ns = monotonic_ns(node) - node->batches_oldest->log.issued_ns;
         out_status->log_commit_age_ms = (uint32_t)(age_ns / 1000000);
+        out_status->is_log_commit_slow = age_ns > NODE_LOG_COMMIT_SLOW_NS;
     }
     node_birth_waits_for(node, out_status->waits_for, sizeof out_status->waits_for);
     if (node->placement == NULL) return;
@@ -112,6 +113,8 @@ void node_get_status(const struct node *node, struct node_status *out_status)
         out_status->members[i] = peer->member;
         out_status->member_roles[i] = peer->role;
         out_status->member_is_connected[i] = peer->id == node->self || peer->is_up[PEER_CLASS_RAFT];
+        out_status->member_log_commit_age_ms[i] =
+            peer->id == node->self ? out_status->log_commit_age_ms : peer->log_commit_age_ms;
     }
 }
 

@@ -52,6 +52,14 @@ void node_issue_batch(struct node *node, struct node_batch *batch)
     node->io.log_commit(node->io.context, &batch->log);
 }
 
+void node_group_advance(struct node_group *group)
+{
+    const struct node *node = group->node;
+    const struct node_batch *oldest = node->batches_oldest;
+    raft_set_disk_began(group->raft, oldest != NULL ? TL_MAX(oldest->log.issued_ns, 1u) : 0);
+    raft_advance(group->raft, node->now_ns);
+}
+
 uint32_t node_log_commit_age_ms(const struct node *node)
 {
     if (node->batches_oldest == NULL) return 0;
@@ -144,6 +152,9 @@ static void note_leader(struct node_group *group)
     node_member_wake(node);
     if (group->id == 0) node_member_leader_changed(node);
     node_group_writes_leader_changed(group);
+    /* Who waited for this leader is looked at in another pass. */
+    if (group->queued.first != NULL || node->leader_transfers != NULL)
+        node->has_new_requests = true;
     /* Reads that have waited long enough for a leader are told now. */
     if (leader == RAFT_ID_NONE)
         node->requests_check_ns = TL_MIN(node->requests_check_ns, node->now_ns);
@@ -281,7 +292,14 @@ void node_group_make_room(struct node_group *group)
 static void check_log_commit(struct node *node)
 {
     if (node->batches_oldest == NULL) return;
-    uint64_t age_ns = node->now_ns - node->batches_oldest->log.issued_ns;
+    const struct node_log_batch *oldest = &node->batches_oldest->log;
+    uint64_t age_ns = node->now_ns - oldest->issued_ns;
+    if (age_ns > NODE_LOG_COMMIT_SLOW_NS && oldest->sequence > node->slow_sequence) {
+        node->slow_sequence = oldest->sequence;
+        node->metrics.log_commits_slow_count++;
+        node_log(node, LOG_LEVEL_WARN, "disk_slow", "log_commit_age_ms=%llu",
+                 (unsigned long long)(age_ns / 1000000));
+    }
     if (age_ns < NODE_LOG_COMMIT_MAX_NS) return;
     struct tl_fault fault;
     tl_fault_set(&fault, data_dir_path(node->data_dir), UINT32_MAX, 0,
@@ -305,10 +323,11 @@ static void run_pass(struct node *node)
 {
     for (uint32_t i = 0; i < node->groups_count; i++) {
         struct node_group *group = node->groups[i];
-        raft_advance(group->raft, node->now_ns);
+        node_group_advance(group);
         node_group_begin_reads(group);
         node_group_push_writes(group);
     }
+    node_leader_transfers_step(node);
     node_carry_out(node);
     for (uint32_t i = 0; i < node->groups_count && !node->is_failed; i++) {
         node_group_apply(node->groups[i]);
@@ -342,10 +361,13 @@ static uint64_t next_deadline(const struct node *node)
         deadline_ns = node_birth_deadline(node);
     } else {
         deadline_ns = TL_MIN(deadline_ns, node_member_deadline(node));
+        deadline_ns = TL_MIN(deadline_ns, node_leader_transfers_deadline(node));
     }
     if (node->batches_oldest != NULL) {
-        uint64_t stalled_ns = node->batches_oldest->log.issued_ns + NODE_LOG_COMMIT_MAX_NS;
-        deadline_ns = TL_MIN(deadline_ns, stalled_ns);
+        const struct node_log_batch *oldest = &node->batches_oldest->log;
+        bool is_reported = oldest->sequence <= node->slow_sequence;
+        uint64_t look_ns = is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1;
+        deadline_ns = TL_MIN(deadline_ns, oldest->issued_ns + look_ns);
     }
     deadline_ns = TL_MIN(deadline_ns, node->digest_deadline_ns);
     if (node->damage_ns != 0) deadline_ns = TL_MIN(deadline_ns, node->damage_ns);

@@ -203,6 +203,21 @@ static bool may_leave(const struct placement_outlook *outlook, raft_id id)
     return placement_is_gone(id, outlook->groups + 1, outlook->groups_count - 1);
 }
 
+/* Whether a majority of those that are to vote do so in group 0. Who has left a data group does not
+ * hear what becomes of it, and so cannot lead group 0 on to what follows from that: before anybody
+ * leaves, enough of those that stay have to be able to lead it. */
+static bool has_heirs(const struct placement *placement, const struct placement_outlook *outlook)
+{
+    const struct raft_conf *conf = outlook->groups[0];
+    if (conf == NULL || conf->outgoing_count > 0) return false;
+    uint32_t heirs_count = 0;
+    for (uint32_t i = 0; i < placement->members_count; i++) {
+        const struct placement_member *member = &placement->members[i];
+        heirs_count += member->role == MEMBER_VOTER && is_voter(conf, id_of(member));
+    }
+    return heirs_count > count_voters(placement) / 2;
+}
+
 /* Whether a newcomer is to take the seat of `member` and cannot yet. */
 static bool waits_for_newcomer(const struct placement *placement,
                                const struct placement_outlook *outlook,
@@ -221,6 +236,7 @@ static bool stays_voter(const struct placement *placement, const struct placemen
     const struct placement_member *member = placement_find(placement, id);
     if (member == NULL) return false;
     if (member->role != MEMBER_LEAVING) return true;
+    if (outlook->group > 0 && !has_heirs(placement, outlook)) return true;
     return !may_leave(outlook, id) || waits_for_newcomer(placement, outlook, member);
 }
 

@@ -510,7 +510,7 @@ static void status_peers(const struct raft *raft, struct raft_status *out_status
             .match = peer->match,
             .next = peer->next,
             .state = peer->state,
-            .is_recently_active = raft->now_ns - peer->heard_ns < raft->election_timeout_ns,
+            .is_recently_active = raft_is_heard(raft, peer->id),
             .is_caught_up = raft_peer_is_caught_up(raft, peer),
         };
     }

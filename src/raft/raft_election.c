@@ -30,6 +30,15 @@ bool raft_is_active(const void *context, raft_id id)
     return id == raft->self;
 }
 
+bool raft_is_heard(const void *context, raft_id id)
+{
+    const struct raft *raft = context;
+    for (uint32_t i = 0; i < raft->peers_count; i++) {
+        if (raft->peers[i].id == id) return raft->peers[i].has_spoken && raft_is_active(raft, id);
+    }
+    return id == raft->self;
+}
+
 bool raft_has_active_quorum(const struct raft *raft)
 {
     TL_ASSERT(raft->role == RAFT_LEADER);

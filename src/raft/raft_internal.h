@@ -153,7 +153,8 @@ struct raft_peer {
     bool is_append_due;     /* an append goes out even if it is empty */
     bool is_chain_broken;   /* it answered CHAIN_MISMATCH */
     raft_index match_at_heartbeat;
-    uint64_t heard_ns;
+    uint64_t heard_ns;      /* or when this leader began to listen */
+    bool has_spoken;        /* to this leader */
     raft_index round_index; /* this round of catching up ends when this is matched */
     uint64_t round_ns;      /* when it began */
     uint64_t round_took_ns; /* how long the last one took */
@@ -357,6 +358,9 @@ void raft_ops_done(struct raft *raft, uint64_t sequence);
 bool raft_has_live_leader(const struct raft *raft);
 /* `context` is a struct raft *: whether the member was heard within an election timeout. */
 bool raft_is_active(const void *context, raft_id id);
+/* As that, and certainly: what was not heard yet counts as active for an election timeout, which
+ * CheckQuorum has to allow, and as gone here. */
+bool raft_is_heard(const void *context, raft_id id);
 bool raft_has_active_quorum(const struct raft *raft);
 void raft_reset_election_timer(struct raft *raft);
 void raft_become_follower(struct raft *raft, raft_term term, raft_id leader);

@@ -254,7 +254,7 @@ static bool can_take_over(struct raft *raft, const struct raft_conf *target)
             return false;
         }
     }
-    return raft_conf_has_quorum(target, raft_is_active, raft);
+    return raft_conf_has_quorum(target, raft_is_heard, raft);
 }
 
 static bool are_new_voters_learners(const struct raft *raft, const struct raft_conf *target)

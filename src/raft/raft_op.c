@@ -204,12 +204,16 @@ bool raft_ops_can_issue(const struct raft *raft)
 }
 
 /* The commit index is no promise of its own: it is written to shorten what a restart has to hold in
- * memory, whenever it has moved far enough, and never alone. */
-static bool has_hard_state(const struct raft *raft)
+ * memory, whenever it has moved far enough, and never alone. Beside a configuration it is always
+ * written: the host has the addresses of those whom it names from what is applied. A restart that
+ * did not know that this is committed could neither reach them nor, without them, commit. */
+static bool has_hard_state(const struct raft *raft, raft_index last)
 {
     const struct raft_hard_state *issued = &raft->ops.hard_issued;
+    bool has_conf = raft->conf_index > raft->ops.issued_last && raft->conf_index <= last;
+    uint64_t lag_max = has_conf ? 0 : RAFT_COMMIT_HINT_LAG;
     return issued->term != raft->term || issued->vote != raft->vote ||
-           raft->commit > issued->commit + RAFT_COMMIT_HINT_LAG;
+           raft->commit > issued->commit + lag_max;
 }
 
 const struct raft_append_op *raft_ops_issue(struct raft *raft)
@@ -228,6 +232,7 @@ const struct raft_append_op *raft_ops_issue(struct raft *raft)
         entries[i] = buf_acquire(raft_log_entry(&raft->log, ops->issued_last + 1 + i));
     }
     raft_index last = ops->issued_last + entries_count;
+    bool has_hard = has_hard_state(raft, last);
 
     ops->count++;
     struct raft_op *op = op_at(ops, ops->count - 1);
@@ -236,7 +241,7 @@ const struct raft_append_op *raft_ops_issue(struct raft *raft)
                .truncate_from = ops->truncate_from,
                .entries_count = entries_count,
                .entries = entries,
-               .has_hard_state = has_hard_state(raft)},
+               .has_hard_state = has_hard},
         .pointers_count = taken,
         .last = last,
         .valid_last = last,

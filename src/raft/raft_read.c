@@ -188,6 +188,7 @@ void raft_step_read(struct raft *raft, const struct raft_message *message)
         return;
     }
     peer->heard_ns = raft->now_ns;
+    peer->has_spoken = true;
     peer->read_gathering = message->context; /* the newest try: it forgot the ones before */
 }
 

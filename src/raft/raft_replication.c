@@ -93,6 +93,7 @@ void raft_peer_begin(const struct raft *raft, struct raft_peer *peer)
     peer->match_at_heartbeat = 0;
     peer->is_chain_broken = false;
     peer->heard_ns = raft->now_ns; /* a new leader has an election timeout to hear a quorum */
+    peer->has_spoken = false;
     peer->round_index = raft->log.last;
     peer->round_ns = raft->now_ns;
     peer->round_took_ns = UINT64_MAX;
@@ -177,6 +178,7 @@ void raft_maybe_commit(struct raft *raft)
 static void hear_peer(struct raft *raft, struct raft_peer *peer, uint64_t sequence)
 {
     peer->heard_ns = raft->now_ns;
+    peer->has_spoken = true;
     if (sequence > peer->sequence_acked && sequence <= raft->reads.sequence) {
         peer->sequence_acked = sequence;
         raft_reads_confirm(raft);

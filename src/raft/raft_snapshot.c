@@ -129,10 +129,11 @@ void raft_install_done(struct raft *raft)
     raft_membership_on_install(raft, &install->conf);
     raft_update_evictable(raft);
 
-    /* The leader need not ask: it is the same as an append up to here. */
+    /* The leader need not ask: it is the same as an append up to here. Its term may have become
+     * known while the op was carried out, and is then still to be written. */
     if (raft->leader != RAFT_ID_NONE) {
         struct raft_message reply = raft_message_make(raft, RAFT_APPEND_REPLY, raft->leader);
         reply.index = base->index;
-        raft_send(raft, &reply);
+        raft_send_after(raft, &reply);
     }
 }

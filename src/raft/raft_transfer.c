@@ -18,7 +18,7 @@
 
 static bool is_active_voter(const struct raft *raft, const struct raft_peer *peer)
 {
-    return raft_conf_is_incoming(&raft->conf, peer->id) && raft_is_active(raft, peer->id);
+    return raft_conf_is_incoming(&raft->conf, peer->id) && raft_is_heard(raft, peer->id);
 }
 
 static bool has_healthy_disk(const struct raft *raft, const struct raft_peer *peer)

@@ -463,6 +463,12 @@ static enum tl_err apply_op(struct log_commit *commit, struct log_op *op)
     return err;
 }
 
+/* Whether a configuration is among the entries of the op, which has just been applied. */
+static bool has_new_conf(const struct log_group *group, const struct log_op *op)
+{
+    return op->entries_count > 0 && group->pending.conf_index >= entry_index(op->entries[0]);
+}
+
 static enum tl_err write_ops(struct log_store *store, struct log_op *ops, uint32_t ops_count,
                              struct tl_fault *fault)
 {
@@ -472,8 +478,10 @@ static enum tl_err write_ops(struct log_store *store, struct log_op *ops, uint32
         return log_commit_fail(&commit, rc, "mdb_txn_begin", 0);
     }
     enum tl_err err = TL_OK;
+    bool has_conf = false;
     for (uint32_t i = 0; i < ops_count && err == TL_OK; i++) {
         err = apply_op(&commit, &ops[i]);
+        has_conf = has_conf || (err == TL_OK && has_new_conf(commit.group, &ops[i]));
     }
     if (err != TL_OK) {
         mdb_txn_abort(commit.txn);
@@ -483,8 +491,10 @@ static enum tl_err write_ops(struct log_store *store, struct log_op *ops, uint32
     bool has_install = false;
     for (uint32_t i = 0; i < ops_count; i++) has_install = has_install || ops[i].install != NULL;
     if (has_install) CRASH_POINT("switch-before-commit");
+    if (has_conf) CRASH_POINT("conf-before-commit");
     rc = mdb_txn_commit(commit.txn); /* frees the transaction also when it fails */
     if (has_install) CRASH_POINT("switch-after-commit");
+    if (has_conf) CRASH_POINT("conf-after-commit");
     return rc == MDB_SUCCESS ? TL_OK : log_commit_fail(&commit, rc, "committing to the log", 0);
 }
 

@@ -18,7 +18,7 @@ struct cli {
     const char *consistency; /* NULL: the server's default */
     int64_t by;
     bool is_dry_run;
-    uint32_t group;
+    int64_t group; /* -1: not given */
     uint64_t from; /* 0: the newest */
     bool whole_cluster;
     bool has_timeout;                 /* --timeout was given */
@@ -42,6 +42,7 @@ int cli_status(struct cli *cli);
 int cli_members(struct cli *cli);
 int cli_log(struct cli *cli);
 int cli_inspect(struct cli *cli);
+int cli_leader(struct cli *cli);
 
 /* ---- output ---- */
 

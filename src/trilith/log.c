@@ -66,11 +66,11 @@ static json_t *get_page(struct cli *cli, uint64_t from, uint64_t limit,
 {
     char path[PATH_BYTES];
     if (from == 0) {
-        (void)snprintf(path, sizeof path, "/v1/log?group=%" PRIu32 "&limit=%" PRIu64, cli->group,
+        (void)snprintf(path, sizeof path, "/v1/log?group=%" PRId64 "&limit=%" PRIu64, cli->group,
                        limit);
     } else {
         (void)snprintf(path, sizeof path,
-                       "/v1/log?group=%" PRIu32 "&from=%" PRIu64 "&limit=%" PRIu64, cli->group,
+                       "/v1/log?group=%" PRId64 "&from=%" PRIu64 "&limit=%" PRIu64, cli->group,
                        from, limit);
     }
     enum trilith_status status;
@@ -146,7 +146,7 @@ struct checked {
 
 static void verify_path(const struct cli *cli, char out_path[PATH_BYTES])
 {
-    (void)snprintf(out_path, PATH_BYTES, "/v1/log/verify?group=%" PRIu32, cli->group);
+    (void)snprintf(out_path, PATH_BYTES, "/v1/log/verify?group=%" PRId64, cli->group);
 }
 
 static void take_result(struct checked *node, json_t *result)
@@ -261,7 +261,7 @@ static bool hash_at(const struct cli *cli, const struct checked *node, uint64_t 
                     char out_hash[HASH_TEXT_BYTES])
 {
     char path[PATH_BYTES];
-    (void)snprintf(path, sizeof path, "/v1/log?group=%" PRIu32 "&from=%" PRIu64 "&limit=1",
+    (void)snprintf(path, sizeof path, "/v1/log?group=%" PRId64 "&from=%" PRIu64 "&limit=1",
                    cli->group, index);
     struct trilith_answer answer;
     enum trilith_status status;
@@ -466,6 +466,7 @@ static int verify_cluster(struct cli *cli)
 
 int cli_log(struct cli *cli)
 {
+    if (cli->group < 0) cli->group = 1;
     if (strcmp(cli->args[0], "show") == 0) return show(cli);
     if (strcmp(cli->args[0], "verify") == 0) {
         return cli->whole_cluster ? verify_cluster(cli) : verify_one(cli);

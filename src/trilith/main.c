@@ -35,6 +35,8 @@ static const char doc[] =
     "  members add ADDRESS   add the node that waits at ADDRESS (--dry-run: only ask)\n"
     "  members remove ADDRESS\n"
     "                        remove a node; its data directory is refused from then on\n"
+    "  leader transfer [ADDRESS]\n"
+    "                        hand leadership over, to the node at ADDRESS (--dry-run: only ask)\n"
     "\n"
     "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 condition failed, 5 unavailable,\n"
     "6 outcome unknown. Endpoints also come from TRILITH_ENDPOINTS.";
@@ -68,9 +70,10 @@ static const struct argp_option options[] = {
     {"by", OPTION_BY, "N", 0, "incr: what to add (1)", 0},
     {"if-match", OPTION_IF_MATCH, "REVISION", 0, "write only over this revision", 0},
     {"if-absent", OPTION_IF_ABSENT, NULL, 0, "write only when the key is absent", 0},
-    {"dry-run", OPTION_DRY_RUN, NULL, 0, "members add, remove: say what would happen", 0},
+    {"dry-run", OPTION_DRY_RUN, NULL, 0, "members, leader: say what would happen", 0},
     {"idempotency-key", OPTION_IDEMPOTENCY_KEY, "KEY", 0, "instead of a random one", 0},
-    {"group", OPTION_GROUP, "N", 0, "log: the Raft group (1)", 0},
+    *{"group", OPTION_GROUP, "N", 0, "log: the Raft group (1); leader transfer: this group alone",
+      *0},
     {"from", OPTION_FROM, "INDEX", 0, "log show: the first entry wanted", 0},
     {"cluster", OPTION_CLUSTER, NULL, 0, "log verify: every member, and whether they agree", 0},
     {"start", OPTION_START, "KEY", 0, "scan: from this key on", 0},
@@ -93,7 +96,7 @@ static const struct verb verbs[] = {
     {"get", cli_get, 1, 1},         {"put", cli_put, 1, 2},         {"append", cli_append, 1, 2},
     {"incr", cli_incr, 1, 1},       {"delete", cli_delete, 1, 1},   {"scan", cli_scan, 0, 1},
     {"txn", cli_txn, 0, 1},         {"status", cli_status, 0, 0},   {"log", cli_log, 1, 1},
-    {"inspect", cli_inspect, 1, 1}, {"members", cli_members, 0, 2},
+    {"inspect", cli_inspect, 1, 1}, {"members", cli_members, 0, 2}, {"leader", cli_leader, 1, 2},
 };
 
 /* argp's state is the cli and the verb, whose arguments follow it. */
@@ -176,7 +179,7 @@ static bool parse_list_option(struct argp_state *state, struct cli *cli, int key
 {
     switch (key) {
     case OPTION_GROUP:
-        cli->group = (uint32_t)parse_number(state, "group", text, 0, UINT32_MAX);
+        cli->group = parse_number(state, "group", text, 0, UINT32_MAX);
         break;
     case OPTION_FROM:
         cli->from = (uint64_t)parse_number(state, "from", text, 1, INT64_MAX);
@@ -267,7 +270,7 @@ int main(int argc, char **argv)
         .format = isatty(STDOUT_FILENO) != 0 ? CLI_FORMAT_TABLE : CLI_FORMAT_RAW,
         .timeout_ms = 10000,
         .by = 1,
-        .group = 1,
+        .group = -1,
     };
     struct parse parse = {.cli = &cli};
     const struct argp argp = {options, parse_option, "VERB [ARGUMENT...]", doc, NULL, NULL, NULL};

@@ -2,8 +2,9 @@
  *
  *   start   options -> process -> pump_open (directory, recovery, peer port, threads)
  *           -> http_server_open -> loop
- *   stop    SIGTERM or SIGINT -> HTTP answers what is under way and closes -> the node drains and
- *           flushes -> threads end -> exit 0. A second signal ends the process at once.
+ *   stop    SIGTERM or SIGINT -> the node hands over what it leads -> it refuses requests, HTTP
+ *           answers what is under way and closes -> the node drains and flushes -> threads end
+ *           -> exit 0. A second signal ends the process at once.
  */
 
 #include <errno.h>
@@ -24,7 +25,8 @@
 #include "trilith/std_streams.h"
 
 #define PROGRAM_MAGIC 0x474f5250u
-/* Together below the ten seconds that docker and systemd wait before they kill. */
+/* Together, and with NODE_HAND_OVER_MAX_NS, below the ten seconds that docker and systemd wait
+ * before they kill. */
 #define HTTP_CLOSE_TIMEOUT_MS 4000u
 #define DRAIN_TIMEOUT_NS 4000000000ull
 #define FILES_MAX ((rlim_t)1 << 20)
@@ -182,6 +184,17 @@ static void on_http_guard(uv_timer_t *timer)
     stop_pump(program);
 }
 
+/* Who asks from now on is told that it was not executed, and goes to another node. */
+static void on_handed_over(void *context)
+{
+    struct program *program = TL_CAST(program, context, PROGRAM_MAGIC);
+    int rc = uv_timer_start(&program->http_guard, on_http_guard, HTTP_CLOSE_TIMEOUT_MS, 0);
+    TL_ASSERT(rc == 0);
+    node_drain(pump_node(program->pump));
+    pump_wake(program->pump);
+    http_server_close(program->http, on_http_closed, program);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct program *program = TL_CAST(program, handle->data, PROGRAM_MAGIC);
@@ -191,9 +204,7 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     program->is_stopping = true;
     log_event(LOG_LEVEL_INFO, "stopping", "signal=%d", number);
-    int rc = uv_timer_start(&program->http_guard, on_http_guard, HTTP_CLOSE_TIMEOUT_MS, 0);
-    TL_ASSERT(rc == 0);
-    http_server_close(program->http, on_http_closed, program);
+    pump_hand_over(program->pump, on_handed_over, program);
 }
 
 /* ---- starting ---- */

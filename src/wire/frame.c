@@ -19,6 +19,8 @@ _Static_assert(AT_CHECKSUM + 8 == FRAME_HEADER_BYTES, "the layout fills the head
 #define POSITION_HEAD_BYTES 16u
 #define FORWARD_HEAD_BYTES 16u
 #define FORWARD_REPLY_BYTES (16u + KV_RESULT_BYTES)
+#define LEADER_TRANSFER_BYTES 32u
+#define LEADER_TRANSFER_REPLY_BYTES 24u
 #define SNAPSHOT_ACK_BYTES 32u
 
 _Static_assert(FORWARD_HEAD_BYTES + ENTRY_PAYLOAD_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX,
@@ -65,7 +67,8 @@ enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
         get_u16(at + AT_ZERO_6) != 0 || get_u32(at + AT_ZERO_12) != 0) {
         return TL_ERR_INVALID;
     }
-    if (type < FRAME_HELLO || type > FRAME_POSITION || payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
+    if (type < FRAME_HELLO || type > FRAME_LEADER_TRANSFER_REPLY ||
+        payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
         return TL_ERR_INVALID;
     }
     *out_header = (struct frame_header){
@@ -285,5 +288,62 @@ enum tl_err position_decode(struct bytes payload, struct position *out_position)
         return TL_ERR_INVALID;
     }
     *out_position = position;
+    return TL_OK;
+}
+
+struct buf *leader_transfer_encode(const struct leader_transfer *transfer)
+{
+    struct buf *frame = frame_begin(LEADER_TRANSFER_BYTES);
+    write_u64(frame, transfer->request_id);
+    write_u32(frame, transfer->group);
+    write_u32(frame, transfer->timeout_ms);
+    write_u64(frame, transfer->target);
+    write_u64(frame, transfer->is_dry_run ? 1 : 0);
+    frame_seal(frame, FRAME_LEADER_TRANSFER);
+    return frame;
+}
+
+enum tl_err leader_transfer_decode(struct bytes payload, struct leader_transfer *out_transfer)
+{
+    struct reader reader = reader_make(payload);
+    struct leader_transfer transfer = {.request_id = read_u64(&reader)};
+    transfer.group = read_u32(&reader);
+    transfer.timeout_ms = read_u32(&reader);
+    transfer.target = read_u64(&reader);
+    uint64_t is_dry_run = read_u64(&reader);
+    if (!reader_is_done(&reader) || is_dry_run > 1) {
+        return TL_ERR_INVALID;
+    }
+    transfer.is_dry_run = is_dry_run == 1;
+    *out_transfer = transfer;
+    return TL_OK;
+}
+
+struct buf *leader_transfer_reply_encode(const struct leader_transfer_reply *reply)
+{
+    TL_ASSERT((reply->err == TL_OK) == (reply->verdict != TRANSFER_NONE));
+    struct buf *frame = frame_begin(LEADER_TRANSFER_REPLY_BYTES);
+    write_u64(frame, reply->request_id);
+    write_u32(frame, (uint32_t)reply->err);
+    write_u32(frame, (uint32_t)reply->verdict);
+    write_u64(frame, reply->leader);
+    frame_seal(frame, FRAME_LEADER_TRANSFER_REPLY);
+    return frame;
+}
+
+enum tl_err leader_transfer_reply_decode(struct bytes payload,
+                                         struct leader_transfer_reply *out_reply)
+{
+    struct reader reader = reader_make(payload);
+    struct leader_transfer_reply reply = {.request_id = read_u64(&reader)};
+    reply.err = err_of_number(read_u32(&reader));
+    uint32_t verdict = read_u32(&reader);
+    reply.leader = read_u64(&reader);
+    if (!reader_is_done(&reader) || verdict >= TRANSFER_VERDICTS_COUNT ||
+        (reply.err == TL_OK) != (verdict != TRANSFER_NONE)) {
+        return TL_ERR_INVALID;
+    }
+    reply.verdict = (enum transfer_verdict)verdict;
+    *out_reply = reply;
     return TL_OK;
 }

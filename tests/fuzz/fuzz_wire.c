@@ -211,6 +211,15 @@ static void try_frame_payloads(struct bytes source)
     if (forward_reply_decode(source, &reply) == TL_OK && reply.err == TL_OK) {
         expect_frame_payload(source, forward_reply_encode(&reply));
     }
+    struct leader_transfer transfer;
+    if (leader_transfer_decode(source, &transfer) == TL_OK) {
+        expect_frame_payload(source, leader_transfer_encode(&transfer));
+    }
+    struct leader_transfer_reply transfer_reply;
+    if (leader_transfer_reply_decode(source, &transfer_reply) == TL_OK &&
+        transfer_reply.err == TL_OK) {
+        expect_frame_payload(source, leader_transfer_reply_encode(&transfer_reply));
+    }
     struct snapshot_ack ack;
     if (snapshot_ack_decode(source, &ack) == TL_OK) {
         expect_frame_payload(source, snapshot_ack_encode(&ack));

@@ -10,6 +10,8 @@
 
 #define DRAIN_NS (5 * SIM_S) /* as long as the server waits before it just ends */
 #define TELL_DELAY_NS (100 * SIM_US)
+#define EXIT_EXPELLED 3
+#define EXIT_STORAGE 4
 
 static struct sim *sim_of; /* node_io's context is the node; one simulation at a time */
 
@@ -79,6 +81,7 @@ static void take_queue(struct sim *sim, struct sim_node *node)
     if (node->taken != NULL || node->queue == NULL) return;
     node->taken = TL_TAKE(&node->queue);
     uint64_t latency = draw_latency(sim, sim->swarm.commit_min_ns, sim->swarm.commit_mean_ns);
+    if (node->hangs_until_ns > sim->now_ns) latency += node->hangs_until_ns - sim->now_ns;
     push(sim, node, latency, EVENT_LOG_COMMIT, NULL);
     nemesis_maybe_crash_in(sim, node, sim->swarm.crash_in_commit_ppm, latency);
 }
@@ -135,7 +138,16 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
         buf_release(frame);
         return false;
     }
+    if (node->has_failed) sim_fail(sim_of, "[34] node %u sends after it has failed", node->number);
     return network_send(sim_of, node, peer, class, frame);
+}
+
+static const struct sim_store *find_store(const struct sim *sim, raft_id id)
+{
+    for (uint32_t i = 0; i < sim->stores_count; i++) {
+        if (sim->stores[i].id == id) return &sim->stores[i];
+    }
+    return NULL;
 }
 
 static void io_set_peers(void *context, const struct store_id *cluster_id,
@@ -147,15 +159,16 @@ static void io_set_peers(void *context, const struct store_id *cluster_id,
     if (!store_id_equal(&sim->cluster_id, cluster_id)) {
         sim_fail(sim, "node %u belongs to a second cluster", node->number);
     }
+    node->knows_count = members_count;
     for (uint32_t i = 0; i < members_count; i++) {
-        struct sim_node *member = host_find(sim, store_id_raft(&members[i].store_id));
-        if (member == NULL) {
+        node->knows[i] = store_id_raft(&members[i].store_id);
+        if (find_store(sim, node->knows[i]) == NULL) {
             sim_fail(sim, "node %u has a member that never existed", node->number);
             return;
         }
-        node->knows[member->number] = true;
     }
     sim_trace(sim, "n%u knows %u members", node->number, members_count);
+    network_on_peers(sim, node);
 }
 
 static void io_ask(void *context, const char *peer_address, struct buf *frame)
@@ -179,8 +192,16 @@ static void io_set_timer(void *context, uint64_t deadline_ns)
 
 static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 {
-    const struct sim_node *node = context;
+    struct sim_node *node = context;
+    struct sim *sim = sim_of;
     if (node->is_crashing) return;
+    sim_trace(sim, "n%u must end: %d %s", node->number, exit_code, fault->reason);
+    if (exit_code == EXIT_EXPELLED || (exit_code == EXIT_STORAGE && node->has_failed)) {
+        if (exit_code == EXIT_EXPELLED) members_on_expelled(sim, node);
+        node->has_failed = true;
+        push(sim, node, 0, EVENT_CRASH, NULL);
+        return;
+    }
     sim_fail(sim_of,
              "node %u wants to end with code %d: %s group %" PRIu32 " index %" PRIu64 ": %s",
              node->number, exit_code, fault->file, fault->group, fault->index, fault->reason);
@@ -251,6 +272,30 @@ static bool live_state(void *context, struct mem_disk *disk, raft_group group,
     return false;
 }
 
+/* Counter at_stage_chunk is of the point "stage-chunk". */
+static bool is_named(const char *counter, const char *point)
+{
+    if (strncmp(counter, "at_", 3) != 0) return false;
+    for (counter += 3; *counter == *point || (*counter == '_' && *point == '-'); counter++) {
+        if (*point++ == '\0') return true;
+    }
+    return false;
+}
+
+static void count_point(struct sim *sim, const char *point)
+{
+    uint64_t *found = NULL;
+#define FIND_COUNTER(name) \
+    if (is_named(#name, point)) found = &sim->result->counters.name;
+    SIM_COUNTERS(FIND_COUNTER)
+#undef FIND_COUNTER
+    if (found == NULL) {
+        sim_fail(sim, "the crash point %s has no counter", point);
+    } else {
+        (*found)++;
+    }
+}
+
 /* From here on nothing that the process writes reaches its disk; it dies when the call is over. */
 static void on_crash_point(const char *name)
 {
@@ -259,11 +304,30 @@ static void on_crash_point(const char *name)
     if (node == NULL || node->disk->is_cut_off || sim->is_calm) return;
     if (!prng_chance(&sim->disk_random, sim->swarm.crash_at_point_ppm)) return;
     node->disk->is_cut_off = true;
-    struct sim_counters *counters = &sim->result->counters;
-    if (strncmp(name, "stage", 5) == 0) counters->crashes_at_stage++;
-    if (strncmp(name, "switch", 6) == 0) counters->crashes_at_switch++;
-    if (strncmp(name, "delete", 6) == 0) counters->crashes_at_delete++;
+    node->is_crashing = true;
+    count_point(sim, name);
     sim_trace(sim, "n%u is cut off at %s", node->number, name);
+}
+
+static void add_store(struct sim *sim, struct sim_node *node)
+{
+    TL_ASSERT(sim->stores_count < SIM_STORES_MAX);
+    node->disk = mem_disk_at(node->data_dir);
+    node->id = store_id_raft(&node->disk->store_id);
+    node->stores_count++;
+    node->store = sim->stores_count;
+    sim->stores[sim->stores_count++] =
+        (struct sim_store){.id = node->id, .node = node->number, .disk = node->disk};
+}
+
+void host_empty_disk(struct sim *sim, struct sim_node *node)
+{
+    TL_ASSERT(node->node == NULL);
+    sim_trace(sim, "n%u has an empty disk", node->number);
+    sim->result->counters.disks_emptied++;
+    mem_disk_retire(node->disk);
+    add_store(sim, node);
+    node->is_off = false;
 }
 
 void host_init(struct sim *sim)
@@ -279,31 +343,60 @@ void host_init(struct sim *sim)
         (void)snprintf(node->address, sizeof node->address, "10.0.0.%u:8080", i + 1);
         (void)snprintf(node->peer_address, sizeof node->peer_address, "10.0.0.%u:18080", i + 1);
         (void)snprintf(node->data_dir, sizeof node->data_dir, "/sim/%u", i);
-        node->disk = mem_disk_at(node->data_dir);
-        node->id = store_id_raft(&node->disk->store_id);
+        add_store(sim, node);
         prng_init(&node->random, sim->options.seed * 31 + i);
         uint64_t ppm_max = (uint64_t)sim->swarm.clock_ppm_max;
         node->clock_ppm =
             (int32_t)prng_between(&node->random, 0, 2 * ppm_max) - sim->swarm.clock_ppm_max;
         node->clock_offset_us = (int64_t)prng_below(&node->random, 100000);
-        push(sim, node, prng_below(&node->random, sim->swarm.birth_spread_ns), EVENT_START, NULL);
+        node->is_wanted = node->is_founder = i < sim->swarm.founders_count;
+        node->is_off = !node->is_wanted;
+        uint64_t delay = prng_below(&node->random, sim->swarm.birth_spread_ns);
+        if (node->is_wanted) push(sim, node, delay, EVENT_START, NULL);
     }
 }
 
+/* A running member to join through, any of them; NULL: none. */
+static const struct sim_node *draw_introducer(struct sim *sim, const struct sim_node *node)
+{
+    const struct sim_node *found = NULL;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        const struct sim_node *other = &sim->nodes[i];
+        bool is_member = other != node && other->is_wanted && other->disk->logs[0].exists;
+        if (is_member && prng_below(&sim->fault_random, ++count) == 0) found = other;
+    }
+    return found;
+}
+
+static void set_member(struct member *member, const struct sim_node *node)
+{
+    *member = (struct member){0};
+    (void)snprintf(member->address, sizeof member->address, "%s", node->address);
+    (void)snprintf(member->peer_address, sizeof member->peer_address, "%s", node->peer_address);
+}
+
+/* view has room for all machines. A node that joins has itself in its view, and behind that whom it
+ * asks. */
 static void fill_options(struct sim *sim, struct sim_node *node, struct member *view,
                          struct node_options *options)
 {
-    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
-        view[i] = (struct member){0};
-        (void)snprintf(view[i].address, sizeof view[i].address, "%s", sim->nodes[i].address);
-        (void)snprintf(view[i].peer_address, sizeof view[i].peer_address, "%s",
-                       sim->nodes[i].peer_address);
+    uint32_t view_count = 0;
+    for (uint32_t i = 0; i < sim->swarm.founders_count && node->is_founder; i++) {
+        set_member(&view[view_count++], &sim->nodes[i]);
+    }
+    if (!node->is_founder) {
+        set_member(&view[view_count++], node);
+        const struct sim_node *introducer = draw_introducer(sim, node);
+        set_member(&view[view_count],
+                   introducer == NULL ? &sim->nodes[node->number == 0] : introducer);
     }
     *options = (struct node_options){
         .address = node->address,
         .peer_address = node->peer_address,
         .view = view,
-        .view_count = sim->swarm.nodes_count,
+        .view_count = view_count,
+        .join = node->is_founder ? NULL : &view[view_count],
         .data_dir = node->data_dir,
         .data_groups_count = 1,
         .log_retain_bytes = sim->swarm.log_retain_bytes,
@@ -329,7 +422,9 @@ void host_start(struct sim *sim, struct sim_node *node)
     struct node_options options;
     fill_options(sim, node, view, &options);
     struct node_io io = node_io_of(node);
-    memset(node->knows, 0, sizeof node->knows);
+    node->knows_count = 0;
+    node->has_failed = false;
+    node->hangs_until_ns = 0;
     memset(node->groups, 0, sizeof node->groups);
     node->has_turn_coming = false;
     node->is_draining = false;
@@ -341,6 +436,12 @@ void host_start(struct sim *sim, struct sim_node *node)
     sim_trace(sim, "n%u starts", node->number);
     struct tl_fault fault = {0};
     enum tl_err err = node_open(&options, &io, &node->node, &fault);
+    if (err == TL_ERR_FOREIGN && members_has_removed(sim, node->id)) {
+        sim_trace(sim, "n%u is refused: %s", node->number, fault.reason);
+        node->node = NULL;
+        node->is_off = true;
+        return;
+    }
     if (err != TL_OK) {
         node->node = NULL;
         sim_fail(sim, "node %u does not open: %s: %s", node->number, tl_err_text(err),
@@ -349,6 +450,15 @@ void host_start(struct sim *sim, struct sim_node *node)
     }
     oracle_on_start(sim, node);
     host_wake(sim, node);
+}
+
+/* An error of the disk: what was to be written may be there or not. */
+static bool fails(struct sim *sim, struct sim_node *node)
+{
+    if (sim->is_calm || !prng_chance(&sim->disk_random, sim->swarm.commit_error_ppm)) return false;
+    sim->result->counters.commit_errors++;
+    sim_trace(sim, "a log commit of n%u fails", node->number);
+    return true;
 }
 
 static void commit_batch(struct sim *sim, struct sim_node *node, struct node_log_batch *batch)
@@ -446,6 +556,7 @@ void host_stop(struct sim *sim, struct sim_node *node)
     sim->result->counters.stops++;
     sim_trace(sim, "n%u drains", node->number);
     node->is_draining = true;
+    node_hand_over(node->node);
     node_drain(node->node);
     host_wake(sim, node);
     struct event event = {.kind = EVENT_DRAIN_CHECK,
@@ -484,9 +595,34 @@ void host_deinit(struct sim *sim)
 
 /* ---- events ---- */
 
+/* The process has to end, whatever else it has to do. */
+static void fail_commit(struct sim *sim, struct sim_node *node, struct node_log_batch *batch)
+{
+    struct tl_fault fault;
+    tl_fault_set(&fault, node->data_dir, UINT32_MAX, 0, "a simulated error of the disk");
+    node->has_failed = sim->options.mutation != NODE_MUTATION_IGNORE_LOG_ERROR;
+    bool is_there = prng_chance(&sim->disk_random, 500000);
+    while (batch != NULL) {
+        struct node_log_batch *next = batch->next;
+        if (is_there) commit_batch(sim, node, batch);
+        node_on_log_done(node->node, batch, TL_ERR_IO, &fault);
+        batch = next;
+    }
+    if (node->has_failed) {
+        node->disk->is_cut_off = true; /* the store takes nothing any more */
+    } else {
+        take_queue(sim, node);
+    }
+    host_wake(sim, node);
+}
+
 static void on_log_commit(struct sim *sim, struct sim_node *node)
 {
     struct node_log_batch *batch = TL_TAKE(&node->taken);
+    if (fails(sim, node)) {
+        fail_commit(sim, node, batch);
+        return;
+    }
     while (batch != NULL && !sim->is_over) {
         struct node_log_batch *next = batch->next;
         sim->at_disk = node;
@@ -570,14 +706,17 @@ static void on_snapshot_done(struct sim *sim, struct sim_node *node)
 static void on_turn(struct sim *sim, struct sim_node *node)
 {
     node->has_turn_coming = false;
+    sim->at_disk = node;
     node_turn(node->node);
-    oracle_observe(sim, node);
+    sim->at_disk = NULL;
+    oracle_observe(sim, node); /* what it said before it died may tell what it knew */
+    if (node->is_crashing) host_crash(sim, node);
 }
 
 void host_on_event(struct sim *sim, struct sim_node *node, const struct event *event)
 {
     if (event->kind == EVENT_START) {
-        host_start(sim, node);
+        if (!node->is_off || event->a == 1) host_start(sim, node);
         return;
     }
     if (node->node == NULL || event->incarnation != node->incarnation) return;

@@ -14,10 +14,13 @@
 
 #define SETTLE_NS SIM_S
 #define RECOVER_NS (20 * SIM_S)
+#define RECOVER_MEMBERS_NS (60 * SIM_S) /* a lost store's seat is kept for ten seconds */
+#define MOST_ALONE_NS (12 * SIM_S)      /* all but one are emptied, and that one is down */
+#define MOST_NS (30 * SIM_S)
 #define REST_NS (3 * SIM_S)
 #define CHECK_NS (20 * SIM_MS)
 
-enum stage { STAGE_SETTLE, STAGE_RECOVER, STAGE_PROBE, STAGE_REST };
+enum stage { STAGE_SETTLE, STAGE_RECOVER, STAGE_PROBE, STAGE_REST, STAGE_MOST };
 
 static void push_check(struct sim *sim)
 {
@@ -47,7 +50,8 @@ void liveness_begin(struct sim *sim)
     swarm->crash_at_point_ppm = 0;
     swarm->request_timeout_ns = 2 * SIM_S;
     nemesis_calm(sim);
-    enter(sim, STAGE_SETTLE);
+    enter(sim, swarm->wipes_most ? STAGE_MOST : STAGE_SETTLE);
+    if (swarm->wipes_most) members_wipe_most(sim);
     push_check(sim);
 }
 
@@ -55,9 +59,12 @@ void liveness_begin(struct sim *sim)
 static const char *find_unsettled(struct sim *sim, raft_group group, uint32_t *out_node)
 {
     raft_id leader = RAFT_ID_NONE;
+    const char *missing = members_find_unsettled(sim, group, out_node);
+    if (missing != NULL) return missing;
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
         const struct sim_node *node = &sim->nodes[i];
         *out_node = i;
+        if (!node->is_wanted) continue;
         if (node->node == NULL) return "is down";
         if (node->is_draining) return "is stopping";
         if (node->paused_until_ns > sim->now_ns) return "is paused";
@@ -88,9 +95,12 @@ static void check_recover(struct sim *sim)
         enter(sim, STAGE_PROBE);
         return;
     }
-    if (sim->now_ns - sim->liveness_stage_ns > RECOVER_NS) {
+    const struct swarm *swarm = &sim->swarm;
+    bool has_changes = swarm->operator_mean_ns > 0 || swarm->wipe_weight > 0;
+    uint64_t recover_ns = has_changes ? RECOVER_MEMBERS_NS : RECOVER_NS;
+    if (sim->now_ns - sim->liveness_stage_ns > recover_ns) {
         sim_fail(sim, "[28] %.0f s after all was healed, node %u %s (group %" PRIu32 ")",
-                 (double)RECOVER_NS / (double)SIM_S, node, missing, group - 1);
+                 (double)recover_ns / (double)SIM_S, node, missing, group - 1);
     }
 }
 
@@ -98,10 +108,13 @@ static void check_recover(struct sim *sim)
 static void check_probe(struct sim *sim)
 {
     if (!workload_is_idle(sim)) return;
+    while (sim->probes_count < 2 * sim->swarm.nodes_count &&
+           !sim->nodes[sim->probes_count / 2].is_wanted) {
+        sim->probes_count += 2;
+    }
     struct client *client = &sim->clients[0];
-    if (sim->probes_count > 0 && client->ops_answered_count == sim->probes_answered_count) {
-        sim_fail(sim, "[29] probe %u through node %u fails in a healthy cluster",
-                 sim->probes_count - 1, (sim->probes_count - 1) / 2);
+    if (sim->has_probed && client->ops_answered_count == sim->probes_answered_count) {
+        sim_fail(sim, "[29] the probe before %u fails in a healthy cluster", sim->probes_count);
         return;
     }
     if (sim->probes_count == 2 * sim->swarm.nodes_count) {
@@ -111,6 +124,36 @@ static void check_probe(struct sim *sim)
     sim->probes_answered_count = client->ops_answered_count;
     workload_probe(sim, sim->probes_count / 2, sim->probes_count % 2 == 1);
     sim->probes_count++;
+    sim->has_probed = true;
+}
+
+/* Whoever is left alone with the data has no quorum, and the others must not form a cluster of
+ * their own, whether it answers them or not. */
+static void check_most(struct sim *sim)
+{
+    uint64_t since_ns = sim->now_ns - sim->liveness_stage_ns;
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        if (!node->is_wanted && host_is_born(node)) {
+            sim_fail(sim, "[33] node %u, whose disk was emptied, is a member of what is no quorum",
+                     i);
+        }
+        if (!node->is_wanted) continue;
+        if (node->is_off && since_ns > MOST_ALONE_NS) {
+            node->is_off = false;
+            host_start(sim, node);
+        }
+        for (raft_group g = 0; g < SIM_GROUPS_COUNT && since_ns > MOST_NS; g++) {
+            struct node_group_status status;
+            if (!node->disk->logs[g].exists) continue;
+            node_get_group_status(node->node, g, &status);
+            if (status.raft.role != RAFT_LEADER && status.raft.last == node->disk->logs[g].last) {
+                continue;
+            }
+            sim_fail(sim, "[33] node %u leads alone, or has lost something", i);
+        }
+    }
+    if (since_ns > MOST_NS) sim->is_over = true;
 }
 
 static void check_rest(struct sim *sim)
@@ -148,6 +191,9 @@ void liveness_check(struct sim *sim)
         break;
     case STAGE_REST:
         check_rest(sim);
+        break;
+    case STAGE_MOST:
+        check_most(sim);
         break;
     }
     push_check(sim);

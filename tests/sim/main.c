@@ -13,7 +13,7 @@
 #include "sim.h"
 
 #define REPEAT_EVERY 20u
-#define COVERAGE_SEEDS_MIN 200u /* a batch this large must have met everything */
+#define COVERAGE_SEEDS_MIN 1000u /* a batch this large must have met everything */
 
 struct arguments {
     struct sim_options options;
@@ -24,7 +24,7 @@ struct arguments {
 static int usage(void)
 {
     fprintf(stderr, "usage: trilith-sim [--seed N] [--seeds COUNT] [--mutation M] "
-                    "[--profile crash|reads|network|snapshots|calm] [--trace] [--verbose]\n");
+                    "[--profile NAME] [--trace] [--verbose]\n");
     return 2;
 }
 

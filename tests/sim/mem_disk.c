@@ -64,6 +64,12 @@ struct mem_disk *mem_disk_at(const char *path)
     return disk_create(path);
 }
 
+void mem_disk_retire(struct mem_disk *disk)
+{
+    TL_ASSERT(!disk->is_locked);
+    (void)snprintf(disk->path, sizeof disk->path, "(retired)");
+}
+
 struct mem_table *mem_disk_find_table(struct mem_disk *disk, const char *path)
 {
     for (uint32_t i = 0; i < disk->tables_count; i++) {

@@ -15,9 +15,12 @@
 #include "trilith/log_store.h"
 #include "trilith/table.h"
 
-#define MEM_DISKS_MAX 8u
+#define MEM_DISKS_MAX 64u
 #define MEM_DISK_GROUPS_MAX 4u
 #define MEM_DISK_TABLES_MAX 16u
+
+/* Planted bug: a table made of a snapshot lacks the idempotency records. */
+#define MEM_MUTATION_NO_RECORDS 11u
 
 /* The durable log of one group. entries[i] is entry i + 1; deleted ones are NULL. */
 struct mem_log {
@@ -29,6 +32,7 @@ struct mem_log {
     size_t entries_capacity;
     struct buf *base_conf; /* payload of the configuration in force at the base, or NULL */
     raft_index base_conf_index;
+    raft_index conf_index; /* of the newest one in entries; 0: none */
     uint64_t used_bytes;
     uint64_t table_number; /* the table in use */
 };
@@ -96,9 +100,13 @@ extern bool mem_table_stops_half_way;
 void mem_disks_reset(uint64_t seed); /* empties the registry; store ids follow from the seed */
 /* The disk `path` stands on (a data directory or something in it), made when absent. */
 struct mem_disk *mem_disk_at(const char *path);
+/* Takes the disk out of its machine: no path leads to it any more, and what is on it stays. */
+void mem_disk_retire(struct mem_disk *disk);
 
 /* The durable entry, borrowed; NULL when there is none (deleted, or above last). */
 struct buf *mem_log_entry(const struct mem_log *log, raft_index index);
+/* The payload of the newest configuration of the log, or in force at its base; none: empty. */
+struct bytes mem_log_conf(const struct mem_log *log);
 void mem_log_apply(struct mem_disk *disk, struct log_op *op, uint64_t retain_bytes);
 
 void mem_table_version_release(struct mem_table_version *version); /* accepts NULL */

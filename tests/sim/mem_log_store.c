@@ -26,6 +26,21 @@ static bool is_conf(const struct buf *entry)
     return entry_type_of(entry) == ENTRY_GENESIS || entry_type_of(entry) == ENTRY_CONF;
 }
 
+static void find_conf(struct mem_log *log)
+{
+    log->conf_index = log->last;
+    while (log->conf_index > log->base.index && !is_conf(log->entries[log->conf_index - 1])) {
+        log->conf_index--;
+    }
+    if (log->conf_index == log->base.index) log->conf_index = 0;
+}
+
+struct bytes mem_log_conf(const struct mem_log *log)
+{
+    if (log->conf_index > log->base.index) return entry_payload(log->entries[log->conf_index - 1]);
+    return log->base_conf != NULL ? buf_bytes(log->base_conf) : bytes_make(NULL, 0);
+}
+
 static void log_truncate(struct mem_disk *disk, struct mem_log *log, raft_index from)
 {
     TL_ASSERT(from > log->base.index);
@@ -35,6 +50,7 @@ static void log_truncate(struct mem_disk *disk, struct mem_log *log, raft_index 
         disk->truncations_count++;
     }
     if (from <= log->last) log->last = from - 1;
+    if (log->conf_index >= from) find_conf(log);
 }
 
 static struct hash128 last_hash(const struct mem_log *log)
@@ -63,6 +79,7 @@ static void log_append(struct mem_log *log, const struct buf *entry)
     TL_ASSERT(entry_hash_is_right(buf_bytes(entry), last_hash(log)));
     log_reserve(log, log->last + 1);
     log->entries[log->last++] = buf_copy(buf_bytes(entry));
+    if (is_conf(entry)) log->conf_index = log->last;
     log->used_bytes += entry->count;
 }
 
@@ -129,6 +146,7 @@ static void log_install(struct mem_disk *disk, struct mem_log *log, struct log_o
     buf_release(log->base_conf);
     log->base_conf = buf_copy(install->conf);
     log->base_conf_index = index;
+    find_conf(log);
     log->table_number = install->table_number;
     log->hard_state.commit = TL_MAX(log->hard_state.commit, index);
     op->out_has_base = true;
@@ -195,18 +213,32 @@ enum tl_err log_store_recover(struct log_store *store, raft_group group,
     return TL_OK;
 }
 
+static bool op_has_conf(const struct log_op *op)
+{
+    for (uint32_t i = 0; i < op->entries_count; i++) {
+        if (is_conf(op->entries[i])) return true;
+    }
+    return false;
+}
+
 enum tl_err log_store_commit(struct log_store *store, struct log_op *ops, uint32_t ops_count,
                              struct tl_fault *out_fault)
 {
     bool has_install = false;
-    for (uint32_t i = 0; i < ops_count; i++) has_install = has_install || ops[i].install != NULL;
+    bool has_conf = false;
+    for (uint32_t i = 0; i < ops_count; i++) {
+        has_install = has_install || ops[i].install != NULL;
+        has_conf = has_conf || op_has_conf(&ops[i]);
+    }
     if (has_install) CRASH_POINT("switch-before-commit");
+    if (has_conf) CRASH_POINT("conf-before-commit");
     enum tl_err err = mem_disk_may_write(store->disk, out_fault);
     if (err != TL_OK) return err;
     for (uint32_t i = 0; i < ops_count; i++) {
         mem_log_apply(store->disk, &ops[i], store->retain_bytes);
     }
     if (has_install) CRASH_POINT("switch-after-commit");
+    if (has_conf) CRASH_POINT("conf-after-commit");
     return TL_OK;
 }
 

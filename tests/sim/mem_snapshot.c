@@ -114,6 +114,8 @@ enum tl_err table_builder_put(struct table_builder *builder, struct bytes env_ke
 {
     (void)out_fault;
     TL_ASSERT(builder->is_begun);
+    bool is_record = env_key.data[0] == ENV_KEY_RECORD;
+    if (is_record && mem_disk_hooks.mutation == MEM_MUTATION_NO_RECORDS) return TL_OK;
     struct mem_table_version *version = builder->version;
     reserve_item(builder);
     if (version->items_count > 0) {

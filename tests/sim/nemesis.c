@@ -13,6 +13,8 @@ enum fault_kind {
     FAULT_PAUSE,
     FAULT_CLOCK,
     FAULT_RESET,
+    FAULT_HANG,
+    FAULT_WIPE,
     FAULTS_COUNT,
 };
 
@@ -34,6 +36,12 @@ void nemesis_on_end(struct sim *sim, struct sim_node *node)
 {
     uint64_t down = sim_exponential(&sim->fault_random, sim->swarm.down_mean_ns);
     struct event event = {.kind = EVENT_START, .node = node->number};
+    if (node->is_off) {
+        /* Somebody starts it once more, to no avail. */
+        bool is_tried = members_has_removed(sim, node->id) && !sim->is_calm;
+        if (!is_tried || prng_chance(&sim->fault_random, 700000)) return;
+        event.a = 1;
+    }
     sim_push(sim, sim->now_ns + SIM_MS + (sim->is_calm ? 0 : down), &event);
 }
 
@@ -144,6 +152,32 @@ static void pause_node(struct sim *sim, struct sim_node *node)
     sim_trace(sim, "n%u pauses %.3f ms", node->number, (double)length / (double)SIM_MS);
 }
 
+static void hang(struct sim *sim, struct sim_node *node, uint64_t length_ns)
+{
+    if (node->node == NULL) return;
+    sim->result->counters.hangs++;
+    node->hangs_until_ns = TL_MAX(node->hangs_until_ns, sim->now_ns + length_ns);
+    sim_trace(sim, "the log commits of n%u hang %.3f ms", node->number,
+              (double)length_ns / (double)SIM_MS);
+}
+
+/* The log commits of one node, of some or of all stand still: one cause, one length. */
+static void hang_disks(struct sim *sim, struct sim_node *victim)
+{
+    uint64_t length = sim_exponential(&sim->fault_random, sim->swarm.hang_mean_ns);
+    uint64_t count = prng_between(&sim->fault_random, 1, sim->swarm.nodes_count);
+    if (sim->swarm.hangs_all) count = sim->swarm.nodes_count;
+    sim->result->counters.hangs_of_all += count == sim->swarm.nodes_count;
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT && sim->swarm.hangs_all; g++) {
+        struct ghost_log *ghost = &sim->ghosts[g];
+        bool is_led = ghost->leader_term_max > 0 && sim->now_ns - ghost->leader_since_ns > SIM_S;
+        if (is_led) ghost->stalled_term = ghost->leader_term_max;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        hang(sim, &sim->nodes[(victim->number + i) % sim->swarm.nodes_count], length);
+    }
+}
+
 static void jump_clock(struct sim *sim, struct sim_node *node)
 {
     sim->result->counters.clock_jumps++;
@@ -154,8 +188,9 @@ static enum fault_kind draw_kind(struct sim *sim)
 {
     const struct swarm *swarm = &sim->swarm;
     const uint32_t weights[FAULTS_COUNT] = {
-        swarm->crash_weight, swarm->crash_all_weight, swarm->stop_weight, swarm->partition_weight,
-        swarm->pause_weight, swarm->clock_weight,     swarm->reset_weight};
+        swarm->crash_weight,     swarm->crash_all_weight, swarm->stop_weight,
+        swarm->partition_weight, swarm->pause_weight,     swarm->clock_weight,
+        swarm->reset_weight,     swarm->hang_weight,      swarm->wipe_weight};
     uint32_t sum = 0;
     for (size_t i = 0; i < FAULTS_COUNT; i++) sum += weights[i];
     if (sum == 0) return FAULT_RESET;
@@ -189,6 +224,12 @@ static void inject(struct sim *sim)
     case FAULT_CLOCK:
         jump_clock(sim, node);
         break;
+    case FAULT_HANG:
+        hang_disks(sim, node);
+        break;
+    case FAULT_WIPE:
+        members_wipe(sim, node);
+        break;
     case FAULT_RESET:
     case FAULTS_COUNT:
         if (peer == node->number) break;
@@ -202,6 +243,10 @@ void nemesis_calm(struct sim *sim)
 {
     for (uint32_t i = 0; i < TL_COUNT_OF(sim->cuts); i++) heal(sim, i);
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        node->hangs_until_ns = 0;
+        /* Whom it was to join through may be no member any more. */
+        if (node->is_wanted && !node->is_founder && !host_is_born(node)) host_crash(sim, node);
         struct event event = {.kind = EVENT_START, .node = i};
         sim_push(sim, sim->now_ns + SIM_MS, &event);
     }

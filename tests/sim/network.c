@@ -40,6 +40,20 @@ static void push_frame(struct sim *sim, enum event_kind kind, uint32_t from, uin
     sim_push(sim, time_ns, &event);
 }
 
+static bool knows(const struct sim_node *node, raft_id id)
+{
+    for (uint32_t i = 0; i < node->knows_count; i++) {
+        if (node->knows[i] == id) return true;
+    }
+    return false;
+}
+
+/* Of two machines with the disks that they have. */
+static uint64_t stores_of(const struct sim *sim, uint32_t from, uint32_t to)
+{
+    return (uint64_t)sim->nodes[from].stores_count << 32 | sim->nodes[to].stores_count;
+}
+
 /* ---- links ---- */
 
 static void push_maintenance(struct sim *sim, uint32_t a, uint32_t b)
@@ -72,6 +86,8 @@ static void bring_up(struct sim *sim, struct sim_node *a, struct sim_node *b, en
     link->generation++;
     link->is_broken = false;
     link->is_up[0] = link->is_up[1] = true;
+    link->ids[side_of(a->number, b->number)] = a->id;
+    link->ids[side_of(b->number, a->number)] = b->id;
     sim_trace(sim, "link n%u-n%u class %d up", a->number, b->number, (int)class);
     node_on_peer_up(a->node, b->id, class);
     node_on_peer_up(b->node, a->id, class);
@@ -91,15 +107,20 @@ static void push_down(struct sim *sim, uint32_t node, uint32_t peer, enum peer_c
     sim_push(sim, sim->now_ns + delay_ns, &event);
 }
 
-/* A node that keeps trying to reach a dead process is told that it is refused. */
+/* A node that keeps trying to reach a dead process is told that it is refused: so is every store
+ * that it knows at that address. */
 static void maybe_refuse(struct sim *sim, struct sim_node *from, const struct sim_node *to,
                          enum peer_class class)
 {
     const struct sim_link *link = link_of(sim, from->number, to->number, class);
-    if (!is_awake(sim, from) || to->node != NULL || !from->knows[to->number]) return;
+    if (!is_awake(sim, from) || to->node != NULL) return;
     if (link->is_up[side_of(from->number, to->number)]) return;
-    node_on_peer_down(from->node, to->id, class, true);
-    host_wake(sim, from);
+    for (uint32_t i = 0; i < sim->stores_count; i++) {
+        const struct sim_store *store = &sim->stores[i];
+        if (store->node != to->number || !knows(from, store->id)) continue;
+        node_on_peer_down(from->node, store->id, class, true);
+        host_wake(sim, from);
+    }
 }
 
 static void on_maintenance(struct sim *sim, const struct event *event)
@@ -111,7 +132,7 @@ static void on_maintenance(struct sim *sim, const struct event *event)
     for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
         const struct sim_link *link = link_of(sim, a->number, b->number, c);
         if (link->is_up[0] || link->is_up[1]) continue;
-        if (is_awake(sim, a) && is_awake(sim, b) && a->knows[b->number] && b->knows[a->number]) {
+        if (is_awake(sim, a) && is_awake(sim, b) && knows(a, b->id) && knows(b, a->id)) {
             bring_up(sim, a, b, c);
         } else {
             maybe_refuse(sim, a, b, c);
@@ -140,10 +161,23 @@ void network_reset_link(struct sim *sim, uint32_t a, uint32_t b, enum peer_class
     break_link(sim, a, b, class, 20 * SIM_MS);
 }
 
+void network_on_peers(struct sim *sim, struct sim_node *node)
+{
+    for (uint32_t p = 0; p < sim->swarm.nodes_count; p++) {
+        for (uint32_t c = 0; c < PEER_CLASSES_COUNT && p != node->number; c++) {
+            const struct sim_link *link = link_of(sim, node->number, p, c);
+            if (!link->is_up[side_of(node->number, p)]) continue;
+            if (knows(node, link->ids[side_of(p, node->number)])) continue;
+            break_link(sim, node->number, p, c, 20 * SIM_MS);
+        }
+    }
+}
+
 bool network_is_whole(const struct sim *sim)
 {
     for (uint32_t a = 0; a < sim->swarm.nodes_count; a++) {
         for (uint32_t b = a + 1; b < sim->swarm.nodes_count; b++) {
+            if (!sim->nodes[a].is_wanted || !sim->nodes[b].is_wanted) continue;
             for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
                 const struct sim_link *link = &sim->links[a][b][c];
                 if (!link->is_up[0] || !link->is_up[1] || link->is_broken) return false;
@@ -162,7 +196,8 @@ static void on_link_down(struct sim *sim, const struct event *event)
     if (link->generation != event->a || !link->is_up[side]) return;
     if (node->node == NULL || node->incarnation != event->incarnation) return;
     link->is_up[side] = false;
-    node_on_peer_down(node->node, peer->id, (enum peer_class)event->b, false);
+    raft_id id = link->ids[side_of(peer->number, node->number)];
+    node_on_peer_down(node->node, id, (enum peer_class)event->b, false);
     host_wake(sim, node);
     if (peer->node == NULL && !is_cut(sim, node->number, peer->number)) {
         struct event refused = *event;
@@ -206,15 +241,16 @@ static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer
     if (prng_chance(&sim->net_random, sim->swarm.duplicate_ppm)) {
         sim->result->counters.frames_duplicated++;
         uint64_t late = sim_exponential(&sim->net_random, sim->swarm.duplicate_delay_ns);
-        push_frame(sim, EVENT_FRAME, from, to, sim->now_ns + draw_delay(sim) + late, 0, class,
-                   buf_acquire(frame));
+        push_frame(sim, EVENT_FRAME, from, to, sim->now_ns + draw_delay(sim) + late,
+                   stores_of(sim, from, to), class, buf_acquire(frame));
     }
     if (prng_chance(&sim->net_random, sim->swarm.loss_ppm)) {
         sim->result->counters.frames_lost++;
         buf_release(frame);
         return;
     }
-    push_frame(sim, EVENT_FRAME, from, to, sim->now_ns + draw_delay(sim), 0, class, frame);
+    push_frame(sim, EVENT_FRAME, from, to, sim->now_ns + draw_delay(sim), stores_of(sim, from, to),
+               class, frame);
 }
 
 static void send_in_stream(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
@@ -234,10 +270,9 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
                   struct buf *frame)
 {
     struct sim_node *peer = host_find(sim, to);
-    TL_ASSERT(peer != NULL);
     TL_ASSERT(peer != from);
-    struct sim_link *link = link_of(sim, from->number, peer->number, class);
-    if (!link->is_up[side_of(from->number, peer->number)]) {
+    struct sim_link *link = peer == NULL ? NULL : link_of(sim, from->number, peer->number, class);
+    if (link == NULL || !link->is_up[side_of(from->number, peer->number)]) {
         buf_release(frame);
         return false;
     }
@@ -259,7 +294,9 @@ static bool is_received(struct sim *sim, const struct event *event)
     const struct sim_link *link = link_of(sim, event->node, event->peer, class);
     bool is_up = node->node != NULL && link->is_up[side_of(event->node, event->peer)];
     bool is_stopped = sim->blocked[event->peer][event->node] > 0;
-    if (goes_as_datagram(sim, class)) return is_up && !is_stopped;
+    if (goes_as_datagram(sim, class)) {
+        return is_up && !is_stopped && event->a == stores_of(sim, event->peer, event->node);
+    }
     if (link->generation != event->a || link->is_broken) return false;
     if (is_stopped) {
         break_link(sim, event->node, event->peer, class, 1000 * SIM_MS);
@@ -289,9 +326,13 @@ static void on_frame(struct sim *sim, const struct event *event)
         TL_ASSERT(frame_payload_is_right(&header, payload));
         sim_trace(sim, "n%u <- n%u frame %d of %zu", event->node, event->peer, (int)header.type,
                   payload.count);
+        if (header.type == FRAME_RAFT) {
+            node->heard_ns[sim->nodes[event->peer].store] = sim->now_ns;
+        }
         enum tl_err err =
             node_on_frame(node->node, sim->nodes[event->peer].id, header.type, payload);
-        if (err != TL_OK) sim_fail(sim, "node %u refuses a frame", event->node);
+        if (err != TL_OK && node_member(node->node, sim->nodes[event->peer].id) != NULL)
+            sim_fail(sim, "node %u refuses a frame", event->node);
         host_wake(sim, node);
     } else {
         sim->result->counters.frames_lost++;

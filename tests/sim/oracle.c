@@ -19,11 +19,6 @@ static struct ghost_entry *ghost_at(struct ghost_log *ghost, raft_index index)
     return &ghost->entries[index - 1];
 }
 
-static uint32_t quorum_of(const struct sim *sim)
-{
-    return sim->swarm.nodes_count / 2 + 1;
-}
-
 static uint32_t node_of_disk(const struct sim *sim, const struct mem_disk *disk)
 {
     uint32_t number = 0;
@@ -78,6 +73,15 @@ static void check_install(struct sim *sim, uint32_t node, const struct mem_log *
                  op->group, node, index);
         return;
     }
+    const struct buf *same = mem_log_entry(log, index);
+    bool is_suffix = same != NULL && hash_equal(entry_hash(same), install->base.hash);
+    if (index <= log->hard_state.commit || (install->keeps_suffix && !is_suffix)) {
+        sim_fail(sim,
+                 "[22] group %" PRIu32 ": node %u, at %" PRIu64 ", installs a snapshot at %" PRIu64
+                 " and keeps a log that is none of it",
+                 op->group, node, log->hard_state.commit, index);
+        return;
+    }
     for (raft_index i = index + 1; i <= TL_MIN(log->last, ghost->count); i++) {
         const struct buf *entry = mem_log_entry(log, i);
         if (install->keeps_suffix || entry == NULL) continue;
@@ -117,6 +121,7 @@ static void on_log_op(void *context, struct mem_disk *disk, const struct log_op 
     if (op->hard_state != NULL) check_hard_state(sim, node, log, op);
     if (op->truncate_from != 0) check_truncation(sim, node, log, op);
     if (op->install != NULL) check_install(sim, node, log, op);
+    conf_on_log_op(sim, node, log, op);
     /* Invariant 25: only what a durable flush covers may be deleted. */
     if (op->deletable > table_index(disk, op->group)) {
         sim_fail(sim,
@@ -236,6 +241,7 @@ void oracle_deinit(struct sim *sim)
     for (size_t g = 0; g < SIM_GROUPS_COUNT; g++) {
         free(sim->ghosts[g].entries);
         free(sim->ghosts[g].leaders);
+        free(sim->ghosts[g].confs);
     }
     for (size_t i = 0; i < sim->judgements_count; i++) {
         judgement_clear(&sim->judgements[i]);
@@ -279,21 +285,62 @@ void oracle_on_attempt_done(struct sim *sim, uint64_t number, enum attempt_state
     }
 }
 
-/* The entry that a quorum of disks has at `index`; NULL: none (invariant 20). */
-static const struct buf *find_quorum_entry(struct sim *sim, raft_group group, raft_index index)
+/* What some disk has at an index, and who has it too. */
+struct holding {
+    const struct sim *sim;
+    raft_group group;
+    raft_index index;
+    const struct buf *entry;
+};
+
+/* Disks that were emptied count as they were: the promise was kept. */
+static bool has_entry(void *context, raft_id id)
 {
-    for (uint32_t n = 0; n < sim->swarm.nodes_count; n++) {
-        const struct buf *entry = mem_log_entry(&sim->nodes[n].disk->logs[group], index);
-        if (entry == NULL) continue;
-        uint32_t count = 0;
-        for (uint32_t m = 0; m < sim->swarm.nodes_count; m++) {
-            const struct mem_log *log = &sim->nodes[m].disk->logs[group];
-            const struct buf *other = mem_log_entry(log, index);
-            if (index <= log->base.index) count++; /* in its table */
-            if (other != NULL && hash_equal(entry_hash(other), entry_hash(entry))) count++;
-        }
+    const struct holding *holding = context;
+    const struct sim *sim = holding->sim;
+    for (uint32_t i = 0; i < sim->stores_count; i++) {
+        if (sim->stores[i].id != id) continue;
+        const struct mem_log *log = &sim->stores[i].disk->logs[holding->group];
+        if (holding->index <= log->base.index) return true; /* in its table */
+        const struct buf *entry = mem_log_entry(log, holding->index);
+        if (entry != NULL && hash_equal(entry_hash(entry), entry_hash(holding->entry))) return true;
+    }
+    return false;
+}
+
+/* The first configuration of a log behind `index`, which may be in force already while what stands
+ * before it is not committed: there is one such at most. */
+static bool find_next_conf(const struct mem_log *log, raft_index index, struct raft_conf *out_conf)
+{
+    for (raft_index i = index + 1; i <= log->last; i++) {
+        const struct buf *entry = mem_log_entry(log, i);
+        if (entry == NULL || entry_type_of(entry) != ENTRY_CONF) continue;
+        return conf_payload_decode(entry_payload(entry), out_conf) == TL_OK;
+    }
+    return false;
+}
+
+/* The entry that a quorum of disks has at `index`; NULL: none (invariant 20). `active`, not NULL:
+ * what is in force at the leader that says so, perhaps by an entry that is on no disk yet. */
+static const struct buf *find_quorum_entry(struct sim *sim, raft_group group, raft_index index,
+                                           const struct raft_conf *active)
+{
+    struct holding holding = {.sim = sim, .group = group, .index = index};
+    const struct raft_conf *conf = conf_at(sim, group, index);
+    for (uint32_t i = 0; i < sim->stores_count; i++) {
+        const struct mem_log *log = &sim->stores[i].disk->logs[group];
+        holding.entry = mem_log_entry(log, index);
+        if (holding.entry == NULL) continue;
         /* Genesis is decided by one node before there is a group. */
-        if (count >= quorum_of(sim) || entry_type_of(entry) == ENTRY_GENESIS) return entry;
+        if (entry_type_of(holding.entry) == ENTRY_GENESIS) return holding.entry;
+        if (conf == NULL) continue;
+        if (active != NULL && conf_holds(active, has_entry, &holding)) return holding.entry;
+        struct raft_conf next;
+        if (find_next_conf(log, index - 1, &next) && conf_holds(&next, has_entry, &holding)) {
+            return holding.entry;
+        }
+        bool is_conf = entry_type_of(holding.entry) == ENTRY_CONF; /* in force where it stands */
+        if (!is_conf && conf_holds(conf, has_entry, &holding)) return holding.entry;
     }
     return NULL;
 }
@@ -313,12 +360,13 @@ static void ghost_push(struct ghost_log *ghost, const struct buf *entry)
 }
 
 static void ghost_extend(struct sim *sim, const struct sim_node *node, raft_group group,
-                         raft_index commit)
+                         const struct raft_status *status)
 {
     struct ghost_log *ghost = &sim->ghosts[group];
-    while (ghost->count < commit && !sim->is_over) {
+    const struct raft_conf *active = status->role == RAFT_LEADER ? &status->conf : NULL;
+    while (ghost->count < status->commit && !sim->is_over) {
         raft_index index = ghost->count + 1;
-        const struct buf *entry = find_quorum_entry(sim, group, index);
+        const struct buf *entry = find_quorum_entry(sim, group, index, active);
         if (entry == NULL) {
             sim_fail(sim,
                      "[20] group %" PRIu32 ": node %u calls entry %" PRIu64
@@ -328,6 +376,8 @@ static void ghost_extend(struct sim *sim, const struct sim_node *node, raft_grou
         }
         ghost_push(ghost, entry);
         sim->result->counters.entries_committed++;
+        conf_on_committed(sim, group, entry);
+        if (group == 0) members_on_committed(sim, entry);
         if (group != NODE_DATA_GROUP) continue;
         enum tl_err err = model_apply(&sim->model, entry);
         if (err != TL_OK) sim_fail(sim, "entry %" PRIu64 " does not decode", index);
@@ -350,16 +400,23 @@ static void check_leader(struct sim *sim, const struct sim_node *node, raft_grou
                (count - ghost->leaders_count) * sizeof *ghost->leaders);
         ghost->leaders_count = count;
     }
-    uint32_t *leader = &ghost->leaders[status->term];
-    if (*leader == 0) {
+    raft_id *leader = &ghost->leaders[status->term];
+    if (*leader == RAFT_ID_NONE) {
         sim->result->counters.leaders++;
+        ghost->leader_since_ns = sim->now_ns;
         sim_trace(sim, "g%" PRIu32 " n%u leads term %" PRIu64, group, node->number, status->term);
     }
-    if (*leader != 0 && *leader != node->number + 1) {
-        sim_fail(sim, "[1] group %" PRIu32 ": nodes %u and %u both lead term %" PRIu64, group,
-                 *leader - 1, node->number, status->term);
+    if (*leader != RAFT_ID_NONE && *leader != node->id) {
+        sim_fail(sim, "[1] group %" PRIu32 ": node %u is not the first to lead term %" PRIu64,
+                 group, node->number, status->term);
     }
-    *leader = node->number + 1;
+    if (sim->swarm.hangs_all && ghost->stalled_term != 0 && status->term > ghost->stalled_term) {
+        sim_fail(sim,
+                 "[38] group %" PRIu32 ": node %u takes over in term %" PRIu64
+                 ", although all disks hung alike",
+                 group, node->number, status->term);
+    }
+    *leader = node->id;
     ghost->leader_term_max = TL_MAX(ghost->leader_term_max, status->term);
     if (status->term == ghost->leader_term_max && status->last < ghost->count) {
         sim_fail(sim,
@@ -475,10 +532,11 @@ void oracle_observe(struct sim *sim, struct sim_node *node)
         struct node_group_status status;
         node_get_group_status(node->node, g, &status);
         check_order(sim, node, g, &status);
-        ghost_extend(sim, node, g, status.raft.commit);
+        ghost_extend(sim, node, g, &status.raft);
         if (sim->is_over) return;
         if (status.raft.role == RAFT_LEADER) check_leader(sim, node, g, &status.raft);
         check_prefix(sim, node, g, &status.raft);
+        conf_observe(sim, node, &status.raft, g);
         check_state(sim, node, g, &status.state);
     }
     for (size_t i = 0; i < sim->judgements_count; i++) {

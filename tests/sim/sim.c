@@ -90,6 +90,8 @@ static void dispatch(struct sim *sim, const struct event *event)
         workload_on_event(sim, event);
     } else if (event->kind == EVENT_STORM_END) {
         liveness_begin(sim);
+    } else if (event->kind == EVENT_OPERATOR) {
+        members_on_event(sim, event);
     } else if (event->kind == EVENT_LIVENESS_CHECK) {
         liveness_check(sim);
     } else {
@@ -142,6 +144,7 @@ static void run(struct sim *sim)
     host_init(sim);
     network_init(sim);
     workload_init(sim);
+    members_init(sim);
     nemesis_init(sim);
     run_events(sim);
     sim->result->end_ns = sim->now_ns;
@@ -149,6 +152,7 @@ static void run(struct sim *sim)
     drop_events(sim);
     oracle_deinit(sim);
     workload_deinit(sim);
+    members_deinit(sim);
     free(sim->attempts);
     mem_disks_reset(0);
 }

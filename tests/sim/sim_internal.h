@@ -1,8 +1,9 @@
 /* sim_internal.h - the parts of the simulator and what they share.
  *
  * Role:       sim.c runs the clock and the phases; host.c owns the nodes and their disks; network.c
- *             the connections; nemesis.c the faults; workload.c the clients; oracle.c the judges;
- *             swarm.c draws a seed's options; liveness.c judges the end.
+ * the connections; nemesis.c the faults; members.c who is to be a member, and disks that
+ *             are emptied; workload.c the clients; oracle.c the judges, oracle_conf.c those of
+ *             configurations; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
  */
 
@@ -16,7 +17,8 @@
 #include "trilith/node.h"
 #include "trilith/prng.h"
 
-#define SIM_NODES_MAX 5u
+#define SIM_NODES_MAX 6u
+#define SIM_STORES_MAX 48u /* disks with an identity of their own, in one run */
 #define SIM_CLIENTS_MAX 8u
 #define SIM_KEYS_MAX 8u
 #define SIM_GROUPS_COUNT 2u
@@ -29,7 +31,7 @@
 #define SIM_S 1000000000ull
 
 enum event_kind {
-    EVENT_START, /* node */
+    EVENT_START, /* node; a: 1 even if it is off */
     EVENT_TURN,
     EVENT_TIMER,      /* a: token */
     EVENT_LOG_COMMIT, /* the writer's commit is durable */
@@ -55,13 +57,15 @@ enum event_kind {
     EVENT_CLIENT_GIVE_UP, /* a: attempt */
     EVENT_FAULT,
     EVENT_HEAL, /* a: partition number */
+    EVENT_OPERATOR,
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
 };
 
 /* What a seed draws. Times in ns unless named otherwise. */
 struct swarm {
-    uint32_t nodes_count;
+    uint32_t nodes_count;    /* machines */
+    uint32_t founders_count; /* of these, in the view */
     uint32_t clients_count;
     uint32_t keys_count;
     uint64_t storm_ns;
@@ -102,6 +106,13 @@ struct swarm {
     uint32_t pause_weight;
     uint32_t clock_weight;
     uint32_t reset_weight;
+    uint32_t hang_weight;      /* log commits of one, some or all nodes stand still */
+    uint32_t wipe_weight;      /* a node's disk is emptied */
+    uint64_t operator_mean_ns; /* between changes of the membership; 0: none */
+    uint64_t hang_mean_ns;
+    bool hangs_all;  /* all nodes at once, or none */
+    bool wipes_most; /* at the end all but one are emptied: they have to wait for ever */
+    uint32_t commit_error_ppm;
     uint32_t crash_in_commit_ppm; /* per commit */
     uint32_t crash_in_flush_ppm;
     uint32_t crash_at_point_ppm; /* per CRASH_POINT */
@@ -121,12 +132,23 @@ struct swarm {
 struct request;
 struct reply;
 
+/* A disk with an identity: of a machine now, or of one whose disk was emptied. */
+struct sim_store {
+    raft_id id;
+    uint32_t node;
+    struct mem_disk *disk;
+};
+
 struct sim_node_group {
     raft_index commit; /* highest seen since this start */
     raft_index applied;
     raft_index verified; /* its disk equals the ghost log up to here */
     raft_term term;
     uint32_t frozen_count;
+    /* As leader: since when, with this term and configuration. */
+    raft_term led_term;
+    raft_index led_conf;
+    uint64_t led_since_ns;
 };
 
 struct sim_node {
@@ -143,7 +165,14 @@ struct sim_node {
     uint64_t paused_until_ns;
     bool is_crashing; /* its node is being destroyed: callbacks tell nobody */
     bool is_draining;
-    bool was_born;
+    bool is_wanted;        /* it is to be a member in the end */
+    bool is_founder;       /* started with the view, not through a member */
+    bool is_off;           /* not to be started: its store was removed, or it waits for its part */
+    bool has_failed;       /* its process has said that it must end */
+    uint32_t stores_count; /* disks it has had */
+    uint64_t hangs_until_ns;           /* its log commits */
+    uint32_t store;                    /* the newest of them, in sim.stores */
+    uint64_t heard_ns[SIM_STORES_MAX]; /* frames for consensus */
 
     /* All below: of this incarnation. */
     struct node *node; /* NULL: down */
@@ -159,7 +188,8 @@ struct sim_node {
     uint32_t snapshots_count;
     enum tl_err snapshot_err;
     struct tl_fault snapshot_fault;
-    bool knows[SIM_NODES_MAX]; /* members it was told to connect to */
+    raft_id knows[RAFT_MEMBERS_MAX]; /* members it was told to connect to */
+    uint32_t knows_count;
     struct view_reader *reader;
     struct sim_node_group groups[SIM_GROUPS_COUNT];
     uint64_t replayed_count;
@@ -171,6 +201,7 @@ struct sim_link {
     bool is_up[2];
     bool is_broken; /* nothing gets through any more; the sides are yet to notice */
     uint64_t last_arrival_ns[2];
+    raft_id ids[2]; /* whom it connects */
 };
 
 enum attempt_state { ATTEMPT_OPEN, ATTEMPT_OK, ATTEMPT_DEFINITE, ATTEMPT_UNKNOWN };
@@ -225,13 +256,31 @@ struct ghost_entry {
     struct hash128 records_digest;
 };
 
+/* A committed configuration. */
+struct ghost_conf {
+    raft_index index;
+    struct raft_conf conf;
+};
+
 struct ghost_log {
     struct ghost_entry *entries; /* entries[i] is entry i + 1 */
     size_t count;
     size_t capacity;
-    uint32_t *leaders; /* per term: number of the node that led it, + 1 */
+    raft_id *leaders; /* per term */
     size_t leaders_count;
     raft_term leader_term_max;
+    uint64_t leader_since_ns; /* when its leader was seen first */
+    raft_term stalled_term;   /* of the leader whose followers hung with it; 0: none */
+    struct ghost_conf *confs;
+    size_t confs_count;
+};
+
+/* Whoever changes the membership: one change at a time. */
+struct sim_operator {
+    bool is_busy;
+    uint32_t node; /* that is asked */
+    uint32_t target;
+    struct node_change change;
 };
 
 /* An answer to be judged once the ghost log has caught up with whoever gave it. */
@@ -270,6 +319,9 @@ struct sim {
 
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_node *at_disk; /* whose disk is being written; NULL: none */
+    struct sim_store stores[SIM_STORES_MAX];
+    uint32_t stores_count;
+    struct sim_operator operator;
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX][PEER_CLASSES_COUNT]; /* [low][high] */
     uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* partitions that cut from -> to */
     bool cuts[64][SIM_NODES_MAX][SIM_NODES_MAX];    /* per partition number */
@@ -285,6 +337,7 @@ struct sim {
     raft_index acked_index;               /* highest index any client has had an answer from */
 
     struct ghost_log ghosts[SIM_GROUPS_COUNT];
+    struct placement *placement; /* as committed; NULL: as genesis says */
     struct model model;
     struct judgement *judgements;
     size_t judgements_count;
@@ -295,6 +348,7 @@ struct sim {
     uint64_t liveness_stage_ns;
     raft_term settled_term[SIM_GROUPS_COUNT];
     uint32_t probes_count;
+    bool has_probed;
     uint64_t probes_answered_count; /* client 0's answers before the probe under way */
 };
 
@@ -319,7 +373,10 @@ void host_wake(struct sim *sim, struct sim_node *node);
 void host_on_event(struct sim *sim, struct sim_node *node, const struct event *event);
 /* What the flusher's thread may do while a reader is on its way. */
 void host_run_flush_now(struct sim *sim, struct sim_node *node, bool also_tell);
-struct sim_node *host_find(struct sim *sim, raft_id id); /* NULL: unknown */
+/* The machine that has this store; NULL: it never existed, or is no more. */
+struct sim_node *host_find(struct sim *sim, raft_id id);
+/* Puts an empty disk into a machine that is down. */
+void host_empty_disk(struct sim *sim, struct sim_node *node);
 uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns);
 bool host_is_born(const struct sim_node *node);
 
@@ -329,7 +386,9 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
                   struct buf *frame);
 void network_ask(struct sim *sim, struct sim_node *from, const char *peer_address,
                  struct buf *frame);
-bool network_is_whole(const struct sim *sim); /* all links are up */
+bool network_is_whole(const struct sim *sim); /* all links between members are up */
+/* Closes what the node has to machines it does not know any more. */
+void network_on_peers(struct sim *sim, struct sim_node *node);
 void network_on_crash(struct sim *sim, struct sim_node *node);
 void network_reset_link(struct sim *sim, uint32_t a, uint32_t b, enum peer_class class);
 void network_on_event(struct sim *sim, const struct event *event);
@@ -361,6 +420,32 @@ void oracle_observe_message(struct sim *sim, struct sim_node *from, struct bytes
 /* `judgement` is taken. */
 void oracle_judge(struct sim *sim, const struct judgement *judgement);
 void oracle_on_attempt_done(struct sim *sim, uint64_t attempt, enum attempt_state state);
+
+/* ---- oracle_conf.c ---- */
+/* Whether a quorum of the configuration, counted here and not by the core, holds. */
+bool conf_holds(const struct raft_conf *conf, bool (*holds)(void *context, raft_id id),
+                void *context);
+/* The committed configuration in force at `index`; NULL: none yet. */
+const struct raft_conf *conf_at(const struct sim *sim, raft_group group, raft_index index);
+void conf_on_committed(struct sim *sim, raft_group group, const struct buf *entry);
+/* Before an op with configurations becomes durable. */
+void conf_on_log_op(struct sim *sim, uint32_t node, const struct mem_log *log,
+                    const struct log_op *op);
+void conf_observe(struct sim *sim, struct sim_node *node, const struct raft_status *status,
+                  raft_group group);
+
+/* ---- members.c ---- */
+void members_init(struct sim *sim);
+void members_deinit(struct sim *sim);
+void members_on_event(struct sim *sim, const struct event *event);
+void members_on_committed(struct sim *sim, const struct buf *entry); /* of group 0 */
+void members_wipe(struct sim *sim, struct sim_node *node);           /* if it can be borne */
+void members_wipe_most(struct sim *sim);
+/* The process of `node` says that its store is no member any more. */
+void members_on_expelled(struct sim *sim, struct sim_node *node);
+bool members_has_removed(const struct sim *sim, raft_id id);
+/* What is missing of the membership that is wanted; NULL: nothing. */
+const char *members_find_unsettled(struct sim *sim, raft_group group, uint32_t *out_node);
 
 /* ---- reading.c ---- */
 /* Reads the keys of a judgement through the node's own reader; false: it has no view. */

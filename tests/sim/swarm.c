@@ -26,6 +26,7 @@ static uint32_t weight(struct draw *draw, uint32_t weight_max)
 static void draw_size(struct draw *draw, struct swarm *swarm)
 {
     swarm->nodes_count = (uint32_t)PICK(draw, 1, 2, 3, 3, 3, 3, 3, 4, 5, 5);
+    swarm->founders_count = swarm->nodes_count;
     swarm->clients_count = (uint32_t)prng_between(&draw->prng, 1, SIM_CLIENTS_MAX);
     swarm->keys_count = (uint32_t)prng_between(&draw->prng, 1, SIM_KEYS_MAX);
     swarm->storm_ns = PICK(draw, 4, 8, 12, 24) * SIM_S;
@@ -73,6 +74,9 @@ static void draw_faults(struct draw *draw, struct swarm *swarm)
     swarm->pause_weight = weight(draw, 3);
     swarm->clock_weight = weight(draw, 1);
     swarm->reset_weight = weight(draw, 2);
+    swarm->hang_weight = weight(draw, 2);
+    swarm->hang_mean_ns = PICK(draw, 100, 700, 2000) * SIM_MS;
+    swarm->commit_error_ppm = (uint32_t)PICK(draw, 0, 0, 0, 1000);
     swarm->crash_in_commit_ppm = (uint32_t)PICK(draw, 0, 500, 2000, 10000);
     swarm->crash_in_flush_ppm = (uint32_t)PICK(draw, 0, 5000, 20000, 100000);
     swarm->crash_at_point_ppm = (uint32_t)PICK(draw, 0, 5000, 50000, 300000);
@@ -93,6 +97,8 @@ static void draw_workload(struct draw *draw, struct swarm *swarm)
 }
 
 /* ---- profiles: one thing in the foreground ---- */
+
+static void profile_calm(struct swarm *swarm);
 
 static void profile_crash(struct swarm *swarm)
 {
@@ -146,6 +152,82 @@ static void profile_snapshots(struct swarm *swarm)
     swarm->crash_at_point_ppm = 100000;
 }
 
+/* Machines come and go, most of the time several at once. */
+static void profile_membership(struct swarm *swarm)
+{
+    swarm->founders_count = 1 + swarm->clients_count % 4;
+    swarm->nodes_count = TL_MIN(swarm->founders_count + 3, SIM_NODES_MAX);
+    swarm->storm_ns = 20 * SIM_S;
+    swarm->operator_mean_ns = 500 * SIM_MS;
+    swarm->fault_mean_ns = 500 * SIM_MS;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+    swarm->crash_weight = 4;
+    swarm->partition_weight = 4;
+    swarm->crash_at_point_ppm = TL_MAX(swarm->crash_at_point_ppm, 20000);
+    swarm->election_timeout_ns = 100 * SIM_MS;
+    swarm->loss_ppm = TL_MIN(swarm->loss_ppm, 20000);
+    swarm->delay_mean_ns = TL_MIN(swarm->delay_mean_ns, 2 * SIM_MS);
+    swarm->commit_mean_ns = TL_MIN(swarm->commit_mean_ns, 5 * SIM_MS);
+}
+
+/* Disks are emptied; the nodes come back to their seats by themselves. */
+static void profile_wipes(struct swarm *swarm)
+{
+    swarm->founders_count = 3 + 2 * (swarm->clients_count % 2);
+    swarm->nodes_count = swarm->founders_count;
+    swarm->wipes_most = swarm->founders_count == 3 && swarm->keys_count % 2 == 0;
+    swarm->storm_ns = swarm->wipes_most ? 8 * SIM_S : 30 * SIM_S;
+    swarm->wipe_weight = swarm->wipes_most ? 0 : 4;
+    swarm->fault_mean_ns = TL_MAX(swarm->fault_mean_ns, 800 * SIM_MS);
+    swarm->crash_weight = 2;
+    swarm->partition_weight = 1;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+    swarm->loss_ppm = TL_MIN(swarm->loss_ppm, 20000);
+}
+
+/* Both, with room for five voters. */
+static void profile_churn(struct swarm *swarm)
+{
+    profile_membership(swarm);
+    swarm->founders_count = 4;
+    swarm->nodes_count = SIM_NODES_MAX;
+    swarm->storm_ns = 30 * SIM_S;
+    swarm->operator_mean_ns = 2 * SIM_S;
+    swarm->wipe_weight = 2;
+}
+
+/* Log commits that hang, of one node or of all. */
+static void profile_hangs(struct swarm *swarm)
+{
+    swarm->hang_weight = 6;
+    swarm->hang_mean_ns = TL_MAX(swarm->hang_mean_ns, 700 * SIM_MS);
+    swarm->crash_weight = 1;
+    swarm->crash_all_weight = 0;
+}
+
+/* Log commits that hang at all nodes at once, and nothing else: no reason for an election. */
+static void profile_stalls(struct swarm *swarm)
+{
+    profile_calm(swarm);
+    swarm->founders_count = swarm->nodes_count = 3;
+    swarm->hangs_all = true;
+    swarm->hang_weight = 1;
+    swarm->hang_mean_ns = 700 * SIM_MS;
+    swarm->fault_mean_ns = SIM_S;
+    swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = 0;
+    swarm->partition_weight = swarm->pause_weight = swarm->clock_weight = swarm->reset_weight = 0;
+    swarm->wipe_weight = 0;
+    swarm->delay_min_ns = 100 * SIM_US;
+    swarm->delay_mean_ns = SIM_MS;
+    swarm->storm_ns = 24 * SIM_S;
+}
+
+static void profile_errors(struct swarm *swarm)
+{
+    swarm->commit_error_ppm = 5000;
+    swarm->crash_weight = 2;
+}
+
 static void profile_calm(struct swarm *swarm)
 {
     swarm->fault_mean_ns = 3600 * SIM_S;
@@ -154,14 +236,27 @@ static void profile_calm(struct swarm *swarm)
     swarm->stall_ppm = 0;
     swarm->reset_ppm = 0;
     swarm->loss_ppm = 0;
+    swarm->commit_error_ppm = 0;
+    swarm->crash_at_point_ppm = 0;
 }
+
+#define PROFILES_DRAWN 10u
 
 static const struct profile {
     const char *name;
     void (*apply)(struct swarm *swarm);
 } profiles[] = {
-    {"crash", profile_crash},         {"reads", profile_reads}, {"network", profile_network},
-    {"snapshots", profile_snapshots}, {"calm", profile_calm},
+    {"crash", profile_crash},
+    {"reads", profile_reads},
+    {"network", profile_network},
+    {"snapshots", profile_snapshots},
+    {"membership", profile_membership},
+    {"wipes", profile_wipes},
+    {"churn", profile_churn},
+    {"hangs", profile_hangs},
+    {"errors", profile_errors},
+    {"stalls", profile_stalls},
+    {"calm", profile_calm},
 };
 
 static const struct profile *find_profile(const char *name)
@@ -189,7 +284,8 @@ void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile)
     draw_workload(&draw, swarm);
     if (profile != NULL) {
         find_profile(profile)->apply(swarm);
-    } else if (prng_chance(&draw.prng, 250000)) {
-        profiles[prng_below(&draw.prng, 4)].apply(swarm); /* calm is for asking only */
+    } else if (prng_chance(&draw.prng, 500000)) {
+        /* calm is for asking only */
+        profiles[prng_below(&draw.prng, PROFILES_DRAWN)].apply(swarm);
     }
 }

@@ -63,6 +63,7 @@ class Node:
         self.dir = os.path.join(cluster.dir, str(port))
         self.log = os.path.join(cluster.dir, f"{port}.log")
         self.process = None
+        self.env = {}                     # of its process, each time it starts
         self.join = None                  # the node to join through, instead of a view
 
     def start(self, options=(), env=None, view=None):
@@ -72,7 +73,8 @@ class Node:
                    "--data-dir", self.dir, *self.cluster.options, *options]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
-                                            env={**os.environ, **self.cluster.env, **(env or {})})
+                                            env={**os.environ, **self.cluster.env, **self.env,
+                                                 **(env or {})})
         return self
 
     def kill(self, sig=signal.SIGKILL):

@@ -5,21 +5,26 @@ tests_system_sync_shim_so_SOURCES = tests/system/sync_shim.c
 tests_system_sync_shim_so_CFLAGS = $(AM_CFLAGS) -fPIC -Wno-pedantic -Wno-missing-prototypes
 tests_system_sync_shim_so_LDFLAGS = -shared
 tests_system_sync_shim_so_LDADD = -ldl
+noinst_PROGRAMS += tests/system/client_load
+tests_system_client_load_SOURCES = tests/system/client_load.c
+tests_system_client_load_LDADD = libtrilith.a libbase.a $(CURL_LIBS) $(JANSSON_LIBS)
 
 TESTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh
 dist_check_SCRIPTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh \
-    tests/system/synced.py tests/system/crash.py tests/system/failover.py tests/system/members.py \
-    tests/system/rows.py tests/system/snapshot.py tests/system/soak.py
+    tests/system/synced.py tests/system/crash.py tests/system/failover.py \
+    tests/system/handover.py tests/system/members.py tests/system/rows.py \
+    tests/system/snapshot.py tests/system/soak.py
 EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
 
 system_test_environment = builddir='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1
-system_test_needs = trilithd trilith trilith-bench tests/system/sync_shim.so
+system_test_needs = trilithd trilith trilith-bench tests/system/sync_shim.so tests/system/client_load
 
 # What CI runs beyond `make check`: bounded versions of what the long targets do.
 check-system: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/synced.py
 	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 15
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 5
+	$(system_test_environment) $(srcdir)/tests/system/handover.py --tries 5 --rounds 1
 	$(system_test_environment) $(srcdir)/tests/system/members.py --kills
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 200000
 	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 100000 --kills 4 --speed-share 0.5
@@ -28,6 +33,8 @@ check-crash: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 100
 check-failover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 20
+check-handover: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/handover.py --tries 20 --rounds 5 --long
 check-rows: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 1000000
 check-snapshot: $(system_test_needs)
@@ -36,4 +43,4 @@ check-soak: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/soak.py --minutes 10
 check-chain: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/chain.py --entries 1000000 --log-retain 1GiB
-.PHONY: check-system check-chain check-crash check-failover check-rows check-snapshot check-soak
+.PHONY: check-system check-chain check-crash check-failover check-handover check-rows check-snapshot check-soak

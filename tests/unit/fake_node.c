@@ -113,6 +113,12 @@ void fake_turn(void)
         change->report = fake.report;
         change->on_done(change, fake.change_err);
     }
+    while (fake.leader_transfers != NULL && !fake.is_held) {
+        struct node_leader_transfer *transfer = fake.leader_transfers;
+        fake.leader_transfers = transfer->next;
+        transfer->report = fake.leader_transfer_report;
+        transfer->on_done(transfer, fake.leader_transfer_err);
+    }
     if (fake.log_query == NULL || fake.is_held) return;
     struct node_log_query *query = TL_TAKE(&fake.log_query);
     query->first = fake.log.first;
@@ -243,6 +249,25 @@ void node_log_query_cancel(struct node *node, struct node_log_query *query)
     TL_ASSERT(fake.log_query == query);
     fake.log_query = NULL;
     fake.log_queries_cancelled_count++;
+}
+
+enum tl_err node_leader_transfer(struct node *node, struct node_leader_transfer *transfer)
+{
+    (void)node;
+    if (fake.leader_transfer_refusal != TL_OK) return fake.leader_transfer_refusal;
+    fake.seen_leader_transfer = *transfer;
+    fake.leader_transfers_count++;
+    transfer->next = fake.leader_transfers;
+    fake.leader_transfers = transfer;
+    return TL_OK;
+}
+
+void node_leader_transfer_cancel(struct node *node, struct node_leader_transfer *transfer)
+{
+    (void)node;
+    TL_ASSERT(fake.leader_transfers == transfer); /* a test has one at a time */
+    fake.leader_transfers = transfer->next;
+    fake.leader_transfers_cancelled_count++;
 }
 
 struct views *node_views(struct node *node, raft_group group)

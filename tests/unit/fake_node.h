@@ -29,8 +29,11 @@ struct fake_node {
     enum tl_err log_refusal;
     enum tl_err log_err;       /* given to on_done */
     struct node_log_query log; /* what on_done sees of it, as far as the node sets it */
-    bool is_held;              /* fake_turn() answers nothing */
-    bool has_no_group;         /* birth */
+    enum tl_err leader_transfer_refusal;
+    enum tl_err leader_transfer_err; /* given to on_done */
+    struct node_leader_transfer_report leader_transfer_report;
+    bool is_held;      /* fake_turn() answers nothing */
+    bool has_no_group; /* birth */
     bool is_ready;
     uint64_t applied_revision;
     uint64_t applied_time_us;
@@ -66,6 +69,9 @@ struct fake_node {
     struct node_change seen_change; /* copy of the last one */
     uint32_t changes_count;
     uint32_t changes_cancelled_count;
+    struct node_leader_transfer seen_leader_transfer; /* copy of the last one */
+    uint32_t leader_transfers_count;
+    uint32_t leader_transfers_cancelled_count;
     uint32_t wakes_count;
     uint32_t readers_count;
     /* Waiting, oldest first. */
@@ -73,6 +79,7 @@ struct fake_node {
     struct node_read *reads;
     struct node_change *changes;
     struct node_log_query *log_query; /* one is enough */
+    struct node_leader_transfer *leader_transfers;
 };
 extern struct fake_node fake;
 

@@ -294,6 +294,16 @@ void node_on_birth_reply(struct node *node, const char *peer_address, const stru
     leave(node);
 }
 
+void node_hand_over(struct node *node)
+{
+    node->is_handing_over = true;
+}
+
+bool node_is_handed_over(const struct node *node)
+{
+    return node->is_handed_over;
+}
+
 void node_drain(struct node *node)
 {
     node->is_draining = true;

@@ -23,6 +23,8 @@ struct node {
     /* Counted. */
     uint32_t turns_count;
     uint64_t turn_ns; /* when the last one was */
+    bool is_handing_over;
+    bool is_handed_over; /* set by the test */
     bool is_draining;
     bool is_drained;
     bool is_inside; /* a call of the node's is under way: no other may come */

@@ -39,6 +39,18 @@ static bool accepts_forward_reply(struct bytes source)
     return forward_reply_decode(source, &reply) == TL_OK;
 }
 
+static bool accepts_leader_transfer(struct bytes source)
+{
+    struct leader_transfer transfer;
+    return leader_transfer_decode(source, &transfer) == TL_OK;
+}
+
+static bool accepts_leader_transfer_reply(struct bytes source)
+{
+    struct leader_transfer_reply reply;
+    return leader_transfer_reply_decode(source, &reply) == TL_OK;
+}
+
 static bool accepts_batch_head(struct bytes source)
 {
     struct reader reader = reader_make(source);
@@ -83,7 +95,8 @@ Test(frame, garbage_is_recognised_at_the_header)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_POSITION + 1}, {5, 1}, {6, 1}, {12, 1}};
+    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_LEADER_TRANSFER_REPLY + 1},
+               {5, 1},   {6, 1},   {12, 1}};
     struct frame_header header;
     struct buf *frame = sample_hello();
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
@@ -385,5 +398,56 @@ Test(position, values_that_mean_nothing_are_refused)
         cr_assert_not(accepts_position(payload_of(frame)), "byte %zu", bad[i].at);
         payload[bad[i].at] = good;
     }
+    buf_release(frame);
+}
+
+/* ---- transfers of leadership ---- */
+
+Test(leader_transfer, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_leader_transfer();
+    assert_is_format_example("leader_transfer", buf_bytes(frame));
+    struct leader_transfer transfer;
+    cr_assert_eq(leader_transfer_decode(payload_of(frame), &transfer), TL_OK);
+    cr_assert_eq(transfer.request_id, 13);
+    cr_assert_eq(transfer.group, 1);
+    cr_assert_eq(transfer.timeout_ms, 900);
+    cr_assert_eq(transfer.target, 0x0200);
+    cr_assert(transfer.is_dry_run);
+    assert_refuses_prefixes(payload_of(frame), accepts_leader_transfer);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_leader_transfer);
+    frame->data[FRAME_HEADER_BYTES + 24] = 2; /* neither yes nor no */
+    cr_assert_not(accepts_leader_transfer(payload_of(frame)));
+    buf_release(frame);
+}
+
+Test(leader_transfer_reply, is_the_documented_one_and_read_back)
+{
+    struct buf *frame = sample_leader_transfer_reply();
+    assert_is_format_example("leader_transfer_reply", buf_bytes(frame));
+    struct leader_transfer_reply reply;
+    cr_assert_eq(leader_transfer_reply_decode(payload_of(frame), &reply), TL_OK);
+    cr_assert_eq(reply.request_id, 13);
+    cr_assert_eq(reply.err, TL_OK);
+    cr_assert_eq(reply.verdict, TRANSFER_SILENT);
+    cr_assert_eq(reply.leader, 0x0100);
+    assert_refuses_prefixes(payload_of(frame), accepts_leader_transfer_reply);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_leader_transfer_reply);
+    buf_release(frame);
+}
+
+Test(leader_transfer_reply, has_a_verdict_or_an_error)
+{
+    struct buf *frame = sample_leader_transfer_reply();
+    uint8_t *verdict = frame->data + FRAME_HEADER_BYTES + 12;
+    *verdict = TRANSFER_NONE;
+    cr_assert_not(accepts_leader_transfer_reply(payload_of(frame)));
+    *verdict = TRANSFER_VERDICTS_COUNT;
+    cr_assert_not(accepts_leader_transfer_reply(payload_of(frame)));
+    put_u32(frame->data + FRAME_HEADER_BYTES + 8, (uint32_t)TL_ERR_NOT_LEADER);
+    *verdict = TRANSFER_DONE;
+    cr_assert_not(accepts_leader_transfer_reply(payload_of(frame)));
+    *verdict = TRANSFER_NONE;
+    cr_assert(accepts_leader_transfer_reply(payload_of(frame)));
     buf_release(frame);
 }

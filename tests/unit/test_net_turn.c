@@ -255,6 +255,23 @@ static bool is_true(void *context)
     return *(bool *)context;
 }
 
+Test(net_turn, what_waits_for_the_hand_over_is_told_once_and_the_node_goes_on)
+{
+    bool is_told = false;
+    pump_hand_over(pump, on_stopped, &is_told);
+    cr_assert(node->is_handing_over);
+    world_run_for(50);
+    cr_assert_not(is_told);
+    node->is_handed_over = true;
+    pump_wake(pump);
+    cr_assert(world_run(is_true, &is_told, 2000));
+    cr_assert_not(node->is_draining);
+    is_told = false;
+    pump_wake(pump);
+    world_run_for(20);
+    cr_assert_not(is_told);
+}
+
 Test(net_turn, stop_waits_for_the_node_to_drain)
 {
     bool is_stopped = false;

@@ -231,6 +231,38 @@ Test(node_member, changes_go_on_through_restarts_of_everyone)
     cluster_destroy(cluster);
 }
 
+/* The configuration in the log of the one that was alone names a newcomer, without whom nothing can
+ * be committed any more: who that is must be found again after a crash at any moment. */
+static void grow_to_two_and_crash(uint64_t after_ns, bool is_all)
+{
+    struct cluster *cluster = cluster_create(1);
+    cluster_form(cluster);
+    join_through(&cluster->sites[1], &cluster->sites[0]);
+    site_start(&cluster->sites[1]);
+    cluster_pass(cluster, after_ns);
+    site_kill(&cluster->sites[0]);
+    if (is_all) {
+        site_kill(&cluster->sites[1]);
+        site_start(&cluster->sites[1]);
+    }
+    site_start(&cluster->sites[0]);
+    const struct wish two = {.cluster = cluster, .places = {0, 1}, .count = 2};
+    cr_assert(comes_true(&two, 20 * CLUSTER_S), "after %llu ms, %s",
+              (unsigned long long)(after_ns / CLUSTER_MS), is_all ? "both" : "the first");
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, cluster_is_ready, cluster));
+    cluster_destroy(cluster);
+}
+
+Test(node_member, one_becomes_two_whatever_crashes_when)
+{
+    for (uint32_t i = 1; i <= 25; i++) {
+        grow_to_two_and_crash(i * 20 * CLUSTER_MS, false);
+        grow_to_two_and_crash(i * 20 * CLUSTER_MS, true);
+    }
+    grow_to_two_and_crash(2 * CLUSTER_S, false);
+    grow_to_two_and_crash(2 * CLUSTER_S, true);
+}
+
 Test(node_member, an_operator_adds_a_node_that_waits)
 {
     struct cluster *cluster = formed();
@@ -379,6 +411,32 @@ Test(node_member, a_node_that_was_away_while_it_was_removed_hears_of_it)
 }
 
 /* It knows none of the present members' stores, and one address. */
+static bool knows_four(void *context)
+{
+    const struct site *site = context;
+    struct node_status status;
+    node_get_status(site->node, &status);
+    return status.members_count == 4;
+}
+
+/* Nobody leads: the newcomer may need the vote of one that has not heard of it. */
+Test(node_member, a_member_without_a_leader_tells_whom_it_asks_who_the_members_are)
+{
+    struct cluster *cluster = formed();
+    struct site *away = &cluster->sites[2];
+    cluster_isolate(cluster, 2);
+    join_through(&cluster->sites[3], &cluster->sites[0]);
+    site_start(&cluster->sites[3]);
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, knows_four, &cluster->sites[3]));
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert_not(knows_four(away));
+    site_kill(&cluster->sites[0]);
+    site_kill(&cluster->sites[1]);
+    cluster_heal(cluster);
+    cr_assert(cluster_run(cluster, 5 * CLUSTER_S, knows_four, away));
+    cluster_destroy(cluster);
+}
+
 Test(node_member, a_node_that_was_away_while_the_others_changed_finds_them)
 {
     struct cluster *cluster = formed();

@@ -294,6 +294,47 @@ Test(placement_follow, a_seat_changes_hands_in_one_step)
     cr_assert_eq(target.voters_count, 3);
 }
 
+/* Who leads group 0 has to know what becomes of the data groups, of which it is a member if it
+ * stays. */
+static bool has_heir(const struct world *world, uint32_t group)
+{
+    for (uint32_t i = 0; i < placement.members_count; i++) {
+        raft_id id = store_id_raft(&placement.members[i].member.store_id);
+        bool stays = placement.members[i].role == MEMBER_VOTER;
+        if (stays && votes(&world->confs[0], id) && votes(&world->confs[group], id)) return true;
+    }
+    return false;
+}
+
+Test(placement_follow, all_may_be_replaced_at_once_and_somebody_who_stays_can_lead_group_0)
+{
+    struct world world;
+    struct raft_conf target;
+    start(3);
+    world_start(&world);
+    for (uint32_t i = 0; i < 3; i++) {
+        cr_assert_eq(add(4 + i, (char)('d' + (int)i)), PLACEMENT_CHANGED);
+    }
+    cr_assert_eq(placement_remove(&placement, "a:1"), PLACEMENT_CHANGED);
+    cr_assert_eq(placement_remove(&placement, "b:1"), PLACEMENT_CHANGED);
+    cr_assert_eq(placement_remove(&placement, "c:1"), PLACEMENT_CHANGED);
+    bool is_settled = false;
+    for (uint32_t round = 0; round < 20 && !is_settled; round++) {
+        is_settled = true;
+        for (uint32_t group = GROUPS_COUNT; group-- > 0;) {
+            if (!follow(&world, group, &target)) continue;
+            is_settled = false;
+            world.confs[group] = target;
+            bool are_there = votes(&target, 1) && votes(&target, 2) && votes(&target, 3);
+            cr_assert(are_there || has_heir(&world, group), "round %u, group %u", round, group);
+        }
+    }
+    for (uint32_t group = 0; group < GROUPS_COUNT; group++) {
+        cr_assert_eq(world.confs[group].voters_count, 3);
+        cr_assert(votes(&world.confs[group], 4) && votes(&world.confs[group], 6));
+    }
+}
+
 Test(placement_follow, a_store_that_no_placement_names_is_dropped)
 {
     struct world world;

@@ -255,6 +255,27 @@ Test(raft_membership, old_report_of_a_disk_counts_for_nothing)
     cr_assert_eq(cluster_status(c, 1).transfers_count, 0);
 }
 
+/* CheckQuorum allows a new leader an election timeout; a change of voters must not believe that who
+ * was not heard yet is there: its quorum would be lost for good. */
+Test(raft_membership, new_leader_counts_on_nobody_it_has_not_heard)
+{
+    lead(5, 0, 0);
+    cluster_crash(c, 1);
+    cluster_crash(c, 4);
+    raft_id leader = RAFT_ID_NONE;
+    for (uint32_t i = 0; i < 2000 && leader == RAFT_ID_NONE; i++) {
+        cluster_run(c, 1 * MS);
+        leader = cluster_leader(c);
+    }
+    cr_assert_neq(leader, RAFT_ID_NONE);
+    cr_assert_eq(cluster_status(c, leader).commit, cluster_status(c, leader).last);
+    struct raft_conf target = conf_of(IDS(leader, 1, 4), NO_IDS, 1);
+    cr_assert_eq(cluster_propose_conf(c, leader, &target), TL_ERR_NO_QUORUM, "1 and 4 are down");
+    cr_assert_eq(cluster_transfer(c, leader, RAFT_ID_NONE), TL_OK);
+    raft_id chosen = cluster_status(c, leader).transfer_target;
+    cr_assert(chosen != 1 && chosen != 4);
+}
+
 /* ---- snapshots ---- */
 
 Test(raft_membership, snapshot_is_wanted_only_above_the_commit_index_and_not_by_a_leader)
@@ -306,6 +327,25 @@ Test(raft_membership, commit_may_pass_the_snapshot_while_it_is_installed)
     cr_assert_eq(cluster_at(c, 3)->applied, 1, "the host has stopped applying");
     cluster_write(c, 3, UINT32_MAX);
     cr_assert_eq(cluster_status(c, 3).applied, 2);
+}
+
+Test(raft_membership, term_heard_during_the_switch_is_durable_before_it_is_acknowledged_in)
+{
+    leave_entry_2_uncommitted_at_3();
+    cr_assert_eq(cluster_install(c, 1, 3), TL_OK);
+    struct raft_message heartbeat = {.type = RAFT_HEARTBEAT, .from = 2, .to = 3, .term = 2};
+    cluster_inject(c, &heartbeat);
+    cr_assert_eq(cluster_status(c, 3).term, 2);
+    cr_assert_eq(cluster_status(c, 3).leader, 2);
+    cluster_write(c, 3, 1);
+    cr_assert_eq(cluster_status(c, 3).applied, 2, "the switch is done");
+    cr_assert_null(cluster_find(c, RAFT_APPEND_REPLY, 3, 2), "its disk knows nothing of term 2");
+    cluster_write(c, 3, UINT32_MAX);
+    cr_assert_eq(cluster_at(c, 3)->hard_state.term, 2);
+    const struct raft_message *reply = cluster_find(c, RAFT_APPEND_REPLY, 3, 2);
+    cr_assert_not_null(reply);
+    cr_assert_eq(reply->term, 2);
+    cr_assert_eq(reply->index, 2);
 }
 
 Test(raft_membership, crash_before_the_switch_leaves_the_old_log)

@@ -13,12 +13,12 @@
 
 typedef struct buf *(*sample_function)(void);
 static const sample_function samples[] = {
-    sample_entry,   sample_raft_message,  sample_command,       sample_kv_result,
-    sample_row,     sample_record,        sample_queue_item,    sample_group_state,
-    sample_genesis, sample_birth_note,    sample_hello,         sample_raft_batch,
-    sample_forward, sample_forward_reply, sample_snapshot_info, sample_snapshot_chunk,
-    sample_conf,    sample_snapshot_ack,  sample_placement,     sample_digests,
-    sample_txn,     sample_txn_result,
+    sample_entry,   sample_raft_message,  sample_command,         sample_kv_result,
+    sample_row,     sample_record,        sample_queue_item,      sample_group_state,
+    sample_genesis, sample_birth_note,    sample_hello,           sample_raft_batch,
+    sample_forward, sample_forward_reply, sample_snapshot_info,   sample_snapshot_chunk,
+    sample_conf,    sample_snapshot_ack,  sample_placement,       sample_digests,
+    sample_txn,     sample_txn_result,    sample_leader_transfer, sample_leader_transfer_reply,
 };
 
 /* From an allocation of its own size, so that a sanitizer sees a read past the end. */

@@ -333,6 +333,20 @@ struct buf *sample_forward_reply(void)
     return forward_reply_encode(&reply);
 }
 
+struct buf *sample_leader_transfer(void)
+{
+    const struct leader_transfer transfer = {
+        .request_id = 13, .group = 1, .timeout_ms = 900, .target = 0x0200, .is_dry_run = true};
+    return leader_transfer_encode(&transfer);
+}
+
+struct buf *sample_leader_transfer_reply(void)
+{
+    const struct leader_transfer_reply reply = {
+        .request_id = 13, .err = TL_OK, .verdict = TRANSFER_SILENT, .leader = 0x0100};
+    return leader_transfer_reply_encode(&reply);
+}
+
 struct buf *sample_snapshot_ack(void)
 {
     const struct snapshot_ack ack = {.group = 1,

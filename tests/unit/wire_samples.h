@@ -35,6 +35,8 @@ struct buf *sample_raft_batch(void);
 struct buf *sample_forward(void);
 struct buf *sample_forward_reply(void);
 struct buf *sample_position(void);
+struct buf *sample_leader_transfer(void);
+struct buf *sample_leader_transfer_reply(void);
 struct buf *sample_snapshot_ack(void);
 struct buf *sample_digests(void);
 struct buf *sample_snapshot_info(void); /* chunk 0 */
