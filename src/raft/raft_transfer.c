@@ -11,7 +11,9 @@
  * A leader whose disk hangs goes on sending heartbeats, for they need no disk, while nothing it
  * writes is answered (hashicorp/raft #503). So the host tells how long its oldest log commit has
  * been under way, and what its peers said of theirs. Leadership moves only to a voter that has
- * just reported a healthy disk: when one cause has stalled all of them, moving it helps nobody.
+ * just reported a healthy disk, and not a sick one for as long as a stall takes to be noticed: when
+ * one cause has stalled all of them, moving it helps nobody, and when that ends, some are told a
+ * moment before the others.
  */
 
 #include "raft_internal.h"
@@ -23,7 +25,9 @@ static bool is_active_voter(const struct raft *raft, const struct raft_peer *pee
 
 static bool has_healthy_disk(const struct raft *raft, const struct raft_peer *peer)
 {
-    return peer->disk_heard_ns != 0 && peer->disk_age_ns < RAFT_DISK_HEALTHY_NS &&
+    bool was_sick =
+        peer->disk_sick_ns != 0 && raft->now_ns - peer->disk_sick_ns < RAFT_DISK_STALLED_NS;
+    return !was_sick && peer->disk_heard_ns != 0 && peer->disk_age_ns < RAFT_DISK_HEALTHY_NS &&
            raft->now_ns - peer->disk_heard_ns <= RAFT_DISK_REPORT_NS;
 }
 
@@ -110,6 +114,7 @@ void raft_set_peer_disk_age(struct raft *raft, raft_id peer_id, uint64_t age_ns)
     if (peer != NULL) {
         peer->disk_age_ns = age_ns;
         peer->disk_heard_ns = raft->now_ns;
+        if (age_ns >= RAFT_DISK_HEALTHY_NS) peer->disk_sick_ns = TL_MAX(raft->now_ns, 1u);
     }
 }
 

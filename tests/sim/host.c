@@ -598,21 +598,32 @@ void host_deinit(struct sim *sim)
 /* The process has to end, whatever else it has to do. */
 static void fail_commit(struct sim *sim, struct sim_node *node, struct node_log_batch *batch)
 {
-    struct tl_fault fault;
-    tl_fault_set(&fault, node->data_dir, UINT32_MAX, 0, "a simulated error of the disk");
-    node->has_failed = sim->options.mutation != NODE_MUTATION_IGNORE_LOG_ERROR;
     bool is_there = prng_chance(&sim->disk_random, 500000);
     while (batch != NULL) {
         struct node_log_batch *next = batch->next;
         if (is_there) commit_batch(sim, node, batch);
-        node_on_log_done(node->node, batch, TL_ERR_IO, &fault);
+        struct event event = {.kind = EVENT_LOG_DONE,
+                              .node = node->number,
+                              .incarnation = node->incarnation,
+                              .a = 1,
+                              .data = batch};
+        sim_push(sim, sim->now_ns + TELL_DELAY_NS, &event);
         batch = next;
     }
-    if (node->has_failed) {
-        node->disk->is_cut_off = true; /* the store takes nothing any more */
-    } else {
+    if (sim->options.mutation == NODE_MUTATION_IGNORE_LOG_ERROR) {
         take_queue(sim, node);
+    } else {
+        node->disk->is_cut_off = true; /* the store takes nothing any more */
     }
+}
+
+static void on_log_done(struct sim *sim, struct sim_node *node, struct node_log_batch *batch,
+                        bool has_failed)
+{
+    struct tl_fault fault;
+    tl_fault_set(&fault, node->data_dir, UINT32_MAX, 0, "a simulated error of the disk");
+    node->has_failed = has_failed && sim->options.mutation != NODE_MUTATION_IGNORE_LOG_ERROR;
+    node_on_log_done(node->node, batch, has_failed ? TL_ERR_IO : TL_OK, &fault);
     host_wake(sim, node);
 }
 
@@ -731,8 +742,7 @@ void host_on_event(struct sim *sim, struct sim_node *node, const struct event *e
         on_log_commit(sim, node);
         break;
     case EVENT_LOG_DONE:
-        node_on_log_done(node->node, event->data, TL_OK, NULL);
-        host_wake(sim, node);
+        on_log_done(sim, node, event->data, event->a == 1);
         break;
     case EVENT_FLUSH_COMMIT:
         on_flush_commit(sim, node);

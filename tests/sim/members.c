@@ -304,6 +304,19 @@ static bool is_voter(const struct raft_conf *conf, raft_id id)
     return false;
 }
 
+/* Whether it has the address of a member that could tell it that it was removed. */
+static bool can_be_told(const struct sim *sim, const struct sim_node *node)
+{
+    for (uint32_t k = 0; k < node->knows_count; k++) {
+        for (uint32_t i = 0; i < sim->stores_count; i++) {
+            uint32_t number = sim->stores[i].node;
+            if (sim->stores[i].id != node->knows[k] || number == node->number) continue;
+            if (sim->nodes[number].is_wanted) return true;
+        }
+    }
+    return false;
+}
+
 const char *members_find_unsettled(struct sim *sim, raft_group group, uint32_t *out_node)
 {
     const struct raft_conf *conf = conf_at(sim, group, sim->ghosts[group].count);
@@ -312,8 +325,11 @@ const char *members_find_unsettled(struct sim *sim, raft_group group, uint32_t *
         const struct sim_node *node = &sim->nodes[i];
         *out_node = i;
         wanted_count += node->is_wanted;
-        /* One that was never a member waits, and says why. */
-        if (!node->is_wanted && host_is_born(node)) return "was removed and still runs";
+        /* One that was never a member waits, and says why; one that died before it had more than
+         * the first entry, with members that are gone, can hear of nothing. */
+        if (!node->is_wanted && host_is_born(node) && can_be_told(sim, node)) {
+            return "was removed and still runs";
+        }
         if (!node->is_wanted) continue;
         if (!has_seat(sim, node)) return "has no seat";
         if (conf == NULL || !is_voter(conf, node->id)) return "is no voter";

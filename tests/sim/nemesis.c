@@ -161,6 +161,21 @@ static void hang(struct sim *sim, struct sim_node *node, uint64_t length_ns)
               (double)length_ns / (double)SIM_MS);
 }
 
+/* Leadership has to stay where it is, unless some disk has nothing to write: it then looks as if it
+ * were well, and from then on nothing is sure. */
+static void note_stall(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        if (sim->nodes[i].taken == NULL) sim->swarm.hangs_all = false;
+    }
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT && sim->swarm.hangs_all; g++) {
+        struct ghost_log *ghost = &sim->ghosts[g];
+        bool is_led = ghost->leader_term_max > 0 && sim->now_ns - ghost->leader_since_ns > SIM_S;
+        if (is_led) ghost->stalled_term = ghost->leader_term_max;
+        sim->result->counters.stalls_judged += is_led;
+    }
+}
+
 /* The log commits of one node, of some or of all stand still: one cause, one length. */
 static void hang_disks(struct sim *sim, struct sim_node *victim)
 {
@@ -168,11 +183,7 @@ static void hang_disks(struct sim *sim, struct sim_node *victim)
     uint64_t count = prng_between(&sim->fault_random, 1, sim->swarm.nodes_count);
     if (sim->swarm.hangs_all) count = sim->swarm.nodes_count;
     sim->result->counters.hangs_of_all += count == sim->swarm.nodes_count;
-    for (raft_group g = 0; g < SIM_GROUPS_COUNT && sim->swarm.hangs_all; g++) {
-        struct ghost_log *ghost = &sim->ghosts[g];
-        bool is_led = ghost->leader_term_max > 0 && sim->now_ns - ghost->leader_since_ns > SIM_S;
-        if (is_led) ghost->stalled_term = ghost->leader_term_max;
-    }
+    if (sim->swarm.hangs_all) note_stall(sim);
     for (uint32_t i = 0; i < count; i++) {
         hang(sim, &sim->nodes[(victim->number + i) % sim->swarm.nodes_count], length);
     }

@@ -68,6 +68,7 @@
     X(wipes_while_down)         \
     X(wipes_of_most)            \
     X(hangs)                    \
+    X(stalls_judged)            \
     X(hangs_of_all)             \
     X(commit_errors)            \
     X(at_stage_chunk)           \

@@ -35,7 +35,7 @@ enum event_kind {
     EVENT_TURN,
     EVENT_TIMER,      /* a: token */
     EVENT_LOG_COMMIT, /* the writer's commit is durable */
-    EVENT_LOG_DONE,   /* data: the batch */
+    EVENT_LOG_DONE,   /* data: the batch; a: 1 if it has failed */
     EVENT_FLUSH_COMMIT,
     EVENT_FLUSH_DONE,
     EVENT_LOG_READ,

@@ -220,6 +220,10 @@ static void profile_stalls(struct swarm *swarm)
     swarm->delay_min_ns = 100 * SIM_US;
     swarm->delay_mean_ns = SIM_MS;
     swarm->storm_ns = 24 * SIM_S;
+    swarm->clients_count = SIM_CLIENTS_MAX;
+    swarm->think_mean_ns = SIM_MS;
+    swarm->read_ppm = 50000;
+    swarm->commit_mean_ns = 20 * SIM_MS;
 }
 
 static void profile_errors(struct swarm *swarm)

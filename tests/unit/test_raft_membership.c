@@ -225,6 +225,26 @@ Test(raft_membership, stalled_disk_is_noticed_by_the_clock_alone)
     cr_assert_eq(cluster_status(c, 1).disk_stalls_count, 1);
 }
 
+/* One cause stalls all; the followers' disks are told to go on a moment before the leader's. */
+Test(raft_membership, disk_that_has_just_recovered_takes_nothing_over)
+{
+    lead(3, 0, 0);
+    struct cluster_node *node = cluster_at(c, 1);
+    raft_set_disk_began(node->raft, node->now_ns);
+    for (uint64_t ms = 0; ms < 700; ms += 50) {
+        for (raft_id id = 2; id <= 3; id++) raft_set_peer_disk_age(node->raft, id, ms * MS);
+        cluster_run(c, 50 * MS);
+    }
+    for (raft_id id = 2; id <= 3; id++) raft_set_peer_disk_age(node->raft, id, 0);
+    cluster_run(c, 50 * MS);
+    cr_assert_eq(cluster_status(c, 1).transfers_count, 0);
+    for (uint64_t ms = 0; ms < 500; ms += 50) {
+        for (raft_id id = 2; id <= 3; id++) raft_set_peer_disk_age(node->raft, id, 0);
+        cluster_run(c, 50 * MS);
+    }
+    cr_assert_eq(cluster_status(c, 1).transfers_count, 1, "it was the leader's own");
+}
+
 Test(raft_membership, disk_moves_leadership_once_in_ten_seconds)
 {
     lead(3, 0, 0);
