@@ -207,78 +207,87 @@ static void add_snapshots(struct text *text, const struct http_server *server,
                 metrics->snapshot_bytes_received_count);
 }
 
-/* One sample a group of each gauge. */
+/* Of each group. */
+static const struct {
+    const char *name;
+    const char *type;
+    const char *help;
+} group_metrics[] = {
+    {"raft_term", "gauge", "Term."},
+    {"raft_role", "gauge", "0 follower, 1 precandidate, 2 candidate, 3 leader."},
+    {"raft_has_quorum", "gauge", "Has heard from a leader, as leader from a quorum."},
+    {"raft_last_index", "gauge", "Last log index."},
+    {"raft_durable_index", "gauge", "Last index on this disk."},
+    {"raft_commit_index", "gauge", "Commit index."},
+    {"raft_applied_index", "gauge", "Applied index."},
+    {"raft_flushed_index", "gauge", "Index of the table."},
+    {"revision", "gauge", "Revision."},
+    {"keys", "gauge", "Keys."},
+    {"generation_bytes", "gauge", "Bytes of the active generation."},
+    {"raft_elections_started_total", "counter", "Elections begun by this node."},
+    {"raft_elections_won_total", "counter", "Elections won by this node."},
+    {"raft_leader_changes_total", "counter", "New leaders seen."},
+    {"raft_messages_dropped_total", "counter", "Messages of strangers or of other groups."},
+    {"raft_read_rounds_total", "counter", "Quorum rounds for reads begun by this leader."},
+    {"raft_chain_mismatches_total", "counter", "Appends that did not fit the hash chain."},
+    {"raft_leader_transfers_total", "counter", "Transfers of leadership begun by this leader."},
+    {"raft_disk_stalls_total", "counter", "Of these, because its disk hung."},
+    {"raft_voters", "gauge", "Voters of the newest configuration."},
+    {"raft_learners", "gauge", "Its learners."},
+    {"raft_outgoing", "gauge", "Voters of the configuration that is being left; 0: none is."},
+    {"diverged", "gauge", "1: this state is not that of most replicas; nothing is served."},
+    {"digest_differing_members", "gauge", "Members whose state is not this replica's."},
+};
+
+static void get_group_values(const struct http_server *server, const struct node_status *node,
+                             raft_group group, uint64_t out_values[TL_COUNT_OF(group_metrics)])
+{
+    struct node_group_status status;
+    (void)describe_group(server, node, group, &status); /* it exists: group < count */
+    const struct raft_status *raft = &status.raft;
+    const uint64_t row[] = {
+        raft->term,
+        raft->role,
+        raft->has_quorum,
+        raft->last,
+        raft->durable,
+        raft->commit,
+        raft->applied,
+        status.flushed,
+        status.state.revision,
+        status.state.rows_count,
+        status.generation_bytes,
+        raft->elections_started_count,
+        raft->elections_won_count,
+        raft->leader_changes_count,
+        raft->messages_dropped_count,
+        raft->read_rounds_count,
+        raft->chain_mismatches_count,
+        raft->transfers_count,
+        raft->disk_stalls_count,
+        raft->conf.voters_count,
+        raft->conf.learners_count,
+        raft->conf.outgoing_count,
+        status.digests == NODE_DIGESTS_DIVERGED,
+        status.differing_count,
+    };
+    _Static_assert(TL_COUNT_OF(row) == TL_COUNT_OF(group_metrics), "a value for every metric");
+    memcpy(out_values, row, sizeof row);
+}
+
 static void add_groups(struct text *text, const struct http_server *server,
                        const struct node_status *node)
 {
-    static const struct {
-        const char *name;
-        const char *type;
-        const char *help;
-    } metrics[] = {
-        {"raft_term", "gauge", "Term."},
-        {"raft_role", "gauge", "0 follower, 1 precandidate, 2 candidate, 3 leader."},
-        {"raft_has_quorum", "gauge", "Has heard from a leader, as leader from a quorum."},
-        {"raft_last_index", "gauge", "Last log index."},
-        {"raft_durable_index", "gauge", "Last index on this disk."},
-        {"raft_commit_index", "gauge", "Commit index."},
-        {"raft_applied_index", "gauge", "Applied index."},
-        {"raft_flushed_index", "gauge", "Index of the table."},
-        {"revision", "gauge", "Revision."},
-        {"keys", "gauge", "Keys."},
-        {"generation_bytes", "gauge", "Bytes of the active generation."},
-        {"raft_elections_started_total", "counter", "Elections begun by this node."},
-        {"raft_elections_won_total", "counter", "Elections won by this node."},
-        {"raft_leader_changes_total", "counter", "New leaders seen."},
-        {"raft_messages_dropped_total", "counter", "Messages of strangers or of other groups."},
-        {"raft_read_rounds_total", "counter", "Quorum rounds for reads begun by this leader."},
-        {"raft_chain_mismatches_total", "counter", "Appends that did not fit the hash chain."},
-        {"raft_leader_transfers_total", "counter", "Transfers of leadership begun by this leader."},
-        {"raft_disk_stalls_total", "counter", "Of these, because its disk hung."},
-        {"raft_voters", "gauge", "Voters of the newest configuration."},
-        {"raft_learners", "gauge", "Its learners."},
-        {"raft_outgoing", "gauge", "Voters of the configuration that is being left; 0: none is."},
-        {"diverged", "gauge", "1: this state is not that of most replicas; nothing is served."},
-        {"digest_differing_members", "gauge", "Members whose state is not this replica's."},
-    };
-    uint64_t values[NODE_GROUPS_MAX][TL_COUNT_OF(metrics)];
+    uint64_t values[NODE_GROUPS_MAX][TL_COUNT_OF(group_metrics)];
     for (raft_group group = 0; group < node->groups_count; group++) {
-        struct node_group_status status;
-        (void)describe_group(server, node, group, &status); /* it exists: group < count */
-        const struct raft_status *raft = &status.raft;
-        const uint64_t row[] = {raft->term,
-                                raft->role,
-                                raft->has_quorum,
-                                raft->last,
-                                raft->durable,
-                                raft->commit,
-                                raft->applied,
-                                status.flushed,
-                                status.state.revision,
-                                status.state.rows_count,
-                                status.generation_bytes,
-                                raft->elections_started_count,
-                                raft->elections_won_count,
-                                raft->leader_changes_count,
-                                raft->messages_dropped_count,
-                                raft->read_rounds_count,
-                                raft->chain_mismatches_count,
-                                raft->transfers_count,
-                                raft->disk_stalls_count,
-                                raft->conf.voters_count,
-                                raft->conf.learners_count,
-                                raft->conf.outgoing_count,
-                                status.digests == NODE_DIGESTS_DIVERGED,
-                                status.differing_count};
-        _Static_assert(sizeof row == sizeof values[0], "a value for every metric");
-        memcpy(values[group], row, sizeof row);
+        get_group_values(server, node, group, values[group]);
     }
-    for (size_t i = 0; i < TL_COUNT_OF(metrics); i++) {
-        add_head(text, metrics[i].name, metrics[i].type, metrics[i].help);
+    for (size_t i = 0; i < TL_COUNT_OF(group_metrics); i++) {
+        add_head(text, group_metrics[i].name, group_metrics[i].type, group_metrics[i].help);
         for (raft_group group = 0; group < node->groups_count; group++) {
             char labels[LABELS_BYTES_MAX];
             (void)text_format(labels, sizeof labels, "group=\"%u\"", (unsigned)group);
-            add_line(text, metrics[i].name, labels, values[group][i]);
+            add_line(text, group_metrics[i].name, labels, values[group][i]);
         }
     }
 }
