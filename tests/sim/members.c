@@ -202,10 +202,16 @@ void members_wipe(struct sim *sim, struct sim_node *node)
     sim->result->counters.wipes_while_down += is_down;
 }
 
-void members_wipe_most(struct sim *sim)
+bool members_wipe_most(struct sim *sim)
 {
+    uint32_t kept = SIM_NODES_MAX;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        if (!sim->nodes[i].disk->logs[0].exists) continue;
+        if (prng_below(&sim->fault_random, ++count) == 0) kept = i;
+    }
+    if (kept == SIM_NODES_MAX) return false;
     sim->result->counters.wipes_of_most++;
-    uint32_t kept = (uint32_t)prng_below(&sim->fault_random, sim->swarm.nodes_count);
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
         struct sim_node *node = &sim->nodes[i];
         node->is_wanted = node->is_off = i == kept;
@@ -213,6 +219,7 @@ void members_wipe_most(struct sim *sim)
         if (i != kept) host_empty_disk(sim, node);
     }
     sim_trace(sim, "only n%u is left", kept);
+    return true;
 }
 
 /* ---- the operator ---- */
