@@ -127,8 +127,8 @@ static void check_probe(struct sim *sim)
     sim->has_probed = true;
 }
 
-/* Whoever is left alone with the data has no quorum, and the others must not form a cluster of their
- * own, whether it answers them or not. */
+/* Whoever is left alone with the data has no quorum, and the others must not form a cluster of
+ * their own, whether it answers them or not. */
 static void check_most(struct sim *sim)
 {
     uint64_t since_ns = sim->now_ns - sim->liveness_stage_ns;

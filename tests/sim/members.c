@@ -1,8 +1,9 @@
 /* members.c - who is to be a member: an operator that adds and removes machines, disks that are
  * emptied, and whether the cluster ends up as it was asked to.
  *
- * A machine is wanted from when it is told to join until the committed placement has no seat for its
- * address any more. What a change came to is read from the placement, as its answer may be lost.
+ * A machine is wanted from when it is told to join until the committed placement has no seat for
+ * its address any more. What a change came to is read from the placement, as its answer may be
+ * lost.
  */
 
 #include "sim_internal.h"
@@ -69,8 +70,8 @@ static void want(struct sim *sim, struct sim_node *node)
     sim_push(sim, sim->now_ns, &event);
 }
 
-/* A member has to run until its process ends by itself: the others may need it to let it go. One that
- * is none yet is stopped: it would ask, and be let in again. */
+/* A member has to run until its process ends by itself: the others may need it to let it go. One
+ * that is none yet is stopped: it would ask, and be let in again. */
 static void release(struct sim *sim, struct sim_node *node)
 {
     node->is_wanted = false;

@@ -1,7 +1,7 @@
 /* sim_internal.h - the parts of the simulator and what they share.
  *
  * Role:       sim.c runs the clock and the phases; host.c owns the nodes and their disks; network.c
- *             the connections; nemesis.c the faults; members.c who is to be a member, and disks that
+ * the connections; nemesis.c the faults; members.c who is to be a member, and disks that
  *             are emptied; workload.c the clients; oracle.c the judges, oracle_conf.c those of
  *             configurations; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
