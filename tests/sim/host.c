@@ -651,7 +651,7 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
 
 static void on_flush_commit(struct sim *sim, struct sim_node *node)
 {
-    if (node->flush == NULL || node->flush_is_durable) return;
+    if (node->flush == NULL || node->flush_is_durable || node->disk->is_cut_off) return;
     commit_flush(sim, node);
     push(sim, node, prng_below(&sim->disk_random, SIM_MS), EVENT_FLUSH_DONE, NULL);
 }
@@ -667,7 +667,7 @@ void host_run_flush_now(struct sim *sim, struct sim_node *node, bool also_tell)
     if (node->flush == NULL) return;
     sim->result->counters.reads_in_flush++;
     if (!node->flush_is_durable) on_flush_commit(sim, node);
-    if (!also_tell) return;
+    if (!also_tell || !node->flush_is_durable) return;
     tell_flush(sim, node);
     node_turn(node->node);
 }
@@ -721,6 +721,7 @@ static void on_turn(struct sim *sim, struct sim_node *node)
     node_turn(node->node);
     sim->at_disk = NULL;
     oracle_observe(sim, node); /* what it said before it died may tell what it knew */
+    conf_on_turn(sim, node);
     if (node->is_crashing) host_crash(sim, node);
 }
 

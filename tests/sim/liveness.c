@@ -50,8 +50,8 @@ void liveness_begin(struct sim *sim)
     swarm->crash_at_point_ppm = 0;
     swarm->request_timeout_ns = 2 * SIM_S;
     nemesis_calm(sim);
-    enter(sim, swarm->wipes_most ? STAGE_MOST : STAGE_SETTLE);
-    if (swarm->wipes_most) members_wipe_most(sim);
+    bool is_most = swarm->wipes_most && members_wipe_most(sim);
+    enter(sim, is_most ? STAGE_MOST : STAGE_SETTLE);
     push_check(sim);
 }
 

@@ -203,10 +203,16 @@ void members_wipe(struct sim *sim, struct sim_node *node)
     sim->result->counters.wipes_while_down += is_down;
 }
 
-void members_wipe_most(struct sim *sim)
+bool members_wipe_most(struct sim *sim)
 {
+    uint32_t kept = SIM_NODES_MAX;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        if (!sim->nodes[i].disk->logs[0].exists) continue;
+        if (prng_below(&sim->fault_random, ++count) == 0) kept = i;
+    }
+    if (kept == SIM_NODES_MAX) return false;
     sim->result->counters.wipes_of_most++;
-    uint32_t kept = (uint32_t)prng_below(&sim->fault_random, sim->swarm.nodes_count);
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
         struct sim_node *node = &sim->nodes[i];
         node->is_wanted = node->is_off = i == kept;
@@ -214,6 +220,7 @@ void members_wipe_most(struct sim *sim)
         if (i != kept) host_empty_disk(sim, node);
     }
     sim_trace(sim, "only n%u is left", kept);
+    return true;
 }
 
 /* ---- the operator ---- */
@@ -233,22 +240,54 @@ static void ask_for(struct sim *sim, enum node_change_kind kind, const struct si
     uint32_t number = (uint32_t)prng_below(&sim->fault_random, sim->swarm.nodes_count);
     struct sim_node *node = &sim->nodes[number];
     if (node->node == NULL || node == target || !host_is_born(node)) return;
-    struct sim_operator *operator= & sim->operator;
-    operator->change =(struct node_change){
+    struct sim_operator *asked = &sim->operator;
+    asked->change = (struct node_change){
         .kind = kind,
         .is_dry_run = prng_chance(&sim->fault_random, 100000),
         .deadline_ns = host_node_time(node, sim->now_ns) + CHANGE_TIMEOUT_NS,
         .on_done = on_changed,
         .context = sim,
     };
-    memcpy(operator->change.address, target->address, sizeof target->address);
-    memcpy(operator->change.peer_address, target->peer_address, sizeof target->peer_address);
-    operator->node = number;
-    operator->target = target->number;
-    operator->is_busy = true;
+    memcpy(asked->change.address, target->address, sizeof target->address);
+    memcpy(asked->change.peer_address, target->peer_address, sizeof target->peer_address);
+    asked->node = number;
+    asked->target = target->number;
+    asked->is_busy = true;
     sim_trace(sim, "n%u is asked to %s n%u", number, kind == NODE_CHANGE_ADD ? "add" : "remove",
               target->number);
-    if (node_change(node->node, &operator->change) != TL_OK) operator->is_busy = false;
+    if (node_change(node->node, &asked->change) != TL_OK) asked->is_busy = false;
+    host_wake(sim, node);
+}
+
+static void on_transferred(struct node_leader_transfer *transfer, enum tl_err err)
+{
+    struct sim *sim = transfer->context;
+    sim->operator.is_transferring = false;
+    const struct node_leader_transfer_report *report = &transfer->report;
+    sim->result->counters.transfers_done += err == TL_OK && report->is_changed;
+    sim_trace(sim, "the transfer of g%" PRIu32 " ends: %s %s", transfer->group, tl_err_name(err),
+              err == TL_OK && report->refusal_code != NULL ? report->refusal_code : "");
+}
+
+void members_transfer(struct sim *sim, struct sim_node *node, const struct sim_node *target)
+{
+    struct sim_operator *asked = &sim->operator;
+    if (asked->is_transferring || !host_is_born(node)) return;
+    asked->transfer = (struct node_leader_transfer){
+        .group = (raft_group)prng_below(&sim->fault_random, SIM_GROUPS_COUNT),
+        .deadline_ns = host_node_time(node, sim->now_ns) + CHANGE_TIMEOUT_NS,
+        .on_done = on_transferred,
+        .context = sim,
+    };
+    bool is_any = prng_chance(&sim->fault_random, 300000);
+    if (!is_any) memcpy(asked->transfer.address, target->address, sizeof target->address);
+    asked->is_transferring = true;
+    sim->result->counters.transfers_asked++;
+    sim_trace(sim, "n%u is asked to move g%" PRIu32 " to n%u", node->number, asked->transfer.group,
+              is_any ? SIM_NODES_MAX : target->number);
+    if (node_leader_transfer(node->node, &asked->transfer) != TL_OK) {
+        asked->is_transferring = false;
+    }
     host_wake(sim, node);
 }
 

@@ -15,6 +15,7 @@ enum fault_kind {
     FAULT_RESET,
     FAULT_HANG,
     FAULT_WIPE,
+    FAULT_TRANSFER,
     FAULTS_COUNT,
 };
 
@@ -199,9 +200,9 @@ static enum fault_kind draw_kind(struct sim *sim)
 {
     const struct swarm *swarm = &sim->swarm;
     const uint32_t weights[FAULTS_COUNT] = {
-        swarm->crash_weight,     swarm->crash_all_weight, swarm->stop_weight,
-        swarm->partition_weight, swarm->pause_weight,     swarm->clock_weight,
-        swarm->reset_weight,     swarm->hang_weight,      swarm->wipe_weight};
+        swarm->crash_weight, swarm->crash_all_weight, swarm->stop_weight,  swarm->partition_weight,
+        swarm->pause_weight, swarm->clock_weight,     swarm->reset_weight, swarm->hang_weight,
+        swarm->wipe_weight,  swarm->transfer_weight};
     uint32_t sum = 0;
     for (size_t i = 0; i < FAULTS_COUNT; i++) sum += weights[i];
     if (sum == 0) return FAULT_RESET;
@@ -237,6 +238,9 @@ static void inject(struct sim *sim)
         break;
     case FAULT_HANG:
         hang_disks(sim, node);
+        break;
+    case FAULT_TRANSFER:
+        members_transfer(sim, node, &sim->nodes[peer]);
         break;
     case FAULT_WIPE:
         members_wipe(sim, node);

@@ -241,9 +241,18 @@ static void check_hearing(struct sim *sim, struct sim_node *node, raft_group gro
              group, node->number, status->term, DEAF_TIMEOUTS);
 }
 
-void conf_observe(struct sim *sim, struct sim_node *node, const struct raft_status *status,
+void conf_observe(struct sim *sim, const struct sim_node *node, const struct raft_status *status,
                   raft_group group)
 {
     check_active(sim, node, group, status);
-    check_hearing(sim, node, group, status);
+}
+
+void conf_on_turn(struct sim *sim, struct sim_node *node)
+{
+    if (!host_is_born(node)) return;
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT; g++) {
+        struct node_group_status status;
+        node_get_group_status(node->node, g, &status);
+        check_hearing(sim, node, g, &status.raft);
+    }
 }

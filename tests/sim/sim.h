@@ -67,6 +67,8 @@
     X(disks_emptied)            \
     X(wipes_while_down)         \
     X(wipes_of_most)            \
+    X(transfers_asked)          \
+    X(transfers_done)           \
     X(hangs)                    \
     X(stalls_judged)            \
     X(hangs_of_all)             \

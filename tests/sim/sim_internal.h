@@ -107,6 +107,7 @@ struct swarm {
     uint32_t clock_weight;
     uint32_t reset_weight;
     uint32_t hang_weight;      /* log commits of one, some or all nodes stand still */
+    uint32_t transfer_weight;  /* leadership is asked to move */
     uint32_t wipe_weight;      /* a node's disk is emptied */
     uint64_t operator_mean_ns; /* between changes of the membership; 0: none */
     uint64_t hang_mean_ns;
@@ -281,6 +282,8 @@ struct sim_operator {
     uint32_t node; /* that is asked */
     uint32_t target;
     struct node_change change;
+    bool is_transferring;
+    struct node_leader_transfer transfer;
 };
 
 /* An answer to be judged once the ghost log has caught up with whoever gave it. */
@@ -431,8 +434,10 @@ void conf_on_committed(struct sim *sim, raft_group group, const struct buf *entr
 /* Before an op with configurations becomes durable. */
 void conf_on_log_op(struct sim *sim, uint32_t node, const struct mem_log *log,
                     const struct log_op *op);
-void conf_observe(struct sim *sim, struct sim_node *node, const struct raft_status *status,
+void conf_observe(struct sim *sim, const struct sim_node *node, const struct raft_status *status,
                   raft_group group);
+/* The node has had its turn: what the time asks of it is done. */
+void conf_on_turn(struct sim *sim, struct sim_node *node);
 
 /* ---- members.c ---- */
 void members_init(struct sim *sim);
@@ -440,7 +445,10 @@ void members_deinit(struct sim *sim);
 void members_on_event(struct sim *sim, const struct event *event);
 void members_on_committed(struct sim *sim, const struct buf *entry); /* of group 0 */
 void members_wipe(struct sim *sim, struct sim_node *node);           /* if it can be borne */
-void members_wipe_most(struct sim *sim);
+/* All but one that has the cluster; false: there is none. */
+bool members_wipe_most(struct sim *sim);
+/* Asks `node` to see to it that `target` leads one of the groups. */
+void members_transfer(struct sim *sim, struct sim_node *node, const struct sim_node *target);
 /* The process of `node` says that its store is no member any more. */
 void members_on_expelled(struct sim *sim, struct sim_node *node);
 bool members_has_removed(const struct sim *sim, raft_id id);

@@ -75,6 +75,7 @@ static void draw_faults(struct draw *draw, struct swarm *swarm)
     swarm->clock_weight = weight(draw, 1);
     swarm->reset_weight = weight(draw, 2);
     swarm->hang_weight = weight(draw, 2);
+    swarm->transfer_weight = weight(draw, 2);
     swarm->hang_mean_ns = PICK(draw, 100, 700, 2000) * SIM_MS;
     swarm->commit_error_ppm = (uint32_t)PICK(draw, 0, 0, 0, 1000);
     swarm->crash_in_commit_ppm = (uint32_t)PICK(draw, 0, 500, 2000, 10000);
@@ -216,7 +217,7 @@ static void profile_stalls(struct swarm *swarm)
     swarm->fault_mean_ns = SIM_S;
     swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = 0;
     swarm->partition_weight = swarm->pause_weight = swarm->clock_weight = swarm->reset_weight = 0;
-    swarm->wipe_weight = 0;
+    swarm->wipe_weight = swarm->transfer_weight = 0;
     swarm->delay_min_ns = 100 * SIM_US;
     swarm->delay_mean_ns = SIM_MS;
     swarm->storm_ns = 24 * SIM_S;
@@ -224,6 +225,18 @@ static void profile_stalls(struct swarm *swarm)
     swarm->think_mean_ns = SIM_MS;
     swarm->read_ppm = 50000;
     swarm->commit_mean_ns = 20 * SIM_MS;
+}
+
+/* Leadership that is asked to move, again and again, and nodes that stop and hand over. */
+static void profile_transfers(struct swarm *swarm)
+{
+    swarm->transfer_weight = 8;
+    swarm->stop_weight = 3;
+    swarm->crash_weight = 1;
+    swarm->partition_weight = 1;
+    swarm->crash_all_weight = 0;
+    swarm->fault_mean_ns = 200 * SIM_MS;
+    swarm->down_mean_ns = 50 * SIM_MS;
 }
 
 static void profile_errors(struct swarm *swarm)
@@ -244,23 +257,18 @@ static void profile_calm(struct swarm *swarm)
     swarm->crash_at_point_ppm = 0;
 }
 
-#define PROFILES_DRAWN 10u
+#define PROFILES_DRAWN 11u
 
 static const struct profile {
     const char *name;
     void (*apply)(struct swarm *swarm);
 } profiles[] = {
-    {"crash", profile_crash},
-    {"reads", profile_reads},
-    {"network", profile_network},
-    {"snapshots", profile_snapshots},
-    {"membership", profile_membership},
-    {"wipes", profile_wipes},
-    {"churn", profile_churn},
-    {"hangs", profile_hangs},
-    {"errors", profile_errors},
-    {"stalls", profile_stalls},
-    {"calm", profile_calm},
+    {"crash", profile_crash},           {"reads", profile_reads},
+    {"network", profile_network},       {"snapshots", profile_snapshots},
+    {"membership", profile_membership}, {"wipes", profile_wipes},
+    {"churn", profile_churn},           {"hangs", profile_hangs},
+    {"errors", profile_errors},         {"transfers", profile_transfers},
+    {"stalls", profile_stalls},         {"calm", profile_calm},
 };
 
 static const struct profile *find_profile(const char *name)
