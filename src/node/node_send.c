@@ -339,6 +339,7 @@ static bool end_if_over(struct node *node)
     bool is_cut = sending->state != SENDING_CUTTING;
     bool is_all = is_cut && sending->acked == sending->info.chunks_count;
     const char *needless = find_needless(sending, &status);
+    if (node_find_peer(node, sending->peer) == NULL) needless = "the peer is no member any more";
     bool is_ending = node->is_draining || node->is_diverged; /* not to hand a wrong state on */
     if (is_ending) needless = node->is_draining ? "this node stops" : "this node has diverged";
     if (needless != NULL) {
@@ -420,7 +421,7 @@ uint64_t node_send_deadline(const struct node *node)
     } else if (is_up && sending->sent < sending->info.chunks_count &&
                sending->sent - sending->acked < SNAPSHOT_WINDOW_CHUNKS) {
         deadline_ns = TL_MIN(deadline_ns, TL_MAX(sending->send_ns, node->now_ns));
-    } else {
+    } else if (sending->state == SENDING_CHUNKS) {
         deadline_ns = TL_MIN(deadline_ns, sending->heard_ns + SNAPSHOT_ANSWER_NS + 1);
     }
     return deadline_ns;

@@ -117,10 +117,22 @@ void members_on_committed(struct sim *sim, const struct buf *entry)
     }
 }
 
+/* Those that were to join through one that has gone are told another. */
+static void restart_joiners(struct sim *sim, const struct sim_node *gone)
+{
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        const struct sim_node *node = &sim->nodes[i];
+        if (node == gone || node->node == NULL || node->is_founder || host_is_born(node)) continue;
+        struct event event = {.kind = EVENT_CRASH, .node = i, .incarnation = node->incarnation};
+        sim_push(sim, sim->now_ns, &event);
+    }
+}
+
 void members_on_expelled(struct sim *sim, struct sim_node *node)
 {
     sim->result->counters.expulsions++;
     node->is_off = true;
+    restart_joiners(sim, node);
     if (members_has_removed(sim, node->id)) return;
     sim_fail(sim, "[32] node %u says that it was removed, which it was not", node->number);
 }
