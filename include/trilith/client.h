@@ -54,6 +54,10 @@ struct trilith_answer {
 struct trilith_client *trilith_client_create(const char *endpoints, uint32_t timeout_ms);
 void trilith_client_destroy(struct trilith_client *client); /* accepts NULL */
 
+/* For how long a node may say nothing before the next one is asked. 0, as it is at first: its share
+ * of the timeout, one second at least, six for a count, which a node may take five for. */
+void trilith_client_set_silence(struct trilith_client *client, uint32_t seconds);
+
 /* One request with retries: whatever ends in UNAVAILABLE or UNKNOWN was tried until the timeout,
  * and a write of unknown outcome for a minute at most, while its key is remembered. A read is
  * never UNKNOWN. path: raw, begins with '/'. body may be NULL. headers end with a NULL name, or

@@ -23,13 +23,13 @@
 #define CONNECT_TIMEOUT_MS 500L
 #define PAUSE_MS_MIN 20u
 #define PAUSE_MS_MAX 200u
-#define SILENCE_S_MIN 1u
 #define KEY_REMEMBERED_MS 60000u /* at least, however many keys there are (docs/api.md) */
 #define BODY_BYTES_MAX (64u * 1024u * 1024u)
 
 struct trilith_client {
     CURL *curl;
     uint32_t timeout_ms;
+    uint32_t silence_s; /* 0: a share of the time */
     uint32_t endpoints_count;
     uint32_t endpoint; /* the one that answered last */
     char endpoints[ENDPOINTS_MAX][ENDPOINT_BYTES_MAX];
@@ -43,6 +43,7 @@ struct request {
     size_t body_bytes;
     struct curl_slist *headers;
     bool is_write;
+    uint32_t silence_s_min; /* how long a healthy node may need before it answers */
     uint64_t begin_ms;
     uint64_t deadline_ms;
 };
@@ -107,6 +108,11 @@ void trilith_client_destroy(struct trilith_client *client)
     }
     curl_easy_cleanup(client->curl);
     free(client);
+}
+
+void trilith_client_set_silence(struct trilith_client *client, uint32_t seconds)
+{
+    client->silence_s = seconds;
 }
 
 static size_t on_body(char *data, size_t size, size_t count, void *context)
@@ -225,6 +231,15 @@ static void answer_begin(struct trilith_answer *answer)
     *answer = (struct trilith_answer){.attempts_count = attempts_count};
 }
 
+/* How long a node may say nothing before it is left for the next one. */
+static uint32_t silence_s_of(const struct trilith_client *client, const struct request *request,
+                             uint64_t left_ms)
+{
+    if (client->silence_s != 0) return client->silence_s;
+    uint32_t share_s = (uint32_t)(left_ms / 1000 / client->endpoints_count);
+    return share_s > request->silence_s_min ? share_s : request->silence_s_min;
+}
+
 static void set_request(struct trilith_client *client, const struct request *request,
                         struct trilith_answer *answer, const char *url)
 {
@@ -241,10 +256,9 @@ static void set_request(struct trilith_client *client, const struct request *req
     (void)curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)left_ms);
     if (client->endpoints_count > 1) {
-        uint64_t share_s = left_ms / 1000 / client->endpoints_count;
         (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
         (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME,
-                               (long)(share_s > SILENCE_S_MIN ? share_s : SILENCE_S_MIN));
+                               (long)silence_s_of(client, request, left_ms));
     }
     (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, request->headers);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
@@ -391,10 +405,10 @@ static bool make_headers(const struct trilith_header *headers, bool is_write,
     return is_ok;
 }
 
-enum trilith_status trilith_request(struct trilith_client *client, const char *method,
-                                    const char *path, const void *body, size_t body_bytes,
-                                    const struct trilith_header *headers, bool is_write,
-                                    struct trilith_answer *out_answer)
+enum trilith_status client_request(struct trilith_client *client, const char *method,
+                                   const char *path, const void *body, size_t body_bytes,
+                                   const struct trilith_header *headers, bool is_write,
+                                   uint32_t silence_s_min, struct trilith_answer *out_answer)
 {
     *out_answer = (struct trilith_answer){.attempts_count = 0};
     if (path == NULL || path[0] != '/') {
@@ -407,6 +421,7 @@ enum trilith_status trilith_request(struct trilith_client *client, const char *m
                               .body = body,
                               .body_bytes = body_bytes,
                               .is_write = is_write,
+                              .silence_s_min = silence_s_min,
                               .begin_ms = clock_ms()};
     request.deadline_ms = request.begin_ms + client->timeout_ms;
     enum trilith_status status = TRILITH_USAGE;
@@ -417,6 +432,15 @@ enum trilith_status trilith_request(struct trilith_client *client, const char *m
     }
     curl_slist_free_all(request.headers);
     return status;
+}
+
+enum trilith_status trilith_request(struct trilith_client *client, const char *method,
+                                    const char *path, const void *body, size_t body_bytes,
+                                    const struct trilith_header *headers, bool is_write,
+                                    struct trilith_answer *out_answer)
+{
+    return client_request(client, method, path, body, body_bytes, headers, is_write,
+                          CLIENT_SILENCE_S_MIN, out_answer);
 }
 
 void trilith_answer_clear(struct trilith_answer *answer)

@@ -14,6 +14,17 @@ char *client_escape(char *at, const void *bytes, size_t bytes_count);
 /* "/v1/kv?" and the options. Malloced; NULL when out of memory. */
 char *client_scan_path(const struct trilith_scan_options *options);
 
+#define CLIENT_SILENCE_S_MIN 1u
+/* A count is answered as far as it has got when the server's --request-timeout (5 s) is over. */
+#define CLIENT_COUNT_SILENCE_S_MIN 6u
+
+/* As trilith_request(); a node may say nothing for `silence_s_min` at least before the next one is
+ * asked, however many there are. */
+enum trilith_status client_request(struct trilith_client *client, const char *method,
+                                   const char *path, const void *body, size_t body_bytes,
+                                   const struct trilith_header *headers, bool is_write,
+                                   uint32_t silence_s_min, struct trilith_answer *out_answer);
+
 /* What one attempt says about the request as a whole. */
 enum client_verdict {
     CLIENT_FINAL,         /* an answer to give to the caller */

@@ -197,8 +197,10 @@ enum trilith_status trilith_scan(struct trilith_client *client,
     const struct trilith_header headers[] = {
         {options->consistency != NULL ? "Trilith-Consistency" : NULL, options->consistency},
         {NULL, NULL}};
+    uint32_t silence_s_min =
+        options->count_only ? CLIENT_COUNT_SILENCE_S_MIN : CLIENT_SILENCE_S_MIN;
     enum trilith_status status =
-        trilith_request(client, "GET", path, NULL, 0, headers, false, out_answer);
+        client_request(client, "GET", path, NULL, 0, headers, false, silence_s_min, out_answer);
     free(path);
     return status;
 }
@@ -207,7 +209,8 @@ enum trilith_status trilith_scan(struct trilith_client *client,
 
 static bool has_failed_condition(const struct trilith_answer *answer)
 {
-    json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, 0, NULL);
+    /* What `else` read may have NUL bytes. */
+    json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, JSON_ALLOW_NUL, NULL);
     bool is_failed = json_is_false(json_object_get(root, "succeeded"));
     json_decref(root);
     return is_failed;

@@ -72,6 +72,7 @@ struct server {
     char endpoint[64];
     const char *answers[ANSWERS_MAX];
     uint32_t answers_count; /* 0: accepts nobody, as a stopped process */
+    uint32_t delay_s;       /* before each answer */
     char requests[ANSWERS_MAX][4096];
 };
 
@@ -85,6 +86,7 @@ static void *serve(void *context)
         ssize_t count = read(connection, server->requests[i], sizeof server->requests[i] - 1);
         cr_assert_gt(count, 0);
         const char *answer = server->answers[i];
+        (void)sleep(server->delay_s);
         if (answer != NULL) {
             cr_assert_eq(write(connection, answer, strlen(answer)), (ssize_t)strlen(answer));
         }
@@ -177,6 +179,70 @@ Test(client, node_that_accepts_and_says_nothing_is_left_for_the_next, .timeout =
     trilith_client_destroy(client);
     server_stop(&silent, threads[0]);
     server_stop(&server, threads[1]);
+}
+
+/* Asks a node that takes two seconds; the share of each is one. Returns how many were asked. */
+static uint32_t ask_slow_node(bool count_only, uint32_t silence_s)
+{
+    struct server slow = {.answers = {ok_answer}, .answers_count = 1, .delay_s = 2};
+    struct server other = {.answers_count = 0};
+    pthread_t threads[2];
+    server_start(&slow, &threads[0]);
+    server_start(&other, &threads[1]);
+    char endpoints[160];
+    snprintf(endpoints, sizeof endpoints, "%s,%s", slow.endpoint, other.endpoint);
+    struct trilith_client *client = trilith_client_create(endpoints, 3000);
+    trilith_client_set_silence(client, silence_s);
+    struct trilith_answer answer;
+    const struct trilith_scan_options options = {.count_only = count_only};
+    enum trilith_status status = trilith_scan(client, &options, &answer);
+    uint32_t attempts_count = answer.attempts_count;
+    cr_assert_eq(status == TRILITH_OK, attempts_count == 1);
+    trilith_answer_clear(&answer);
+    trilith_client_destroy(client);
+    server_stop(&slow, threads[0]);
+    server_stop(&other, threads[1]);
+    return attempts_count;
+}
+
+Test(client, node_is_given_the_time_that_a_count_takes, .timeout = 10)
+{
+    cr_assert_eq(ask_slow_node(true, 0), 1);
+}
+
+Test(client, silence_that_was_set_counts_instead_of_a_share, .timeout = 10)
+{
+    cr_assert_eq(ask_slow_node(false, 3), 1);
+}
+
+Test(client, silence_that_was_set_counts_for_a_count_too, .timeout = 10)
+{
+    cr_assert_gt(ask_slow_node(true, 1), 1);
+}
+
+static enum trilith_status status_of_txn(const char *body)
+{
+    char text[512];
+    struct server server = {.answers = {text}, .answers_count = 1};
+    snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(body),
+             body);
+    pthread_t thread;
+    server_start(&server, &thread);
+    struct trilith_client *client = trilith_client_create(server.endpoint, 3000);
+    struct trilith_answer answer;
+    enum trilith_status status = trilith_txn(client, "{}", 2, NULL, &answer);
+    trilith_answer_clear(&answer);
+    trilith_client_destroy(client);
+    server_stop(&server, thread);
+    return status;
+}
+
+Test(client, failed_condition_is_told_whatever_bytes_else_has_read, .timeout = 10)
+{
+    cr_assert_eq(status_of_txn("{\"succeeded\":true,\"results\":[]}"), TRILITH_OK);
+    cr_assert_eq(status_of_txn("{\"succeeded\":false,\"results\":[]}"), TRILITH_CONDITION_FAILED);
+    cr_assert_eq(status_of_txn("{\"succeeded\":false,\"results\":[{\"value\":\"a\\u0000b\"}]}"),
+                 TRILITH_CONDITION_FAILED);
 }
 
 Test(client, refusal_in_plain_text_is_told, .timeout = 10)
