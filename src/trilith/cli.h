@@ -41,6 +41,7 @@ int cli_txn(struct cli *cli);
 int cli_status(struct cli *cli);
 int cli_members(struct cli *cli);
 int cli_log(struct cli *cli);
+int cli_log_show(struct cli *cli);
 int cli_inspect(struct cli *cli);
 int cli_leader(struct cli *cli);
 
@@ -60,6 +61,9 @@ struct cli_table {
 };
 __attribute__((format(printf, 4, 5))) void cli_table_set(struct cli_table *table, uint32_t row,
                                                          uint32_t column, const char *format, ...);
+/* Text of others: on one line, and nothing in it that a terminal would obey. */
+void cli_table_set_bytes(struct cli_table *table, uint32_t row, uint32_t column, const void *bytes,
+                         size_t count);
 /* Empties the table and sets its first row. */
 void cli_table_begin(struct cli_table *table, const char *const *heads, uint32_t heads_count);
 void cli_table_print(const struct cli_table *table);

@@ -1,5 +1,5 @@
 bin_PROGRAMS += trilith
-trilith_SOURCES = src/trilith/main.c src/trilith/inspect.c src/trilith/leader.c src/trilith/log.c \
+trilith_SOURCES = src/trilith/main.c src/trilith/inspect.c src/trilith/leader.c src/trilith/log.c src/trilith/log_show.c \
     src/trilith/members.c src/trilith/output.c src/trilith/scan.c src/trilith/status.c \
     src/trilith/txn.c src/trilith/verbs.c src/trilith/cli.h
 trilith_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -DPACKAGE_VERSION_TEXT='"$(PACKAGE_VERSION)"'

@@ -1,5 +1,5 @@
-/* log.c - the replicated log: its entries, and whether the chain of hashes is whole and the same
- * on every node.
+/* log.c - log verify: whether the replicated log's chain of hashes is whole, and the same on every
+ * node.
  *
  * Each entry's hash covers the one before. Two nodes with the same hash at an index have the same
  * log up to there, and once they differ they differ for good: the first entry in which they do is
@@ -14,131 +14,20 @@
 
 #include "cli.h"
 
-#define ENTRIES_DEFAULT 20u
-#define PAGE_ENTRIES 200u         /* what a table holds */
 #define PROBE_TIMEOUT_MS 1000u    /* a node that is down is not waited for */
 #define VERIFY_TIMEOUT_MS 120000u /* gigabytes may have to come from the disk */
 #define NODES_MAX 16u
-#define HASH_SHOWN 16 /* digits, in tables */
 #define PATH_BYTES 128u
 #define HASH_TEXT_BYTES 40u
-
-/* ---- log show ---- */
-
-static void add_block(struct cli_table *table, const json_t *block)
-{
-    uint32_t row = table->rows_count;
-    const json_t *operation = json_object_get(block, "operation");
-    cli_table_set(table, row, 0, "%llu", cli_json_number(block, "index"));
-    cli_table_set(table, row, 1, "%llu", cli_json_number(block, "term"));
-    cli_table_set(table, row, 2, "%s", cli_json_text(block, "type"));
-    cli_table_set(table, row, 3, "%s", cli_json_text(block, "time"));
-    cli_table_set(table, row, 4, "%s", cli_json_text(operation, "op"));
-    cli_table_set(table, row, 5, "%.40s", cli_json_text(operation, "key"));
-    cli_table_set(table, row, 6, "%.*s", HASH_SHOWN, cli_json_text(block, "hash"));
-    cli_table_set(table, row, 7, "%.*s", HASH_SHOWN, cli_json_text(block, "previous_hash"));
-    cli_table_set(table, row, 8, "%s", cli_json_text(block, "status"));
-}
-
-static void print_page(const json_t *page)
-{
-    static const char *const heads[] = {"INDEX", "TERM", "TYPE",     "TIME",  "OP",
-                                        "KEY",   "HASH", "PREVIOUS", "STATUS"};
-    static struct cli_table table;
-    cli_table_begin(&table, heads, sizeof heads / sizeof heads[0]);
-    size_t i;
-    json_t *block;
-    json_array_foreach(json_object_get(page, "blocks"), i, block)
-    {
-        add_block(&table, block);
-    }
-    cli_table_print(&table);
-}
-
-static uint64_t entries_wanted(const struct cli *cli)
-{
-    return cli->limit != 0 ? cli->limit : ENTRIES_DEFAULT;
-}
-
-/* GET /v1/log; NULL: *out_code is the exit code of what has been reported. */
-static json_t *get_page(struct cli *cli, uint64_t from, uint64_t limit,
-                        struct trilith_answer *answer, int *out_code)
-{
-    char path[PATH_BYTES];
-    if (from == 0) {
-        (void)snprintf(path, sizeof path, "/v1/log?group=%" PRId64 "&limit=%" PRIu64, cli->group,
-                       limit);
-    } else {
-        (void)snprintf(path, sizeof path,
-                       "/v1/log?group=%" PRId64 "&from=%" PRIu64 "&limit=%" PRIu64, cli->group,
-                       from, limit);
-    }
-    enum trilith_status status;
-    json_t *page = cli_get_json(cli->client, path, answer, &status);
-    if (page == NULL) *out_code = cli_report(answer, status, "log show");
-    return page;
-}
-
-/* A table for each page, so that no number of entries is too large. */
-static int show_pages(struct cli *cli, uint64_t from)
-{
-    uint64_t left = entries_wanted(cli);
-    while (left > 0) {
-        struct trilith_answer answer;
-        int code = TRILITH_OK;
-        uint32_t limit = left < PAGE_ENTRIES ? (uint32_t)left : PAGE_ENTRIES;
-        json_t *page = get_page(cli, from, limit, &answer, &code);
-        if (page != NULL) print_page(page);
-        from = cli_json_number(page, "next");
-        json_decref(page);
-        trilith_answer_clear(&answer);
-        if (code != TRILITH_OK) return code;
-        if (from == 0) break;
-        left -= limit;
-    }
-    return TRILITH_OK;
-}
-
-/* Where the newest `limit` entries begin. */
-static int find_newest(struct cli *cli, uint64_t *out_from)
-{
-    struct trilith_answer answer;
-    int code = TRILITH_OK;
-    json_t *page = get_page(cli, 0, 1, &answer, &code);
-    uint64_t first = cli_json_number(page, "first");
-    uint64_t last = cli_json_number(page, "last");
-    json_decref(page);
-    trilith_answer_clear(&answer);
-    uint64_t wanted = entries_wanted(cli);
-    uint64_t from = last >= wanted ? last - wanted + 1 : 1;
-    *out_from = from > first ? from : first;
-    return code;
-}
-
-static int show(struct cli *cli)
-{
-    uint64_t from = cli->from;
-    int code = TRILITH_OK;
-    if (cli->format == CLI_FORMAT_TABLE) {
-        if (from == 0) code = find_newest(cli, &from);
-        return code == TRILITH_OK ? show_pages(cli, from) : code;
-    }
-    struct trilith_answer answer;
-    json_t *page = get_page(cli, from, entries_wanted(cli), &answer, &code);
-    if (page != NULL) (void)printf("%s", (const char *)answer.body);
-    json_decref(page);
-    trilith_answer_clear(&answer);
-    return code;
-}
-
-/* ---- log verify ---- */
 
 /* A node and what its check said. */
 struct checked {
     char address[280];
     struct trilith_client *client;
-    json_t *result; /* NULL: it did not answer */
-    bool is_whole;  /* its chain has no break */
+    json_t *result; /* NULL: see status and message */
+    enum trilith_status status;
+    char message[512];
+    bool is_whole; /* its chain has no break */
     uint64_t first;
     uint64_t decided;      /* the last entry that cannot be replaced any more */
     uint64_t differs_from; /* first entry that is not the others'; 0: none */
@@ -147,6 +36,11 @@ struct checked {
 static void verify_path(const struct cli *cli, char out_path[PATH_BYTES])
 {
     (void)snprintf(out_path, PATH_BYTES, "/v1/log/verify?group=%" PRId64, cli->group);
+}
+
+static uint32_t verify_timeout_ms(const struct cli *cli)
+{
+    return cli->has_timeout ? cli->timeout_ms : VERIFY_TIMEOUT_MS;
 }
 
 static void take_result(struct checked *node, json_t *result)
@@ -164,7 +58,10 @@ static void add_checked(struct cli_table *table, const struct checked *node)
     uint32_t row = table->rows_count;
     cli_table_set(table, row, 0, "%s", node->address);
     if (node->result == NULL) {
-        cli_table_set(table, row, 5, "no answer");
+        cli_table_set(table, row, 5, "%s",
+                      node->status == TRILITH_NOT_FOUND     ? "no such group"
+                      : node->status == TRILITH_UNAVAILABLE ? "no answer"
+                                                            : "error");
         return;
     }
     cli_table_set(table, row, 1, "%llu", cli_json_number(node->result, "first"));
@@ -189,19 +86,32 @@ static void print_checked(const struct checked *nodes, uint32_t nodes_count)
     cli_table_print(&table);
 }
 
+/* Nothing is heard from a node until it has read its whole log: one that answers at all is found
+ * first, and is then given all the time. */
+static json_t *verify_some_node(const struct cli *cli, struct trilith_client *client,
+                                struct trilith_answer *answer, enum trilith_status *out_status)
+{
+    trilith_client_set_silence(client, PROBE_TIMEOUT_MS / 1000);
+    json_t *root = cli_get_json(client, "/v1/status", answer, out_status);
+    if (root == NULL) return NULL;
+    json_decref(root);
+    trilith_answer_clear(answer);
+    char path[PATH_BYTES];
+    verify_path(cli, path);
+    trilith_client_set_silence(client, verify_timeout_ms(cli) / 1000);
+    return cli_get_json(client, path, answer, out_status);
+}
+
 static int verify_one(struct cli *cli)
 {
-    struct trilith_client *client = trilith_client_create(
-        cli->endpoints, cli->has_timeout ? cli->timeout_ms : VERIFY_TIMEOUT_MS);
+    struct trilith_client *client = trilith_client_create(cli->endpoints, verify_timeout_ms(cli));
     if (client == NULL) {
         (void)fprintf(stderr, "trilith: out of memory\n");
         return TRILITH_ERROR;
     }
-    char path[PATH_BYTES];
-    verify_path(cli, path);
     struct trilith_answer answer;
     enum trilith_status status;
-    json_t *result = cli_get_json(client, path, &answer, &status);
+    json_t *result = verify_some_node(cli, client, &answer, &status);
     trilith_client_destroy(client);
     int code = TRILITH_OK;
     if (result == NULL) {
@@ -237,21 +147,20 @@ static bool answers(const char *address)
 
 static void check_node(const struct cli *cli, struct checked *node, const char *address)
 {
-    *node = (struct checked){.client = NULL};
+    *node = (struct checked){.status = TRILITH_UNAVAILABLE, .message = "no answer"};
     (void)snprintf(node->address, sizeof node->address, "%s", address);
     if (!answers(address)) return;
-    node->client =
-        trilith_client_create(address, cli->has_timeout ? cli->timeout_ms : VERIFY_TIMEOUT_MS);
+    node->client = trilith_client_create(address, verify_timeout_ms(cli));
     if (node->client == NULL) return;
     char path[PATH_BYTES];
     verify_path(cli, path);
     struct trilith_answer answer;
-    enum trilith_status status;
-    json_t *result = cli_get_json(node->client, path, &answer, &status);
+    json_t *result = cli_get_json(node->client, path, &answer, &node->status);
     if (result != NULL) {
         take_result(node, result);
     } else {
-        (void)cli_report(&answer, status, address);
+        (void)cli_report(&answer, node->status, address);
+        (void)snprintf(node->message, sizeof node->message, "%s", answer.message);
     }
     trilith_answer_clear(&answer);
 }
@@ -357,13 +266,24 @@ static void compare(const struct cli *cli, struct checked *nodes, uint32_t nodes
     }
 }
 
-static void print_sentences(const struct checked *nodes, uint32_t nodes_count,
-                            const struct comparison *comparison)
+static void print_why_unchecked(const struct cli *cli, const struct checked *node)
+{
+    if (node->status == TRILITH_NOT_FOUND) {
+        (void)printf("%s has no group %" PRId64 ".\n", node->address, cli->group);
+    } else if (node->status == TRILITH_UNAVAILABLE) {
+        (void)printf("%s does not answer.\n", node->address);
+    } else {
+        (void)printf("%s could not be checked: %s.\n", node->address, node->message);
+    }
+}
+
+static void print_sentences(const struct cli *cli, const struct checked *nodes,
+                            uint32_t nodes_count, const struct comparison *comparison)
 {
     for (uint32_t i = 0; i < nodes_count; i++) {
         const struct checked *node = &nodes[i];
         if (node->result == NULL) {
-            (void)printf("%s does not answer.\n", node->address);
+            print_why_unchecked(cli, node);
         } else if (!node->is_whole) {
             (void)printf("The chain of %s breaks at index %llu: %s.\n", node->address,
                          cli_json_number(node->result, "broken_at"),
@@ -395,6 +315,8 @@ static void print_json(const struct cli *cli, const struct checked *nodes, uint3
         cli_json_put(node, "address", json_string(nodes[i].address));
         cli_json_put(node, "result",
                      nodes[i].result != NULL ? json_incref(nodes[i].result) : json_null());
+        cli_json_put(node, "error",
+                     nodes[i].result != NULL ? json_null() : json_string(nodes[i].message));
         cli_json_put(node, "differs_from",
                      nodes[i].differs_from != 0 ? json_integer((json_int_t)nodes[i].differs_from)
                                                 : json_null());
@@ -417,16 +339,22 @@ static void print_json(const struct cli *cli, const struct checked *nodes, uint3
 static int code_of(const struct checked *nodes, uint32_t nodes_count,
                    const struct comparison *comparison)
 {
-    bool is_down = false;
+    bool is_down = !comparison->is_complete;
+    bool is_absent = false;
     for (uint32_t i = 0; i < nodes_count; i++) {
-        if (nodes[i].result == NULL) {
+        if (nodes[i].result != NULL) {
+            if (!nodes[i].is_whole) return TRILITH_ERROR;
+        } else if (nodes[i].status == TRILITH_UNAVAILABLE) {
             is_down = true;
-        } else if (!nodes[i].is_whole) {
+        } else if (nodes[i].status == TRILITH_NOT_FOUND) {
+            is_absent = true;
+        } else {
             return TRILITH_ERROR;
         }
     }
     if (comparison->has_differing) return TRILITH_ERROR;
-    return is_down || !comparison->is_complete ? TRILITH_UNAVAILABLE : TRILITH_OK;
+    if (is_down) return TRILITH_UNAVAILABLE;
+    return is_absent ? TRILITH_NOT_FOUND : TRILITH_OK;
 }
 
 static int verify_cluster(struct cli *cli)
@@ -452,7 +380,7 @@ static int verify_cluster(struct cli *cli)
     compare(cli, nodes, nodes_count, &comparison);
     if (cli->format == CLI_FORMAT_TABLE) {
         print_checked(nodes, nodes_count);
-        print_sentences(nodes, nodes_count, &comparison);
+        print_sentences(cli, nodes, nodes_count, &comparison);
     } else {
         print_json(cli, nodes, nodes_count, &comparison);
     }
@@ -467,7 +395,7 @@ static int verify_cluster(struct cli *cli)
 int cli_log(struct cli *cli)
 {
     if (cli->group < 0) cli->group = 1;
-    if (strcmp(cli->args[0], "show") == 0) return show(cli);
+    if (strcmp(cli->args[0], "show") == 0) return cli_log_show(cli);
     if (strcmp(cli->args[0], "verify") == 0) {
         return cli->whole_cluster ? verify_cluster(cli) : verify_one(cli);
     }

@@ -37,6 +37,19 @@ void cli_table_set(struct cli_table *table, uint32_t row, uint32_t column, const
     va_end(args);
 }
 
+void cli_table_set_bytes(struct cli_table *table, uint32_t row, uint32_t column, const void *bytes,
+                         size_t count)
+{
+    char cell[CLI_TABLE_CELL_BYTES_MAX];
+    if (count > sizeof cell - 1) count = sizeof cell - 1;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t c = ((const uint8_t *)bytes)[i];
+        cell[i] = c < 0x20 || c == 0x7f ? '.' : (char)c;
+    }
+    cell[count] = '\0';
+    cli_table_set(table, row, column, "%s", cell);
+}
+
 void cli_table_begin(struct cli_table *table, const char *const *heads, uint32_t heads_count)
 {
     *table = (struct cli_table){.rows_count = 0};
@@ -68,7 +81,7 @@ json_t *cli_get_json(struct trilith_client *client, const char *path, struct tri
     if (*out_status != TRILITH_OK) {
         return NULL;
     }
-    json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, 0, NULL);
+    json_t *root = json_loadb((const char *)answer->body, answer->body_bytes, JSON_ALLOW_NUL, NULL);
     if (root == NULL) {
         *out_status = TRILITH_ERROR;
         (void)snprintf(answer->message, sizeof answer->message, "the answer is not JSON");

@@ -60,22 +60,14 @@ static struct decoded decode(const json_t *object, const char *name, const char 
     return decoded;
 }
 
-/* As a cell: one line, and nothing that a terminal would obey. */
 static void set_cell(struct cli_table *table, uint32_t row, uint32_t column,
                      const struct decoded *decoded)
 {
-    char cell[CLI_TABLE_CELL_BYTES_MAX];
-    size_t count = decoded->count < sizeof cell - 1 ? decoded->count : sizeof cell - 1;
-    if (!decoded->is_text) {
+    if (decoded->is_text) {
+        cli_table_set_bytes(table, row, column, decoded->data, decoded->count);
+    } else {
         cli_table_set(table, row, column, "(%zu bytes)", decoded->count);
-        return;
     }
-    for (size_t i = 0; i < count; i++) {
-        uint8_t c = decoded->data[i];
-        cell[i] = c < 0x20 || c == 0x7f ? '.' : (char)c;
-    }
-    cell[count] = '\0';
-    cli_table_set(table, row, column, "%s", cell);
 }
 
 static void print_table(const json_t *items, bool keys_only)

@@ -93,8 +93,41 @@ def shown_on_the_command_line(cluster):
     assert code == 0 and len(out.splitlines()) == 6 and "decided" in out, out
     code, out, _ = trilith(*on(cluster), "-o", "json", "log", "show", "--group", "0", "--from", "1")
     assert code == 0 and json.loads(out)["blocks"][0]["type"] == "genesis", out
+    code, out, _ = trilith(*on(cluster), "-o", "json", "log", "show", "--limit", "1500")  # two pages
+    page = json.loads(out)
+    assert code == 0 and [b["index"] for b in page["blocks"]] == list(range(page["last"] - 1499, page["last"] + 1))
+    code, out, _ = trilith(*on(cluster), "-o", "json", "log", "show", "--limit", "1001", "--from", str(page["first"]))
+    assert code == 0 and json.loads(out)["next"] == page["first"] + 1001, out[-200:]
     assert trilith(*on(cluster), "log", "nonsense")[0] == 2
     assert trilith(*on(cluster), "log", "show", "--group", "9")[0] == 3
+    assert trilith(*on(cluster), "log", "verify", "--group", "9")[0] == 3
+    code, out, _ = trilith(*on(cluster), "-o", "table", "log", "verify", "--cluster", "--group", "9")
+    assert code == 3 and out.count("has no group 9.") == 3 and "does not answer" not in out, (code, out)
+
+
+def shown_whatever_bytes_a_key_has(cluster):
+    """The newest entry, so that the comparison of the nodes asks for its hash."""
+    assert cluster.nodes[0].put("nul/%00/%1B%5B2J", b"a\0b").status == 201
+    code, out, _ = trilith(*on(cluster), "-o", "table", "log", "show", "--limit", "1")
+    assert code == 0 and "nul/./.[2J" in out, (code, out)
+    code, out, _ = trilith(*on(cluster), "-o", "json", "log", "show", "--limit", "1")
+    assert code == 0 and json.loads(out)["blocks"][0]["operation"]["value"] == "a\0b", (code, out)
+    cluster.wait_equal()
+    code, out, _ = trilith(*on(cluster), "-o", "table", "log", "verify", "--cluster")
+    assert code == 0 and "are whole and agree up to index" in out, (code, out)
+
+
+def shown_over_pages_that_are_cut(cluster):
+    """A page ends behind four megabytes; those that were asked for come all the same."""
+    first = cluster.nodes[0].request("GET", "/v1/log?limit=1").json()["last"] + 1
+    for number in range(6):
+        assert cluster.nodes[0].put(f"large/{number}", b"x" * (1 << 20)).status == 201
+    wanted = [str(first + i) for i in range(6)]
+    code, out, _ = trilith("-e", cluster.nodes[0].address, "-o", "table", "log", "show", "--limit", "6")
+    lines = [line.split()[0] for line in out.splitlines()]
+    assert code == 0 and [i for i in lines if i != "INDEX"] == wanted and len(lines) > 7, (code, out)
+    code, out, _ = trilith("-e", cluster.nodes[0].address, "-o", "json", "log", "show", "--limit", "6")
+    assert code == 0 and [str(b["index"]) for b in json.loads(out)["blocks"]] == wanted, (code, out)
 
 
 def a_flipped_byte_is_named(cluster):
@@ -159,6 +192,8 @@ def a_differing_node_is_named():
                 index = query["from"]
                 body = {**head, "blocks": [{"index": index, "hash": hash_of(index)}], "next": None}
             else:
+                if url.path == "/v1/log/verify":
+                    time.sleep(server.delay)
                 body = answer[url.path]
             self.send_response(200)
             self.end_headers()
@@ -170,7 +205,7 @@ def a_differing_node_is_named():
     servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(3)]
     addresses = [f"127.0.0.1:{s.server_port}" for s in servers]
     for number, server in enumerate(servers):
-        server.is_wrong, server.extra, server.asked = number == 1, number, 0
+        server.is_wrong, server.extra, server.asked, server.delay = number == 1, number, 0, 0
         threading.Thread(target=server.serve_forever, daemon=True).start()
     code, out, _ = trilith("-e", addresses[0], "-o", "table", "log", "verify", "--cluster")
     assert code == 1, (code, out)
@@ -179,6 +214,10 @@ def a_differing_node_is_named():
     assert [n["differs_from"] for n in result["nodes"]] == [None, differs_from, None], result
     assert not result["agree"] and (result["common_first"], result["common_last"]) == (first, last), result
     assert sum(s.asked for s in servers) < 100, "found by bisection"
+    for server in servers:                # a long log: no answer for most of the time there is
+        server.delay = 2
+    code, out, err = trilith("-e", ",".join(addresses), "--timeout", "3", "log", "verify")
+    assert code == 0 and json.loads(out)["last"] == last, (code, out, err)
     for server in servers:
         server.shutdown()
         server.server_close()
@@ -194,7 +233,7 @@ def main():
     with Cluster(3, options=["--log-retain", args.log_retain]) as cluster:
         fill(cluster.leader(), args.entries)
         for part in (blocks_are_a_chain, lambda c: verified_everywhere(c, args.within), shown_on_the_command_line,
-                     a_flipped_byte_is_named):
+                     shown_whatever_bytes_a_key_has, shown_over_pages_that_are_cut, a_flipped_byte_is_named):
             part(cluster)
     print("chain: ok")
 
