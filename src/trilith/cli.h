@@ -78,6 +78,8 @@ unsigned long long cli_json_number(const struct json_t *object, const char *name
 long long cli_json_integer(const struct json_t *object, const char *name);         /* 0: none */
 const char *cli_json_text(const struct json_t *object, const char *name);          /* "-": none */
 
+void cli_print_json(const struct json_t *root);
+
 /* Takes the value over. Without memory a field is missing. */
 void cli_json_put(struct json_t *object, const char *name, struct json_t *value);
 

@@ -480,9 +480,7 @@ static void print_json(const struct inspect *inspect)
     }
     cli_json_put(root, "damage", damages);
     cli_json_put(root, "ok", json_boolean(inspect->damages_count == 0));
-    char *dump = json_dumps(root, JSON_INDENT(2));
-    if (dump != NULL) (void)printf("%s\n", dump);
-    free(dump);
+    cli_print_json(root);
     json_decref(root);
 }
 

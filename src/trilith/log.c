@@ -330,9 +330,7 @@ static void print_json(const struct cli *cli, const struct checked *nodes, uint3
     cli_json_put(root, "agree",
                  json_boolean(comparison->is_possible && comparison->is_complete &&
                               !comparison->has_differing));
-    char *dump = json_dumps(root, JSON_INDENT(2));
-    if (dump != NULL) (void)printf("%s\n", dump);
-    free(dump);
+    cli_print_json(root);
     json_decref(root);
 }
 

@@ -99,6 +99,13 @@ long long cli_json_integer(const json_t *object, const char *name)
     return (long long)json_integer_value(json_object_get(object, name));
 }
 
+void cli_print_json(const json_t *root)
+{
+    char *dump = json_dumps(root, JSON_INDENT(2));
+    if (dump != NULL) (void)printf("%s\n", dump);
+    free(dump);
+}
+
 void cli_json_put(json_t *object, const char *name, json_t *value)
 {
     (void)json_object_set_new(object, name, value);
