@@ -1,6 +1,7 @@
-/* status.c - the state of the cluster, one row a node and group. */
+/* status.c - the state of the cluster, one row a node and group, and what may still fail. */
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,37 +69,90 @@ static void note_digests(struct notes *notes, const char *address, const json_t 
     }
 }
 
-/* The rows of one node, asked directly; a node that does not answer gets a row that says so. */
-static void add_node(struct cli_table *table, struct notes *notes, const char *address)
+/* A document of one node, asked directly. NULL: it does not answer. */
+static json_t *ask_node(const char *address, const char *path)
 {
-    struct trilith_answer answer;
-    enum trilith_status status = TRILITH_ERROR;
     struct trilith_client *client = trilith_client_create(address, NODE_TIMEOUT_MS);
-    json_t *root = NULL;
-    if (client != NULL) {
-        root = cli_get_json(client, "/v1/status", &answer, &status);
-        trilith_answer_clear(&answer);
-    }
+    if (client == NULL) return NULL;
+    struct trilith_answer answer;
+    enum trilith_status status;
+    json_t *root = cli_get_json(client, path, &answer, &status);
+    trilith_answer_clear(&answer);
+    trilith_client_destroy(client);
+    return root;
+}
+
+/* `root` is the node's /v1/status, NULL when it does not answer. */
+static void add_node(struct cli_table *table, struct notes *notes, const char *address,
+                     const json_t *root)
+{
     size_t i;
     json_t *group;
-    json_array_foreach(json_object_get(root, "groups"), i, group)
+    const json_t *groups = json_object_get(root, "groups");
+    json_array_foreach(groups, i, group)
     {
         add_row(table, address, group);
         note_digests(notes, address, group);
     }
-    if (root == NULL) {
-        uint32_t row = table->rows_count;
-        cli_table_set(table, row, 0, "%s", address);
-        cli_table_set(table, row, 2, "down");
+    if (json_array_size(groups) > 0) return;
+    uint32_t row = table->rows_count;
+    cli_table_set(table, row, 0, "%s", address);
+    cli_table_set(table, row, 2, "%s", root != NULL ? cli_json_text(root, "stage") : "down");
+    const char *waits_for = json_string_value(json_object_get(root, "waits_for"));
+    if (waits_for != NULL) note(notes, "%s: %s.\n", address, waits_for);
+}
+
+/* ---- can_lose ---- */
+
+/* The group in a leader's own words; NULL: it does not answer, or leads no more. */
+static const json_t *told_by_leader(const json_t *cluster, const char *leader, json_int_t id)
+{
+    if (strcmp(cli_json_text(cluster, "answered_by"), leader) != 0) return NULL;
+    size_t i;
+    json_t *group;
+    json_array_foreach(json_object_get(cluster, "groups"), i, group)
+    {
+        if (json_integer_value(json_object_get(group, "group")) == id) {
+            return strcmp(cli_json_text(group, "leader"), leader) == 0 ? group : NULL;
+        }
     }
-    json_decref(root);
-    trilith_client_destroy(client);
+    return NULL;
+}
+
+/* Who is caught up a group's leader alone knows; others count whom they are connected to. */
+static void take_leaders_words(json_t *cluster)
+{
+    json_t *documents = json_object(); /* by the leader's address */
+    long long least = LLONG_MAX;
+    size_t i;
+    json_t *group;
+    json_array_foreach(json_object_get(cluster, "groups"), i, group)
+    {
+        const char *leader = json_string_value(json_object_get(group, "leader"));
+        if (leader != NULL && strcmp(leader, cli_json_text(cluster, "answered_by")) != 0) {
+            if (json_object_get(documents, leader) == NULL) {
+                json_t *document = ask_node(leader, "/v1/cluster");
+                cli_json_put(documents, leader, document != NULL ? document : json_null());
+            }
+            const json_t *told =
+                told_by_leader(json_object_get(documents, leader), leader,
+                               json_integer_value(json_object_get(group, "group")));
+            json_t *can_lose = json_object_get(told, "can_lose");
+            if (json_is_integer(can_lose)) cli_json_put(group, "can_lose", json_incref(can_lose));
+        }
+        long long can_lose = cli_json_integer(group, "can_lose");
+        if (can_lose < least) least = can_lose;
+    }
+    if (least != LLONG_MAX) cli_json_put(cluster, "can_lose", json_integer((json_int_t)least));
+    json_decref(documents);
 }
 
 static void print_can_lose(const json_t *cluster)
 {
-    long long can_lose = json_integer_value(json_object_get(cluster, "can_lose"));
-    if (can_lose < 0) {
+    long long can_lose = cli_json_integer(cluster, "can_lose");
+    if (json_array_size(json_object_get(cluster, "groups")) == 0) {
+        (void)printf("There is no cluster yet.\n");
+    } else if (can_lose < 0) {
         (void)printf("No quorum: writes are refused.\n");
     } else if (can_lose == 0) {
         (void)printf("Cannot lose another node.\n");
@@ -107,18 +161,30 @@ static void print_can_lose(const json_t *cluster)
     }
 }
 
-static void print_table(const json_t *cluster)
+static void print_table(const struct cli *cli, const json_t *cluster)
 {
     static const char *const heads[] = {"NODE",   "GROUP",   "ROLE",    "TERM",
                                         "COMMIT", "APPLIED", "FLUSHED", "REVISION"};
     static struct cli_table table;
     cli_table_begin(&table, heads, sizeof heads / sizeof heads[0]);
     static struct notes notes;
+    const json_t *members = json_object_get(cluster, "members");
     size_t i;
     json_t *member;
-    json_array_foreach(json_object_get(cluster, "members"), i, member)
+    json_array_foreach(members, i, member)
     {
-        add_node(&table, &notes, cli_json_text(member, "address"));
+        const char *address = cli_json_text(member, "address");
+        json_t *root = ask_node(address, "/v1/status");
+        add_node(&table, &notes, address, root);
+        json_decref(root);
+    }
+    if (json_array_size(members) == 0) { /* it is being born and knows nobody, not even itself */
+        struct trilith_answer answer;
+        enum trilith_status status;
+        json_t *root = cli_get_json(cli->client, "/v1/status", &answer, &status);
+        if (root != NULL) add_node(&table, &notes, cli_json_text(root, "address"), root);
+        trilith_answer_clear(&answer);
+        json_decref(root);
     }
     cli_table_print(&table);
     (void)printf("%s", notes.text);
@@ -130,17 +196,16 @@ int cli_status(struct cli *cli)
     struct trilith_answer answer;
     enum trilith_status status;
     json_t *cluster = cli_get_json(cli->client, "/v1/cluster", &answer, &status);
-    if (cluster == NULL) {
-        int code = cli_report(&answer, status, "status");
-        trilith_answer_clear(&answer);
-        return code;
-    }
-    if (cli->format == CLI_FORMAT_TABLE) {
-        print_table(cluster);
-    } else {
-        (void)printf("%s\n", (const char *)answer.body);
-    }
+    int code = TRILITH_OK;
+    if (cluster == NULL) code = cli_report(&answer, status, "status");
     trilith_answer_clear(&answer);
+    if (cluster == NULL) return code;
+    take_leaders_words(cluster);
+    if (cli->format == CLI_FORMAT_TABLE) {
+        print_table(cli, cluster);
+    } else {
+        cli_print_json(cluster);
+    }
     json_decref(cluster);
-    return TRILITH_OK;
+    return code;
 }
