@@ -36,7 +36,7 @@ void data_dir_close(struct data_dir *dir); /* releases the lock; accepts NULL */
  * writes nothing but its process id into the lock file.
  *
  * TL_ERR_NOT_FOUND     no such directory.
- * TL_ERR_FOREIGN       it has no identity file: not ours, or never used.
+ * TL_ERR_FOREIGN       no directory, or one without an identity file: not ours, or never used.
  * TL_ERR_IN_USE, TL_ERR_NEWER_FORMAT, TL_ERR_CORRUPT, TL_ERR_IO  as data_dir_open().
  */
 TL_MUST_CHECK enum tl_err data_dir_open_to_inspect(const char *path, struct data_dir **out_dir,

@@ -515,9 +515,13 @@ enum tl_err data_dir_open_to_inspect(const char *path, struct data_dir **out_dir
 {
     struct stat status;
     if (stat(path, &status) != 0) {
-        enum tl_err err = errno == ENOENT ? TL_ERR_NOT_FOUND : TL_ERR_IO;
+        enum tl_err err = errno == ENOENT || errno == ENOTDIR ? TL_ERR_NOT_FOUND : TL_ERR_IO;
         tl_fault_set(out_fault, path, UINT32_MAX, 0, "%s", strerror(errno));
         return err;
+    }
+    if (!S_ISDIR(status.st_mode)) {
+        tl_fault_set(out_fault, path, UINT32_MAX, 0, "not a directory");
+        return TL_ERR_FOREIGN;
     }
     struct data_dir *dir = calloc(1, sizeof *dir);
     TL_ASSERT(dir != NULL);

@@ -11,7 +11,7 @@ import time
 
 from urllib.parse import quote
 
-from cluster import Cluster, free_ports, program, wait_for
+from cluster import Cluster, Fake, free_ports, program, wait_for
 
 
 def trilith(cluster, *args, text=None):
@@ -343,13 +343,90 @@ def command_line(cluster):
                  ("-o", "xml", "get", "k"), ("--no-such-option",), ("--timeout", "4294968", "get", "k"),
                  ("--if-match", "1", "--if-absent", "put", "k", "v"),
                  ("--idempotency-key", "", "put", "k", "v"), ("--limit", "0", "scan"),
-                 ("--limit", "1", "--count", "scan")):
+                 ("--limit", "1", "--count", "scan"), ("--consistency", "nonsense", "get", "k"),
+                 ("txn", "{}", "--if-match", "1"), ("put", "cli/dry", "x", "--dry-run"),
+                 ("log", "show", "--cluster"), ("members", "--dry-run")):
         assert trilith(cluster, *args)[0] == 2, args
+    assert trilith(cluster, "get", "cli/dry")[0] == 3
+    assert trilith(cluster, "inspect", __file__)[0] == 3
     r = subprocess.run([program("trilith"), "-e", "127.0.0.1:1", "--timeout", "1", "get", "k"],
                        stderr=subprocess.PIPE)
     assert r.returncode == 5, r
     code, out, _ = trilith(cluster, "-o", "table", "status")
     assert code == 0 and out.strip().endswith(b"Can lose 1 more node."), out
+
+
+def ask_fakes(nodes, *args):
+    r = subprocess.run([program("trilith"), "-e", nodes[0].address, *args], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True)
+    for node in nodes:
+        node.close()
+    return r.returncode, r.stdout, r.stderr
+
+
+def status_says_what_leaders_know(_):
+    """The node that is asked counts a voter that it is connected to; the leader knows better. A member
+    without groups has a row as well."""
+    for output in ("table", "json"):
+        def answer(node, _, path, __):
+            if path == "/v1/status":
+                if node is nodes[2]:
+                    return {"stage": "birth", "waits_for": "waiting for its seat", "groups": []}
+                return {"stage": "running", "groups": [{"group": 0, "role": "follower"}]}
+            groups = [{"group": 0, "leader": nodes[0].address, "can_lose": 1},
+                      {"group": 1, "leader": nodes[1].address, "can_lose": 0 if node is nodes[1] else 1}]
+            return {"answered_by": node.address, "members": [{"address": n.address} for n in nodes],
+                    "groups": groups, "can_lose": 1}
+
+        nodes = []
+        nodes += [Fake(answer) for _ in range(3)]
+        code, out, err = ask_fakes(nodes, "-o", output, "status")
+        assert code == 0, (code, out, err)
+        if output == "json":
+            cluster = json.loads(out)
+            assert (cluster["can_lose"], cluster["groups"][0]["can_lose"], cluster["groups"][1]["can_lose"]) == (0, 1, 0)
+            continue
+        rows = [line.split()[:3] for line in out.splitlines()[1:4]]
+        assert rows == [[nodes[0].address, "0", "follower"], [nodes[1].address, "0", "follower"],
+                        [nodes[2].address, "birth"]], out
+        assert f"{nodes[2].address}: waiting for its seat.\n" in out and out.endswith("Cannot lose another node.\n"), out
+
+
+def status_before_there_is_a_cluster(_):
+    with Cluster(3, start=False) as other:
+        node = other.nodes[0].start()
+        wait_for(lambda: subprocess.run([program("trilith"), "-e", node.address, "--timeout", "1", "status"],
+                                        capture_output=True).returncode == 0, 20, "a node at birth")
+        r = subprocess.run([program("trilith"), "-e", node.address, "-o", "table", "status"],
+                           stdout=subprocess.PIPE, text=True)
+        lines = r.stdout.splitlines()
+        assert lines[1].split() == [node.address, "birth"] and "waiting for" in lines[2], r.stdout
+        assert lines[-1] == "There is no cluster yet.", r.stdout
+
+
+def lost_answer_moves_leadership_once(_):
+    """A request that is repeated names the node that was to lead when it was first sent."""
+    def answer(node, _, path, body):
+        asked = json.loads(body)
+        if "dry_run" in path:
+            return {"changed": True, "from": "a:1", "leader": "b:1", "refused": None, "reason": None}
+        node.posts.append(asked)
+        leads = asked.get("address", "c:1" if len(node.posts) > 1 else "b:1")
+        if len(node.posts) == 1:
+            return None
+        return {"changed": False, "from": leads, "leader": leads, "refused": None, "reason": None}
+
+    node = Fake(answer)
+    node.posts = []
+    code, out, err = ask_fakes([node], "-o", "table", "leader", "transfer", "--group", "1")
+    assert (code, out) == (0, "Group 1: b:1 leads already.\n"), (code, out, err)
+    assert node.posts == [{"group": 1, "address": "b:1"}] * 2, node.posts
+
+    def refuse(*_):
+        return {"changed": False, "leader": None, "refused": "no_successor", "reason": "nobody"}
+    node = Fake(refuse)
+    code, out, err = ask_fakes([node], "leader", "transfer", "--group", "1")
+    assert code == 1 and "nobody (no_successor)" in err and len(node.asked) == 1, (code, out, err)
 
 
 def second_process(cluster):
@@ -483,7 +560,8 @@ def main():
     with Cluster(3) as cluster:
         for part in (first_session, idempotency, followers_serve_linearizable_reads, transactions,
                      scans, list_family,
-                     admin_status, bad_input, garbage, pipelined, command_line, second_process,
+                     admin_status, bad_input, garbage, pipelined, command_line, status_says_what_leaders_know,
+                     status_before_there_is_a_cluster, lost_answer_moves_leadership_once, second_process,
                      closed_streams, foreign_cluster, restarts, without_quorum):
             start = time.monotonic()
             part(cluster)

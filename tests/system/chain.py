@@ -6,7 +6,6 @@ chain.py [--entries N] [--log-retain SIZE] [--within SECONDS]
 """
 
 import argparse
-import http.server
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import threading
 import time
 import urllib.parse
 
-from cluster import Cluster, program, wait_for
+from cluster import Cluster, Fake, program, wait_for
 
 
 def trilith(*args):
@@ -176,51 +175,38 @@ def a_differing_node_is_named():
     """Nodes that answer as if one had other entries from an index on: no real cluster gets there."""
     first, last, differs_from = 1000, 9000, 4321
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            url = urllib.parse.urlparse(self.path)
-            query = {k: int(v) for k, v in urllib.parse.parse_qsl(url.query)}
-            server, own_last = self.server, last + self.server.extra
-            head = {"group": 1, "first": first, "last": own_last, "commit": own_last}
+    def answer(node, _, path, __):
+        url = urllib.parse.urlparse(path)
+        own_last = last + node.extra
+        head = {"group": 1, "first": first, "last": own_last, "commit": own_last}
 
-            def hash_of(index):
-                return "%032x" % (index + (10**6 if server.is_wrong and index >= differs_from else 0))
-            answer = {"/v1/status": {}, "/v1/cluster": {"members": [{"address": a} for a in addresses]},
-                      "/v1/log/verify": {**head, "count": own_last - first + 1, "hash": hash_of(own_last), "ok": True}}
-            if url.path == "/v1/log":
-                server.asked += 1
-                index = query["from"]
-                body = {**head, "blocks": [{"index": index, "hash": hash_of(index)}], "next": None}
-            else:
-                if url.path == "/v1/log/verify":
-                    time.sleep(server.delay)
-                body = answer[url.path]
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+        def hash_of(index):
+            return "%032x" % (index + (10**6 if node.is_wrong and index >= differs_from else 0))
+        if url.path == "/v1/log":
+            index = int(urllib.parse.parse_qs(url.query)["from"][0])
+            return {**head, "blocks": [{"index": index, "hash": hash_of(index)}], "next": None}
+        if url.path == "/v1/log/verify":
+            time.sleep(node.delay)
+        return {"/v1/status": {}, "/v1/cluster": {"members": [{"address": n.address} for n in nodes]},
+                "/v1/log/verify": {**head, "count": own_last - first + 1, "hash": hash_of(own_last), "ok": True}}[url.path]
 
-        def log_message(self, *_):
-            pass
-
-    servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(3)]
-    addresses = [f"127.0.0.1:{s.server_port}" for s in servers]
-    for number, server in enumerate(servers):
-        server.is_wrong, server.extra, server.asked, server.delay = number == 1, number, 0, 0
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    nodes = [Fake(answer) for _ in range(3)]
+    addresses = [n.address for n in nodes]
+    for number, node in enumerate(nodes):
+        node.is_wrong, node.extra, node.delay = number == 1, number, 0
     code, out, _ = trilith("-e", addresses[0], "-o", "table", "log", "verify", "--cluster")
     assert code == 1, (code, out)
     assert f"{addresses[1]} differs from the others from index {differs_from} on." in out, out
     result = json.loads(trilith("-e", addresses[0], "-o", "json", "log", "verify", "--cluster")[1])
     assert [n["differs_from"] for n in result["nodes"]] == [None, differs_from, None], result
     assert not result["agree"] and (result["common_first"], result["common_last"]) == (first, last), result
-    assert sum(s.asked for s in servers) < 100, "found by bisection"
-    for server in servers:                # a long log: no answer for most of the time there is
-        server.delay = 2
+    assert sum(len(n.asked) for n in nodes) < 100, "found by bisection"
+    for node in nodes:                    # a long log: no answer for most of the time there is
+        node.delay = 2
     code, out, err = trilith("-e", ",".join(addresses), "--timeout", "3", "log", "verify")
     assert code == 0 and json.loads(out)["last"] == last, (code, out, err)
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    for node in nodes:
+        node.close()
 
 
 def main():

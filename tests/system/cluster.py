@@ -5,6 +5,7 @@ its own that is removed unless TRILITH_KEEP is set.
 """
 
 import http.client
+import http.server
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 BUILD = os.environ.get("builddir", ".")
@@ -150,6 +152,40 @@ class Node:
 
     def log_env_bytes(self):
         return os.stat(os.path.join(self.dir, "log", "data.mdb")).st_blocks * 512
+
+
+class Fake:
+    """A node made of its answers, for what no real cluster does at will. answer(node, method, path, body)
+    returns what becomes JSON, a status with it, or None: the answer is lost."""
+
+    def __init__(self, answer):
+        node, self.asked = self, []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def serve(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                node.asked.append((self.command, self.path, body))
+                answered = answer(node, self.command, self.path, body)
+                self.close_connection = True
+                if answered is None:
+                    return
+                status, document = answered if isinstance(answered, tuple) else (200, answered)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(document).encode())
+
+            do_GET = do_POST = do_DELETE = serve
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Cluster:

@@ -501,6 +501,16 @@ Test(data_dir, looking_makes_nothing)
     cr_assert_neq(access(in_dir("lock"), F_OK), 0);
 }
 
+Test(data_dir, a_file_is_not_ours_to_look_at)
+{
+    cr_assert_eq(mkdir(path, 0700), 0);
+    write_text("thesis.tex", "years of work");
+    (void)strcat(path, "/thesis.tex");
+    cr_assert_eq(try_look(), TL_ERR_FOREIGN);
+    (void)strcat(path, "/data");
+    cr_assert_eq(try_look(), TL_ERR_NOT_FOUND);
+}
+
 Test(data_dir, a_damaged_identity_is_told_by_looking_too)
 {
     open_dir();
