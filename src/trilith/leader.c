@@ -67,8 +67,8 @@ static json_t *ask(struct cli *cli, long long group, const char *address, bool i
 }
 
 /* The best successor there is, as JSON with a `leader`. A request that names nobody would, when its
- * answer is lost and it is repeated, move leadership once more; one that names the node that leads by
- * now does nothing. */
+ * answer is lost and it is repeated, move leadership once more; one that names the node that leads
+ * by now does nothing. */
 static json_t *find_successor(struct cli *cli, long long group, int *out_code)
 {
     json_t *root = ask(cli, group, NULL, true, out_code);

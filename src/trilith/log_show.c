@@ -58,8 +58,8 @@ static uint64_t entries_wanted(const struct cli *cli)
     return cli->limit != 0 ? cli->limit : ENTRIES_DEFAULT;
 }
 
-/* GET /v1/log, the newest entries when `from` is 0. NULL: *out_code is the exit code of what has been
- * reported. */
+/* GET /v1/log, the newest entries when `from` is 0. NULL: *out_code is the exit code of what has
+ * been reported. */
 static json_t *get_page(struct cli *cli, uint64_t from, uint64_t limit, int *out_code)
 {
     char path[PATH_BYTES];

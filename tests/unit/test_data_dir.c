@@ -505,9 +505,9 @@ Test(data_dir, a_file_is_not_ours_to_look_at)
 {
     cr_assert_eq(mkdir(path, 0700), 0);
     write_text("thesis.tex", "years of work");
-    (void)strcat(path, "/thesis.tex");
+    (void)snprintf(path, sizeof path, "%s/data/thesis.tex", parent);
     cr_assert_eq(try_look(), TL_ERR_FOREIGN);
-    (void)strcat(path, "/data");
+    (void)snprintf(path, sizeof path, "%s/data/thesis.tex/data", parent);
     cr_assert_eq(try_look(), TL_ERR_NOT_FOUND);
 }
 
