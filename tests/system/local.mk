@@ -1,5 +1,5 @@
-# System tests: real processes on loopback. basic.py, chain.py and completion.sh are part of `make check`; the others have targets
-# of their own, bounded by their options.
+# System tests: real processes on loopback. basic.py, chain.py, completion.sh and linear.py (histories only) are part of
+# `make check`; the others have targets of their own, bounded by their options.
 noinst_PROGRAMS += tests/system/sync_shim.so
 tests_system_sync_shim_so_SOURCES = tests/system/sync_shim.c
 tests_system_sync_shim_so_CFLAGS = $(AM_CFLAGS) -fPIC -Wno-pedantic -Wno-missing-prototypes
@@ -9,10 +9,10 @@ noinst_PROGRAMS += tests/system/client_load
 tests_system_client_load_SOURCES = tests/system/client_load.c
 tests_system_client_load_LDADD = libtrilith.a libbase.a $(CURL_LIBS) $(JANSSON_LIBS)
 
-TESTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh
+TESTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh tests/system/linear.py
 dist_check_SCRIPTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh \
     tests/system/synced.py tests/system/crash.py tests/system/failover.py \
-    tests/system/handover.py tests/system/members.py tests/system/rows.py \
+    tests/system/handover.py tests/system/linear.py tests/system/members.py tests/system/rows.py \
     tests/system/snapshot.py tests/system/soak.py
 EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
 

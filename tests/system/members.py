@@ -17,7 +17,7 @@ import threading
 import time
 
 from cluster import Cluster, program, wait_for
-from load import Load
+from linear import Load
 
 
 class Killer(threading.Thread):
