@@ -40,8 +40,8 @@ TL_MUST_CHECK enum tl_err lmdb_env_check_file(const char *dir, uint32_t group, b
 TL_MUST_CHECK enum tl_err lmdb_env_check_tail(MDB_txn *txn, const char *dir, uint32_t group,
                                               struct tl_fault *out_fault);
 
-/* Called after a commit: the data file must still have a name. LMDB goes on in a file that was deleted
- * and reports success, but what is in it ends with the process. TL_ERR_IO when it was. */
+/* Called after a commit: the data file must still have a name. LMDB goes on in a file that was
+ * deleted and reports success, but what is in it ends with the process. TL_ERR_IO when it was. */
 TL_MUST_CHECK enum tl_err lmdb_env_check_named(MDB_env *env, const char *path, uint32_t group,
                                                struct tl_fault *out_fault);
 

@@ -35,6 +35,8 @@ check-failover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 20
 check-handover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/handover.py --tries 20 --rounds 5 --long
+check-members: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/members.py --kills --rounds 5
 check-rows: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 1000000
 check-snapshot: $(system_test_needs)
@@ -43,4 +45,4 @@ check-soak: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/soak.py --minutes 10
 check-chain: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/chain.py --entries 1000000 --log-retain 1GiB
-.PHONY: check-system check-chain check-crash check-failover check-handover check-rows check-snapshot check-soak
+.PHONY: check-system check-chain check-crash check-failover check-handover check-members check-rows check-snapshot check-soak
