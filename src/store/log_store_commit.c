@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "lmdb_env.h"
 #include "trilith/codec.h"
 #include "trilith/crash_point.h"
 
