@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Whether what several clients saw of the keys they share is linearizable, and clients that share keys.
 
-No search: every answer names its place. A write has a revision (ETag), one more than that of the write before
-it in the whole data group; whatever reads, or changes nothing, says at which revision of the group it looked
-(Trilith-Revision), and which revision of the key it found. So the order is told, and judge() checks that it is one:
+No search: every answer names its place. A write has a revision (ETag), one more than that of the write
+before it in the whole data group; whatever reads, or changes nothing, says at which revision of the group
+it looked (Trilith-Revision), and which revision of the key it found. So the order is told, and judge()
+checks that it is one:
 
-  - a revision is one write's, a value is found at one revision, and somebody wrote it who was not refused;
+  - a revision is one write's; a value is found at one revision; somebody wrote it, and was not refused;
   - real time: what began after another had ended stands behind it (a write), or not before it (a read);
   - a read finds the newest write of its key that stands at or before it; a write with If-Match follows
     directly on that revision;
-  - a write whose outcome is not known takes place where it is first seen, behind what had ended when it began;
-    if it is never seen it may have happened or not. A delete is never seen: what is absent without a known
-    delete needs one of unknown outcome, of its own.
+  - a write whose outcome is not known takes place where it is first seen, behind what had ended when it
+    began; if it is never seen it may have happened or not. A delete is never seen: what is absent without
+    a known delete needs one of unknown outcome, of its own.
 
 Run by itself: judges good and bad histories.
 """
