@@ -90,7 +90,7 @@ TL_MUST_CHECK enum tl_err data_dir_keep_tables(const struct data_dir *dir,
                                                uint32_t tables_count, uint32_t *out_deleted_count,
                                                struct tl_fault *out_fault);
 
-/* Free bytes of the file system. */
+/* Free bytes of the file system, also when the directory was deleted. */
 uint64_t data_dir_free_bytes(const struct data_dir *dir);
 
 #endif

@@ -106,7 +106,8 @@ TL_MUST_CHECK enum tl_err log_store_recover(struct log_store *store, raft_group 
  * asserted. After an install the group's log, base, configuration and table number are the new ones
  * or the old ones as a whole, whenever the process dies.
  *
- * TL_ERR_IO, TL_ERR_FULL (the map), TL_ERR_NO_SPACE, TL_ERR_CORRUPT: latched, outcome unknown.
+ * TL_ERR_IO (also when the data file was deleted meanwhile: nothing in it would outlive the
+ * process), TL_ERR_FULL (the map), TL_ERR_NO_SPACE, TL_ERR_CORRUPT: latched, outcome unknown.
  */
 TL_MUST_CHECK enum tl_err log_store_commit(struct log_store *store, struct log_op *ops,
                                            uint32_t ops_count, struct tl_fault *out_fault);

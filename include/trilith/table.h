@@ -53,7 +53,8 @@ const struct group_state *table_state(const struct table *table);
 uint64_t table_data_bytes(const struct table *table);
 
 /* Writes a frozen generation and its final state in one synced transaction, in key order.
- * generation->first == the table's index. TL_OK: durable. Otherwise the outcome is unknown. */
+ * generation->first == the table's index. TL_OK: durable. Otherwise the outcome is unknown;
+ * TL_ERR_IO also when the data file was deleted meanwhile. */
 TL_MUST_CHECK enum tl_err table_flush(struct table *table, const struct generation *generation,
                                       struct tl_fault *out_fault);
 

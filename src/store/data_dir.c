@@ -585,7 +585,8 @@ enum tl_err data_dir_sub(const struct data_dir *dir, const char *name, char *out
 uint64_t data_dir_free_bytes(const struct data_dir *dir)
 {
     struct statvfs status;
-    if (statvfs(dir->path, &status) != 0) {
+    /* Not by its path: a directory that was deleted is not a full disk. */
+    if (fstatvfs(dir->lock_fd, &status) != 0) {
         return 0; /* unknown: nothing may be promised */
     }
     return (uint64_t)status.f_bavail * status.f_frsize;

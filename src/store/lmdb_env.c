@@ -298,6 +298,25 @@ enum tl_err lmdb_env_check_tail(MDB_txn *txn, const char *dir, uint32_t group,
     return TL_OK;
 }
 
+enum tl_err lmdb_env_check_named(MDB_env *env, const char *path, uint32_t group,
+                                 struct tl_fault *out_fault)
+{
+    mdb_filehandle_t fd;
+    struct stat status;
+    int rc = mdb_env_get_fd(env, &fd);
+    if (rc == MDB_SUCCESS && fstat(fd, &status) != 0) rc = errno;
+    if (rc != MDB_SUCCESS) {
+        return lmdb_env_fail(rc, "looking at the data file", path, group, out_fault);
+    }
+    if (status.st_nlink > 0) {
+        return TL_OK;
+    }
+    tl_fault_set(out_fault, path, group, 0,
+                 "the file was deleted while it was in use; started again, the node joins as a new "
+                 "member when its directory is empty");
+    return TL_ERR_IO;
+}
+
 enum tl_err lmdb_env_sync_dir(const char *dir, uint32_t group, struct tl_fault *out_fault)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -40,6 +40,11 @@ TL_MUST_CHECK enum tl_err lmdb_env_check_file(const char *dir, uint32_t group, b
 TL_MUST_CHECK enum tl_err lmdb_env_check_tail(MDB_txn *txn, const char *dir, uint32_t group,
                                               struct tl_fault *out_fault);
 
+/* Called after a commit: the data file must still have a name. LMDB goes on in a file that was
+ * deleted and reports success, but what is in it ends with the process. TL_ERR_IO when it was. */
+TL_MUST_CHECK enum tl_err lmdb_env_check_named(MDB_env *env, const char *path, uint32_t group,
+                                               struct tl_fault *out_fault);
+
 /* Keeps a file that grows quickly from piling up dirty pages: every WRITEOUT_BYTES the kernel is
  * told to begin writing, and waited for with the portion before. No promise of durability. */
 #define WRITEOUT_BYTES (8u * 1024u * 1024u)

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "lmdb_env.h"
 #include "trilith/codec.h"
 #include "trilith/crash_point.h"
 
@@ -495,7 +496,10 @@ static enum tl_err write_ops(struct log_store *store, struct log_op *ops, uint32
     rc = mdb_txn_commit(commit.txn); /* frees the transaction also when it fails */
     if (has_install) CRASH_POINT("switch-after-commit");
     if (has_conf) CRASH_POINT("conf-after-commit");
-    return rc == MDB_SUCCESS ? TL_OK : log_commit_fail(&commit, rc, "committing to the log", 0);
+    if (rc != MDB_SUCCESS) {
+        return log_commit_fail(&commit, rc, "committing to the log", 0);
+    }
+    return lmdb_env_check_named(store->env, store->path, UINT32_MAX, fault);
 }
 
 static enum tl_err latch(struct log_store *store, enum tl_err err, const struct tl_fault *fault,

@@ -369,6 +369,10 @@ enum tl_err table_flush(struct table *table, const struct generation *generation
     if (rc != MDB_SUCCESS) {
         return flush_fail(table, rc, "mdb_txn_commit", out_fault);
     }
+    table->latched = lmdb_env_check_named(table->env, table->dir, table->group, out_fault);
+    if (table->latched != TL_OK) {
+        return table->latched;
+    }
     table->state = *generation_final(generation);
     table->leaf_pages = stat.ms_leaf_pages;
     table->data_bytes = bytes_of_pages(&stat);

@@ -26,12 +26,14 @@ def program(name):
     return path
 
 
-def free_ports(count):
-    """Ports whose peer port (+ 10000) is free too; both below those that the kernel gives to outgoing
+def free_ports(count, taken=()):
+    """Ports, not those taken, whose peer port (+ 10000) is free too; both below those that the kernel gives to outgoing
     connections, one of which could else sit on the port of a node that is down."""
     found, port = [], 12000 + os.getpid() % 1000 * 10
     while len(found) < count:
         port = port + 1 if port < 22000 else 12000
+        if port in taken:
+            continue
         try:
             for p in (port, port + 10000):
                 with socket.socket() as s:
@@ -111,12 +113,13 @@ class Node:
         return self.request("GET", f"/v1/kv/{key}", **kw)
 
     def members(self):
-        """The members as this node knows them: address -> role, and the voters of each group."""
+        """As this node knows them: the members' addresses and roles, each group's voters, learners and
+        outgoing voters, and the placement's epoch."""
         cluster = self.request("GET", "/v1/cluster", timeout=2).json()
         roles = [(m["address"], m["role"]) for m in cluster["members"]]
         confs = [(sorted(g["voters"], key=str), g["learners"], g.get("outgoing", []))
                  for g in cluster["groups"]]
-        return roles, confs
+        return roles, confs, cluster["placement_epoch"]
 
     def empty(self):
         shutil.rmtree(self.dir)
@@ -201,8 +204,16 @@ class Cluster:
 
     def add(self, join):
         """A further node, which joins through `join`; not started."""
-        node = Node(self, free_ports(1)[0])
+        node = Node(self, free_ports(1, [n.port for n in self.nodes + self.removed])[0])
         node.join = join
+        self.nodes.append(node)
+        return node
+
+    def add_again(self, node, join):
+        """One that was removed, with an emptied directory; not started."""
+        node.empty()
+        node.join = join
+        self.removed.remove(node)
         self.nodes.append(node)
         return node
 
@@ -212,25 +223,20 @@ class Cluster:
         self.removed.append(node)
 
     def wait_members(self, nodes, timeout=60):
-        """Until exactly these vote in every group, as every one of them sees it."""
+        """Until exactly these vote in every group and no change is under way, as every one of them
+        sees it, at the same epoch of the placement."""
         wanted = sorted(n.address for n in nodes)
         seen = []
 
         def settled():
             seen.clear()
-            for node in nodes:
-                if not node.running:
-                    continue
-                try:
-                    roles, confs = node.members()
-                except (OSError, http.client.HTTPException):
-                    return False
-                seen.append((node.address, roles, confs))
-                if sorted(roles) != [(a, "voter") for a in wanted] or not confs:
-                    return False
-                if any(c != (wanted, [], []) for c in confs):
-                    return False
-            return True
+            try:
+                seen.extend((n.address, *n.members()) for n in nodes)
+            except (OSError, http.client.HTTPException):
+                return False
+            return len({epoch for *_, epoch in seen}) == 1 and all(
+                sorted(roles) == [(a, "voter") for a in wanted] and confs
+                and all(c == (wanted, [], []) for c in confs) for _, roles, confs, _ in seen)
 
         try:
             wait_for(settled, timeout, "the members")

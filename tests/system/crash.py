@@ -9,7 +9,7 @@ import random
 import time
 
 from cluster import Cluster, wait_for
-from load import Load
+from linear import Load
 
 
 def victims(cluster, chooser):
@@ -54,7 +54,8 @@ def main():
         index = cluster.wait_equal()
         operations = sum(c.operations for c in load.clients)
         print(f"crash: {args.rounds} rounds {kinds}, {operations} operations, {load.acked} writes "
-              f"acknowledged, none lost; all nodes at index {index[0]} with equal digests")
+              f"acknowledged, none lost; all nodes at index {index[0]} with equal digests; "
+              f"{load.judged()}")
 
 
 if __name__ == "__main__":

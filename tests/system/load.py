@@ -10,79 +10,99 @@ import random
 import threading
 import time
 
+from cluster import Answer
+
 REGISTERS = 5
+NO_ANSWER = Answer(None, {}, b"")
+NOT_SENT = Answer(None, {}, b"")
 
 
-class Client(threading.Thread):
+class Caller(threading.Thread):
+    """A client of the cluster: one node after the other, another one whenever something fails."""
+
     def __init__(self, cluster, number, seed):
         super().__init__(daemon=True)
         self.cluster, self.number = cluster, number
         self.random = random.Random(seed * 1000 + number)
         self.stop_now = threading.Event()
-        self.acked = [0] * REGISTERS      # highest acknowledged number
-        self.tried = [0] * REGISTERS      # highest number ever sent
-        self.tokens_acked, self.tokens_tried = [], []
         self.operations = self.failures = 0
-        self.wrong = []                   # what must never be
-        self.acked_at = time.monotonic()
         self.connection = None
 
     def request(self, method, path, body, headers):
-        if self.connection is None:
-            node = self.random.choice([n for n in self.cluster.nodes])
-            self.connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=8)
+        """The answer, NO_ANSWER, or NOT_SENT when nothing has left this machine."""
+        try:
+            if self.connection is None:
+                node = self.random.choice(list(self.cluster.nodes))
+                self.connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=8)
+                self.connection.connect()
+        except OSError:
+            self.fail()
+            return NOT_SENT
         try:
             self.connection.request(method, path, body=body, headers=headers)
             r = self.connection.getresponse()
-            body = r.read()
+            answer = Answer(r.status, r.headers, r.read())
             if r.status >= 500 or r.status == 429:
-                self.hang_up()
-            return r.status, body
+                self.fail()
+            return answer
         except (OSError, http.client.HTTPException):
-            self.hang_up()
-            return None, b""
+            self.fail()
+            return NO_ANSWER
+
+    def fail(self):
+        self.hang_up()
+        self.failures += 1
+        time.sleep(0.02)
 
     def hang_up(self):
         if self.connection:
             self.connection.close()
         self.connection = None
-        self.failures += 1
-        time.sleep(0.02)
+
+
+class Client(Caller):
+    def __init__(self, cluster, number, seed):
+        super().__init__(cluster, number, seed)
+        self.acked = [0] * REGISTERS      # highest acknowledged number
+        self.tried = [0] * REGISTERS      # highest number ever sent
+        self.tokens_acked, self.tokens_tried = [], []
+        self.wrong = []                   # what must never be
+        self.acked_at = time.monotonic()
 
     def put(self):
         i = self.random.randrange(REGISTERS)
         number = self.tried[i] = self.tried[i] + 1
-        status, body = self.request("PUT", f"/v1/kv/register/{self.number}/{i}", str(number), {})
-        if status in (200, 201):
+        answer = self.request("PUT", f"/v1/kv/register/{self.number}/{i}", str(number), {})
+        if answer.status in (200, 201):
             self.acked[i] = number
             self.acked_at = time.monotonic()
-        elif status is not None and status not in (429, 503, 504):
-            self.wrong.append(f"PUT register/{self.number}/{i}: {status} {body!r}")
+        elif answer.status is not None and answer.status not in (429, 503, 504):
+            self.wrong.append(f"PUT register/{self.number}/{i}: {answer}")
 
     def append(self):
         token = f"<{self.number}.{len(self.tokens_tried)}>"
         self.tokens_tried.append(token)
         headers = {"Idempotency-Key": f"append-{self.number}-{len(self.tokens_tried)}"}
         while not self.stop_now.is_set():
-            status, body = self.request("POST", f"/v1/kv/list/{self.number}?op=append", token, headers)
-            if status in (200, 201):
+            answer = self.request("POST", f"/v1/kv/list/{self.number}?op=append", token, headers)
+            if answer.status in (200, 201):
                 self.tokens_acked.append(token)
                 self.acked_at = time.monotonic()
                 return
-            if status is not None and status not in (429, 503, 504):
-                self.wrong.append(f"append list/{self.number}: {status} {body!r}")
+            if answer.status is not None and answer.status not in (429, 503, 504):
+                self.wrong.append(f"append list/{self.number}: {answer}")
                 return
 
     def get(self):
         """Nobody else writes these keys: a linearizable read is at least the last acknowledged one."""
         i = self.random.randrange(REGISTERS)
         least = self.acked[i]
-        status, body = self.request("GET", f"/v1/kv/register/{self.number}/{i}", None, {})
-        if status == 200:
-            if not least <= int(body) <= self.tried[i]:
-                self.wrong.append(f"register/{self.number}/{i}: read {body!r}, acked {least}, "
+        answer = self.request("GET", f"/v1/kv/register/{self.number}/{i}", None, {})
+        if answer.status == 200:
+            if not least <= int(answer.body) <= self.tried[i]:
+                self.wrong.append(f"register/{self.number}/{i}: read {answer.body!r}, acked {least}, "
                                   f"tried {self.tried[i]}")
-        elif status == 404 and least > 0:
+        elif answer.status == 404 and least > 0:
             self.wrong.append(f"register/{self.number}/{i}: absent, acked {least}")
 
     def run(self):

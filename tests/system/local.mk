@@ -10,10 +10,10 @@ tests_system_client_load_SOURCES = tests/system/client_load.c
 tests_system_client_load_LDADD = libtrilith.a libbase.a $(CURL_LIBS) $(JANSSON_LIBS)
 
 TESTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh \
-    tests/system/manual.sh
+    tests/system/linear.py tests/system/manual.sh
 dist_check_SCRIPTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh \
     tests/system/manual.sh tests/system/synced.py tests/system/crash.py tests/system/failover.py \
-    tests/system/handover.py tests/system/members.py tests/system/rows.py \
+    tests/system/handover.py tests/system/linear.py tests/system/members.py tests/system/rows.py \
     tests/system/snapshot.py tests/system/soak.py
 EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
 
@@ -36,6 +36,8 @@ check-failover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 20
 check-handover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/handover.py --tries 20 --rounds 5 --long
+check-members: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/members.py --kills --rounds 5
 check-rows: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 1000000
 check-snapshot: $(system_test_needs)
@@ -44,4 +46,4 @@ check-soak: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/soak.py --minutes 10
 check-chain: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/chain.py --entries 1000000 --log-retain 1GiB
-.PHONY: check-system check-chain check-crash check-failover check-handover check-rows check-snapshot check-soak
+.PHONY: check-system check-chain check-crash check-failover check-handover check-members check-rows check-snapshot check-soak

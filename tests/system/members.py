@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Nodes come and go on real processes: 3 -> 5 -> 3 under load, emptied disks, what is refused.
 
-members.py [--kills] [--seed S] [PART...]
+members.py [--kills] [--rounds N] [--seed S] [PART...]
 
   --kills   kill -9 of somebody every two seconds while nodes come and go
-  PART      refused, old_copy, two_emptied, emptied, come_and_go: all by default
+  --rounds  how often they do
+  PART      refused, old_copy, inspected, two_emptied, orders, emptied, come_and_go: all by default
 """
 
 import argparse
@@ -17,7 +18,7 @@ import threading
 import time
 
 from cluster import Cluster, program, wait_for
-from load import Load
+from linear import Load
 
 
 class Killer(threading.Thread):
@@ -69,6 +70,31 @@ def waits_for(node):
         return ""
 
 
+def store_of(node):
+    return node.request("GET", "/v1/status").json()["store_id"]
+
+
+def more_writes(load, count=50):
+    before = load.acked
+    wait_for(lambda: load.acked > before + count, 20, "writes")
+
+
+def assert_waits(cluster, emptied):
+    """The emptied nodes say whom they wait for, have formed nothing, and take nothing."""
+    told = ", ".join(f"{n.address} (its cluster has no leader that could add this store)" if n.running
+                     else f"{n.address} (no answer)" for n in cluster.nodes if n not in emptied)
+    for node in (n for n in emptied if n.running):
+        wait_for(lambda: waits_for(node) == f"waiting for {told}", 20, f"{told} to be waited for", node)
+        r = node.request("GET", "/readyz")
+        assert (r.status, r.body.decode()) == (503, f"not ready: waiting for {told}\n"), r
+        seen = node.request("GET", "/v1/cluster").json()
+        assert (seen["cluster_id"], seen["members"], seen["groups"]) == ("0" * 32, [], []), seen
+        for r in (node.put("key", "1"), node.get("key"), node.get("key?consistency=local")):
+            error = r.json()["error"]
+            assert (r.status, error["code"], error["outcome"]) == (503, "starting", "not_executed"), r
+            assert int(r.headers["Retry-After"]) >= 1, r.headers
+
+
 def change(cluster, method, path, body=None, timeout=60):
     """Asks until the answer is definite: leaders come and go meanwhile."""
     answer = []
@@ -102,55 +128,114 @@ def remove(cluster, node, killer):
     assert "was removed from its cluster" in node.log_text()
 
 
-def come_and_go(kills, seed):
+def grow_and_shrink(cluster, killer):
+    """3 -> 5 -> 3: a new node comes, and one that was removed before, if there is one; the leader leaves,
+    and one of the others."""
+    for number in range(2):
+        with killer.lock:
+            join = random.choice(cluster.nodes)
+            if number == 0 and cluster.removed:
+                cluster.add_again(random.choice(cluster.removed), join).start()
+            else:
+                cluster.add(join).start()
+        cluster.wait_members(cluster.nodes)
+    leader = None
+    while leader is None:
+        try:
+            leader = cluster.leader()
+        except AssertionError:
+            pass                          # kills: nobody led just then
+    remove(cluster, leader, killer)
+    remove(cluster, random.choice(cluster.nodes), killer)
+
+
+def come_and_go(kills, rounds, seed):
     with Cluster(3) as cluster, Load(cluster, seed=seed) as load:
+        founders, started = list(cluster.nodes), time.monotonic()
         with Killer(cluster, seed) if kills else Nobody() as killer:
-            started = time.monotonic()
-            for _ in range(2):
-                with killer.lock:
-                    node = cluster.add(join=random.choice(cluster.nodes)).start()
-                cluster.wait_members(cluster.nodes)
-            grown = time.monotonic()
-            leader = None
-            while leader is None:
-                try:
-                    leader = cluster.leader()
-                except AssertionError:
-                    pass                  # kills: nobody led just then
-            remove(cluster, leader, killer)
-            remove(cluster, next(n for n in cluster.nodes if n is not node), killer)
-            ended = time.monotonic()
+            for number in range(rounds):
+                more_writes(load)
+                grow_and_shrink(cluster, killer)
+                wrong = [w for c in load.clients for w in c.wrong]
+                assert not wrong, f"round {number}:\n" + "\n".join(wrong[:20])
+        seconds = time.monotonic() - started
         cluster.wait_ready()
+        cluster.wait_members(cluster.nodes)
         load.stop()
         load.check()
         index = cluster.wait_equal()
         operations = sum(c.operations for c in load.clients)
-        print(f"members: 3 -> 5 in {grown - started:.1f} s, -> 3 in {ended - grown:.1f} s, "
-              f"{killer.kills} kills, {operations} operations, {load.acked} writes acknowledged, none "
-              f"lost; equal digests at index {index[0]}")
+        print(f"members: 3 -> 5 -> 3 {rounds} times in {seconds:.1f} s, {killer.kills} kills, "
+              f"{sum(n in cluster.nodes for n in founders)} founders left, no change under way; "
+              f"{operations} operations, {load.acked} writes acknowledged, none lost; equal digests at "
+              f"index {index[0]}; {load.judged()}", flush=True)
 
 
 def emptied(seed):
-    """rm -rf of a node's directory under load: it takes its seat again, leader or not."""
+    """rm -rf of a node's directory under load, leader or not, stopped or running: it takes its seat
+    again. One that runs ends with its next commit; somebody starts it again, as a supervisor does."""
     with Cluster(3) as cluster, Load(cluster, seed=seed) as load:
-        for number in range(2):
-            wait_for(lambda: load.acked > 50 * (number + 1), 20, "writes")
-            leader = cluster.leader()
-            node = leader if number == 0 else cluster.followers()[0]
-            before = node.request("GET", "/v1/status").json()["store_id"]
-            node.kill()
-            node.empty()
-            started = time.monotonic()
-            node.start()
-            cluster.wait_members(cluster.nodes)
-            seated = time.monotonic() - started
-            assert node.request("GET", "/v1/status").json()["store_id"] != before
-            assert seated > 8, "the old store may come back for ten seconds"
-            print(f"members: emptied {'leader' if node is leader else 'follower'} has its seat again "
-                  f"after {seated:.1f} s")
+        for runs in (False, True):
+            for leads in (True, False):
+                more_writes(load)
+                leader = cluster.leader()
+                node = leader if leads else cluster.followers()[0]
+                before = store_of(node)
+                if runs:
+                    node.empty()
+                    assert node.wait(30) == 4, node.process.returncode
+                    assert "was deleted while it was in use" in node.log_text()
+                else:
+                    node.kill()
+                    node.empty()
+                started = time.monotonic()
+                node.start()
+                cluster.wait_members(cluster.nodes)
+                seated = time.monotonic() - started
+                assert store_of(node) != before
+                assert seated > 8, "the old store may come back for ten seconds"
+                cluster.wait_ready()
+                print(f"members: {'running' if runs else 'stopped'} {'leader' if leads else 'follower'} "
+                      f"emptied, has its seat again after {seated:.1f} s", flush=True)
         load.stop()
         load.check()
         cluster.wait_equal()
+        print(f"members: {load.acked} writes acknowledged, none lost; {load.judged()}", flush=True)
+
+
+def orders(seed):
+    """All stopped, one emptied, and started before, between and behind the other two. The first time
+    it is the one that would form a cluster of this view."""
+    with Cluster(3) as cluster, Load(cluster, clients=4, seed=seed) as load:
+        identity = cluster.nodes[0].request("GET", "/v1/cluster").json()["cluster_id"]
+        for place in range(3):
+            more_writes(load)
+            node = random.choice(cluster.nodes) if place > 0 else cluster.nodes[0]
+            for each in cluster.nodes:
+                each.process.kill()
+            for each in cluster.nodes:
+                each.wait()
+            node.empty()
+            order = [n for n in cluster.nodes if n is not node]
+            random.shuffle(order)
+            order.insert(place, node)
+            for each in order[:2]:
+                each.start()
+                assert_waits(cluster, [node])
+            if place == 2:
+                cluster.wait_ready(order[:2])
+            order[2].start()
+            started = time.monotonic()
+            cluster.wait_members(cluster.nodes)
+            cluster.wait_ready()
+            for each in cluster.nodes:
+                assert each.request("GET", "/v1/cluster").json()["cluster_id"] == identity
+            print(f"members: emptied and started {('first', 'second', 'last')[place]} of three, has its "
+                  f"seat again {time.monotonic() - started:.1f} s after the third started", flush=True)
+        load.stop()
+        load.check()
+        cluster.wait_equal()
+        print(f"members: {load.acked} writes acknowledged, none lost; {load.judged()}", flush=True)
 
 
 def refused():
@@ -215,26 +300,69 @@ def old_copy():
         print("members: an old copy of a directory is refused")
 
 
-def two_emptied():
-    """Two emptied while the third is down: they wait and form nothing."""
+def local_rows(cluster, node):
+    code, out, err = trilith(cluster, "-e", node.address, "-o", "json", "--consistency", "local", "scan")
+    assert code == 0, err
+    return {row["key"]: row["value"] for row in map(json.loads, out.splitlines())}
+
+
+def tentative_rows(node):
+    """The puts that stand in the node's log and that it does not know to be committed."""
+    blocks = node.request("GET", "/v1/log?group=1").json()["blocks"]
+    return {b["operation"]["key"]: b["operation"]["value"] for b in blocks
+            if b["status"] == "tentative" and b["type"] == "command"}
+
+
+def two_emptied(which):
+    """Two emptied while the third is down: they wait and form nothing, also when it is back. Its data
+    can be read, and taken into a new cluster."""
+    rows = {f"kept/{number:03}": str(number) for number in range(150)}
     with Cluster(3) as cluster:
-        a, b, c = cluster.nodes
-        assert a.put("kept", "here").status == 201
-        wait_for(lambda: all(cluster.data_group(n)["flushed"] > 1 for n in cluster.nodes), 30, "a flush")
-        for node in (a, b, c):
+        for key, value in rows.items():
+            assert cluster.nodes[0].put(key, value).status == 201
+        cluster.wait_equal()
+        wait_for(lambda: all(g["flushed"] == g["applied"] for g in map(cluster.data_group, cluster.nodes)),
+                 30, "a flush")
+        late = {"kept/late": "not flushed"}
+        assert cluster.nodes[0].put("kept/late", late["kept/late"]).status == 201
+        cluster.wait_equal()
+        identity = cluster.nodes[0].request("GET", "/v1/cluster").json()["cluster_id"]
+        third = cluster.nodes[which]
+        two = [n for n in cluster.nodes if n is not third]
+        for node in cluster.nodes:
             node.kill()
-        for node in (b, c):
+        for node in two:
             node.empty()
             node.start()
-        for node in (b, c):
-            wait_for(lambda: a.address in waits_for(node), 20, "the emptied to wait", node)
+        assert_waits(cluster, two)
         time.sleep(2)
-        for node in (b, c):
-            assert a.address in waits_for(node), waits_for(node)
-        a.start()
-        wait_for(lambda: "no leader" in waits_for(b), 20, "a to answer")
-        assert a.get("kept", headers={"Trilith-Consistency": "local"}).body == b"here"
-        print("members: two emptied disks formed nothing, and the third has its data")
+        assert_waits(cluster, two)
+        third.start()
+        assert_waits(cluster, two)
+        two[0].kill()
+        two[0].start()
+        time.sleep(2)
+        assert_waits(cluster, two)
+        r = third.request("GET", "/readyz")
+        assert (r.status, r.body) == (503, b"not ready: no leader is known\n"), r
+        for r in (third.put("kept/new", "1"), third.get("kept/000")):
+            assert r.status == 503 and r.json()["error"]["outcome"] == "not_executed", r
+        assert local_rows(cluster, third) == rows and tentative_rows(third) == late
+        rows.update(late)
+
+        for node in cluster.nodes:
+            node.kill()
+            os.rename(node.dir, node.dir + ".kept")
+            node.start()
+        cluster.wait_ready()
+        assert cluster.nodes[0].request("GET", "/v1/cluster").json()["cluster_id"] != identity
+        assert third.get("kept/000").status == 404
+        for key, value in rows.items():
+            assert trilith(cluster, "put", key, value)[0] == 0
+        cluster.wait_equal()
+        assert all(local_rows(cluster, n) == rows for n in cluster.nodes)
+        print(f"members: two emptied disks formed nothing, the third ({('first', 'second', 'last')[which]} "
+              f"of the view) had all {len(rows)} rows, and a new cluster took them", flush=True)
 
 
 def inspected():
@@ -261,15 +389,16 @@ def inspected():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", action="store_true")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("parts", nargs="*")
     args = parser.parse_args()
     print(f"members: seed {args.seed}", flush=True)
     random.seed(args.seed)
-    parts = {"refused": refused, "old_copy": old_copy, "two_emptied": two_emptied,
-             "inspected": inspected,
-             "emptied": lambda: emptied(args.seed),
-             "come_and_go": lambda: come_and_go(args.kills, args.seed)}
+    parts = {"refused": refused, "old_copy": old_copy, "inspected": inspected,
+             "two_emptied": lambda: (two_emptied(0), two_emptied(2)),
+             "orders": lambda: orders(args.seed), "emptied": lambda: emptied(args.seed),
+             "come_and_go": lambda: come_and_go(args.kills, args.rounds, args.seed)}
     for part in args.parts or parts:
         parts[part]()
 

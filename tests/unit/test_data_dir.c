@@ -605,3 +605,13 @@ Test(data_dir, a_mark_that_is_not_durable_is_an_error)
         cr_assert_eq(err, TL_ERR_IO, "fault %u in %s", n, sys_fault_call());
     }
 }
+
+Test(data_dir, a_deleted_directory_is_not_taken_for_a_full_disk)
+{
+    open_dir();
+    cr_assert_gt(data_dir_free_bytes(dir), 0);
+    cr_assert_eq(unlink(in_dir("lock")), 0);
+    cr_assert_eq(unlink(in_dir("identity")), 0);
+    cr_assert_eq(rmdir(path), 0);
+    cr_assert_gt(data_dir_free_bytes(dir), 0);
+}

@@ -177,6 +177,19 @@ Test(log_store, truncation_above_the_end_changes_nothing)
     model_assert_stored(model, "afterwards");
 }
 
+Test(log_store, a_commit_to_a_deleted_file_is_told_and_latched)
+{
+    struct log_model *model = model_create(1);
+    model_append(model, 3, 100);
+    char path[TMPDIR_PATH_BYTES_MAX + 16];
+    (void)snprintf(path, sizeof path, "%s/data.mdb", fixture_dir);
+    cr_assert_eq(unlink(path), 0);
+    struct log_op op = {.group = 1};
+    cr_assert_eq(model_commit(model, &op), TL_ERR_IO);
+    cr_assert_not_null(strstr(fixture_fault.reason, "deleted"), "%s", fixture_fault.reason);
+    cr_assert_eq(model_commit(model, &op), TL_ERR_IO, "not latched");
+}
+
 Test(log_store, a_full_map_is_told_and_latched_and_keeps_what_was_there)
 {
     log_store_close(TL_TAKE(&fixture_store));

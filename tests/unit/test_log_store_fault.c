@@ -131,8 +131,8 @@ static uint32_t sweep_commit(enum lmdb_fault_when when, int rc, enum tl_err expe
 Test(log_store_fault, a_failed_commit_is_latched_and_leaves_all_or_nothing)
 {
     uint32_t faults_count;
-    /* The one: asking for the new size of the file, after the commit. */
-    cr_assert_eq(sweep_commit(LMDB_FAULT_WITHOUT_EFFECT, EIO, TL_ERR_IO, &faults_count), 1);
+    /* The two: asking for the file's descriptor and for its new size, after the commit. */
+    cr_assert_eq(sweep_commit(LMDB_FAULT_WITHOUT_EFFECT, EIO, TL_ERR_IO, &faults_count), 2);
     cr_assert_geq(faults_count, 45, "%u", faults_count);
 }
 
@@ -140,7 +140,7 @@ Test(log_store_fault, a_commit_that_fails_may_have_written_all_of_it)
 {
     uint32_t faults_count;
     cr_assert_eq(
-        sweep_commit(LMDB_FAULT_COMMIT_TAKES_EFFECT, ENOSPC, TL_ERR_NO_SPACE, &faults_count), 2);
+        sweep_commit(LMDB_FAULT_COMMIT_TAKES_EFFECT, ENOSPC, TL_ERR_NO_SPACE, &faults_count), 3);
 }
 
 /* ---- read ---- */

@@ -293,7 +293,7 @@ static void sweep(bool keeps_suffix)
         if (!has_fired) {
             cr_assert(is_new);
             cr_assert_geq(n, keeps_suffix ? 90 : 15);
-            cr_assert_eq(new_count, 2, "the commit, and the size asked for after it");
+            cr_assert_eq(new_count, 3, "the commit, and the two questions after it");
             return;
         }
         new_count += is_new;

@@ -148,6 +148,20 @@ Test(table, flush_writes_rows_deletions_and_state_durably)
     }
 }
 
+Test(table, a_flush_to_a_deleted_file_is_told_and_latched)
+{
+    flush_one(1, "a", "1");
+    char path[TMPDIR_PATH_BYTES_MAX + 16];
+    (void)snprintf(path, sizeof path, "%s/data.mdb", dir);
+    cr_assert_eq(unlink(path), 0);
+    for (raft_index index = 2; index < 4; index++) {
+        struct generation *generation = generation_start();
+        freeze(generation, index);
+        cr_assert_eq(flush(generation), TL_ERR_IO);
+    }
+    cr_assert_eq(table_state(table)->index, 1);
+}
+
 Test(table, a_generation_without_rows_moves_the_state)
 {
     struct generation *generation = generation_start();
@@ -562,17 +576,18 @@ static uint32_t sweep_flush(enum lmdb_fault_when when, int rc, enum tl_err expec
 Test(table, a_failed_flush_leaves_the_old_state_and_latches)
 {
     uint32_t faults_count;
-    cr_assert_eq(sweep_flush(LMDB_FAULT_WITHOUT_EFFECT, EIO, TL_ERR_IO, &faults_count), 0);
-    /* begin, cursor open, put, delete, put, state, stat, commit */
-    cr_assert_eq(faults_count, 8);
+    /* The one: asking for the file's descriptor, after the commit. */
+    cr_assert_eq(sweep_flush(LMDB_FAULT_WITHOUT_EFFECT, EIO, TL_ERR_IO, &faults_count), 1);
+    /* begin, cursor open, put, delete, put, state, stat, commit, descriptor */
+    cr_assert_eq(faults_count, 9);
 }
 
 Test(table, a_commit_that_fails_may_have_written_all_of_it)
 {
     uint32_t faults_count;
     cr_assert_eq(
-        sweep_flush(LMDB_FAULT_COMMIT_TAKES_EFFECT, ENOSPC, TL_ERR_NO_SPACE, &faults_count), 1);
-    cr_assert_eq(faults_count, 8);
+        sweep_flush(LMDB_FAULT_COMMIT_TAKES_EFFECT, ENOSPC, TL_ERR_NO_SPACE, &faults_count), 2);
+    cr_assert_eq(faults_count, 9);
 }
 
 /* Opens where the n-th call fails, until none does; after each failure again without. Returns how
