@@ -353,10 +353,12 @@ struct node_leader_transfer {
 /* Starts a transfer, whoever leads. TL_OK: on_done is called exactly once, later, with
  *   TL_OK           leadership has moved, or stands there already, or the transfer is refused, or
  *                   was only asked about
- *   TL_ERR_TIMEOUT  the target did not take over within an election timeout: nothing has changed
+ *   TL_ERR_TIMEOUT  the target did not catch up within an election timeout: it was not even told
+ *   TL_ERR_BUSY     leadership is moving to another voter
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STOPPING, TL_ERR_FULL
  *                   nothing was tried
- *   TL_ERR_UNKNOWN  the leader that was asked has not answered
+ *   TL_ERR_UNKNOWN  the leader that was asked has not answered, or the target was told to take over
+ *                   and has not yet
  * Returned: TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL, TL_ERR_NOT_FOUND (no such group). */
 TL_MUST_CHECK enum tl_err node_leader_transfer(struct node *node,
                                                struct node_leader_transfer *transfer);
