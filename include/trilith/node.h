@@ -133,10 +133,12 @@ enum node_mutation {
 
 struct node_options {
     const char *address;       /* "host:port"; copied, as all strings */
-    const char *peer_address;  /* what peers reach: "host:port" */
+    const char *peer_address;  /* what peers reach: "host:port"; a member knows its own */
     const struct member *view; /* initial members in order, self included; store ids zero */
     uint32_t view_count;       /* >= 1 */
     const struct member *join; /* a member of a running cluster to join through; NULL: none */
+    const char *birth_refusal; /* what is wrong with these two, for a node to be born; NULL: nothing
+                                  is known */
     const char *data_dir;
     bool allow_any_fs;
     uint32_t data_groups_count;     /* 1 */
@@ -161,7 +163,8 @@ void node_options_init(struct node_options *options);
 /* Opens the data directory, recovers all stores and groups, reports how many entries remain to be
  * replayed (event=recovered). Nothing is sent before the first node_turn().
  * Errors as data_dir_open(), log_store_open(), table_open(); and
- *   TL_ERR_INVALID  the view does not hold `address`, holds one twice, or is too long.
+ *   TL_ERR_INVALID  it is to be born, and birth_refusal, or the view does not hold `address`, holds
+ *                   one twice, or is too long.
  *   TL_ERR_FOREIGN  this store was removed from its cluster.
  *   TL_ERR_CORRUPT  log and table contradict each other.
  * io and options are copied, strings too. Every option is in range (node_options_init). */
@@ -371,6 +374,8 @@ uint64_t node_applied_revision(const struct node *node, raft_group group);
 /* How old a local read may be: since this node last knew to be caught up with a leader; ms. */
 uint64_t node_age_ms(const struct node *node, raft_group group);
 raft_id node_self(const struct node *node);
+/* "host:port" that its peers reach: the placement's, or before it lists this store the option's. */
+const char *node_peer_address(const struct node *node);
 
 /* ---- the log, for those who look at it ---- */
 

@@ -359,7 +359,9 @@ void node_issue_batch(struct node *node, struct node_batch *batch);
 uint32_t node_log_commit_age_ms(const struct node *node);
 
 /* ---- node_birth.c ---- */
-TL_MUST_CHECK enum tl_err node_birth_init(struct node *node, struct tl_fault *out_fault);
+/* refusal  what is wrong already with the options it is to be born with; NULL: nothing. */
+TL_MUST_CHECK enum tl_err node_birth_init(struct node *node, const char *refusal,
+                                          struct tl_fault *out_fault);
 void node_birth_step(struct node *node);
 void node_birth_written(struct node *node);
 /* What this node says of itself; `asker` is who asks. */

@@ -7,6 +7,11 @@ raft_id node_self(const struct node *node)
     return node->self;
 }
 
+const char *node_peer_address(const struct node *node)
+{
+    return node->options.peer_address;
+}
+
 const struct member *node_member(const struct node *node, raft_id id)
 {
     const struct node_peer *peer = node_find_peer((struct node *)node, id);
