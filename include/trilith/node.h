@@ -395,6 +395,8 @@ struct node_log_query {
     enum node_log_query_kind kind;
     raft_index from; /* ENTRIES: the first wanted; 0: the newest ones */
     uint32_t limit;  /* ENTRIES: 1 ... NODE_LOG_QUERY_ENTRIES_MAX */
+    uint64_t
+        timeout_ns; /* ENTRIES: for all of it; VERIFY: for each slice, as long as a log is long */
     void (*on_done)(struct node_log_query *query, enum tl_err err);
     void *context;
     /* Set by the node, valid in on_done. */
@@ -409,6 +411,7 @@ struct node_log_query {
     struct tl_fault fault;        /* TL_ERR_CORRUPT: where, and why */
     /* The node's own. */
     uint32_t state;
+    uint64_t deadline_ns;
     raft_index next_index; /* VERIFY: the next slice begins here; 0: not begun */
     int32_t outcome;       /* enum tl_err of the read that has come */
     struct node_log_read *read;
@@ -420,8 +423,9 @@ struct node_log_query {
  *   TL_ERR_COMPACTED  ENTRIES: `from` is below `first`
  *   TL_ERR_CORRUPT    a record failed its check; `fault` names it. The node has reported it and
  *                     ends (exit 4) NODE_DAMAGE_GRACE_NS later: time to tell the client
- *   TL_ERR_STOPPING
- * Returned: TL_ERR_NOT_FOUND (no such group), TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL;
+ *   TL_ERR_TIMEOUT, TL_ERR_STOPPING
+ * Returned: TL_ERR_NOT_FOUND (no such group), TL_ERR_STARTING (also while the log is replayed, whose
+ * reads go first), TL_ERR_STOPPING, TL_ERR_FULL;
  * on_done is then never called. */
 TL_MUST_CHECK enum tl_err node_log_query(struct node *node, struct node_log_query *query);
 void node_log_query_cancel(struct node *node, struct node_log_query *query);

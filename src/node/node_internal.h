@@ -462,6 +462,7 @@ void node_group_refuse_reads(struct node_group *group);
 /* Starts the check of a recovered group's log. */
 void node_group_check_log(struct node_group *group);
 void node_log_queries_step(struct node *node);
+uint64_t node_log_queries_deadline(const struct node *node);
 void node_log_query_come(struct node *node, struct node_job *job, enum tl_err err,
                          const struct tl_fault *fault);
 /* Ends the queries: with TL_ERR_STOPPING. */
