@@ -240,7 +240,8 @@ struct node_write {
  *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
  *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command),
- *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min), TL_ERR_DIVERGED (this replica's state is
+ *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min), TL_ERR_STALLED (of the leader: no more
+ *   can be frozen before a flush ends), TL_ERR_DIVERGED (this replica's state is
  *   not that of the others)
  *                   certainly not executed
  * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_DIVERGED returned: on_done is never called;
