@@ -179,7 +179,7 @@ static const struct {
     {A "--shards two", "--shards"},
     {A "--replicas 3", "--replicas"},
     {A "--join a", "--join"},
-    {A "--join a:60000", "--join"},
+    {A "--join a:60000", "--join: a:60000 + 10000 is no port"},
     {A "--http-threads 2", "--http-threads"},
     {A "--config /no/such/file", "/no/such/file"},
 };
