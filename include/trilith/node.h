@@ -363,7 +363,8 @@ struct node_leader_transfer {
  *                   nothing was tried
  *   TL_ERR_UNKNOWN  the leader that was asked has not answered, or the target was told to take over
  *                   and has not yet
- * Returned: TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL, TL_ERR_NOT_FOUND (no such group). */
+ * Returned: TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_DIVERGED, TL_ERR_FULL, TL_ERR_NOT_FOUND (no
+ * such group). */
 TL_MUST_CHECK enum tl_err node_leader_transfer(struct node *node,
                                                struct node_leader_transfer *transfer);
 void node_leader_transfer_cancel(struct node *node, struct node_leader_transfer *transfer);
@@ -425,9 +426,8 @@ struct node_log_query {
  *   TL_ERR_CORRUPT    a record failed its check; `fault` names it. The node has reported it and
  *                     ends (exit 4) NODE_DAMAGE_GRACE_NS later: time to tell the client
  *   TL_ERR_TIMEOUT, TL_ERR_STOPPING
- * Returned: TL_ERR_NOT_FOUND (no such group), TL_ERR_STARTING (also while the log is replayed, whose
- * reads go first), TL_ERR_STOPPING, TL_ERR_FULL;
- * on_done is then never called. */
+ * Returned: TL_ERR_NOT_FOUND (no such group), TL_ERR_STARTING (also while the log is replayed: its
+ * reads go first), TL_ERR_STOPPING, TL_ERR_FULL; on_done is then never called. */
 TL_MUST_CHECK enum tl_err node_log_query(struct node *node, struct node_log_query *query);
 void node_log_query_cancel(struct node *node, struct node_log_query *query);
 #define NODE_DAMAGE_GRACE_NS 1000000000ull
@@ -472,6 +472,7 @@ struct node_group_status {
     uint64_t generation_bytes;
     uint32_t generation_keys_count;
     uint64_t replay_left; /* entries below the commit index known at start not yet applied */
+    bool is_ready;        /* it has a leader and has caught up with it */
 };
 
 struct node_status {
@@ -518,7 +519,7 @@ struct node_transfer_status {
 /* Returns how many there are. */
 uint32_t node_get_transfers(const struct node *node,
                             struct node_transfer_status out_transfers[NODE_TRANSFERS_MAX]);
-/* Whether it has a leader and has caught up with it (readyz). */
+/* Whether it serves, and every group is ready (readyz). */
 bool node_is_ready(const struct node *node);
 const struct member *node_member(const struct node *node, raft_id id); /* NULL: none */
 
@@ -536,7 +537,7 @@ struct node_metrics {
     uint64_t writes_failed_count;  /* certainly not executed */
     uint64_t writes_unknown_count;
     uint64_t writes_forwarded_count;
-    uint64_t reads_linearizable_count;
+    uint64_t reads_linearizable_count; /* TL_OK only; those that failed: reads_failed_count */
     uint64_t reads_causal_count;
     uint64_t reads_local_count;
     uint64_t reads_failed_count;

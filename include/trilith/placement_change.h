@@ -48,8 +48,8 @@ enum placement_verdict placement_add(struct placement *placement, const struct m
  * no learner with a seat to take. */
 enum placement_verdict placement_seat(struct placement *placement, raft_id id);
 
-/* All stores of the address leave. PLACEMENT_SAME: they do already. PLACEMENT_UNKNOWN: no member has
- * it, which is also what whoever asks again hears when they are gone. */
+/* All stores of the address leave. PLACEMENT_SAME: they do already. PLACEMENT_UNKNOWN: no member
+ * has it, which is also what whoever asks again hears when they are gone. */
 enum placement_verdict placement_remove(struct placement *placement, const char *address);
 
 /* The leaving store `id` is removed for ever. PLACEMENT_UNKNOWN: it is not leaving. */

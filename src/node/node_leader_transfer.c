@@ -419,6 +419,7 @@ enum tl_err node_leader_transfer(struct node *node, struct node_leader_transfer 
     node_enter(node);
     if (node->is_failed || node->is_draining) return TL_ERR_STOPPING;
     if (node->groups_count == 0) return TL_ERR_STARTING;
+    if (node->is_diverged) return TL_ERR_DIVERGED;
     if (transfer->group >= node->groups_count) return TL_ERR_NOT_FOUND;
     if (node->leader_transfers_count == NODE_LEADER_TRANSFERS_MAX) return TL_ERR_FULL;
     TL_ASSERT(transfer->on_done != NULL);

@@ -59,18 +59,31 @@ struct program {
 
 /* A mapped page that cannot be read: a bad sector, or a data file cut short under us. Nothing can
  * be acknowledged after it. Only what a signal handler may call. */
+static char sigbus_line[512];
+static size_t sigbus_line_count;
+
 static void on_sigbus(int number)
 {
-    static const char line[] =
-        "level=error event=storage_failed reason=\"a mapped page of the data "
-        "directory cannot be read (SIGBUS)\"\n";
     (void)number;
-    (void)!write(STDERR_FILENO, line, sizeof line - 1);
+    (void)!write(STDERR_FILENO, sigbus_line, sigbus_line_count);
     _exit(EXIT_STORAGE);
 }
 
-static void handle_signals(void)
+/* An address holds nothing that JSON escapes. */
+static void prepare_sigbus_line(const struct options *options)
 {
+    const char *reason = "a mapped page of the data directory cannot be read (SIGBUS)";
+    const char *format = options->is_log_json
+                             ? "{\"level\":\"error\",\"event\":\"storage_failed\",\"node\":\"%s\","
+                               "\"reason\":\"%s\"}\n"
+                             : "level=error event=storage_failed node=%s reason=\"%s\"\n";
+    sigbus_line_count =
+        text_format(sigbus_line, sizeof sigbus_line, format, options->address, reason);
+}
+
+static void handle_signals(const struct options *options)
+{
+    prepare_sigbus_line(options);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     struct sigaction bus = {.sa_handler = on_sigbus};
     int rc = sigaction(SIGPIPE, &ignore, NULL); /* a closed socket is an error code, not a death */
@@ -370,7 +383,7 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     log_configure(program.options.is_log_json, LOG_LEVEL_INFO, program.options.address);
-    handle_signals();
+    handle_signals(&program.options);
     raise_files_limit();
     tune_malloc();
     return run(&program);
