@@ -25,7 +25,9 @@ TL_MUST_CHECK enum tl_err address_parse(struct bytes text, struct address *out_a
 /* Where a node listens for peers unless its name says so: its port + this. */
 #define ADDRESS_PEER_PORT_OFFSET 10000u
 
-/* Takes HOST:PORT[/PEERPORT] apart into the node's address and the one its peers use.
+/* Takes HOST:PORT[/PEERPORT] apart into the node's address and the one its peers use: "" when the
+ * text does not name their port and PORT + ADDRESS_PEER_PORT_OFFSET is none. That is enough to say
+ * which node is meant, but not to reach it.
  *
  * room  bytes of each out text; ADDRESS_HOST_BYTES_MAX + 10 are enough.
  *

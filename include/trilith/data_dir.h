@@ -30,6 +30,8 @@ struct data_dir;
  */
 TL_MUST_CHECK enum tl_err data_dir_open(const char *path, const char *address, bool allow_any_fs,
                                         struct data_dir **out_dir, struct tl_fault *out_fault);
+/* Whether data_dir_open() would find an identity, or cannot be foretold to make one. */
+bool data_dir_is_made(const char *path);
 void data_dir_close(struct data_dir *dir); /* releases the lock; accepts NULL */
 
 /* Opens an existing directory of any address to look at it: takes the lock, reads the identity,

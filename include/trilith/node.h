@@ -133,10 +133,12 @@ enum node_mutation {
 
 struct node_options {
     const char *address;       /* "host:port"; copied, as all strings */
-    const char *peer_address;  /* what peers reach: "host:port" */
+    const char *peer_address;  /* what peers reach: "host:port"; a member knows its own */
     const struct member *view; /* initial members in order, self included; store ids zero */
     uint32_t view_count;       /* >= 1 */
     const struct member *join; /* a member of a running cluster to join through; NULL: none */
+    const char *birth_refusal; /* what is wrong with these two, for a node to be born; NULL: nothing
+                                  is known */
     const char *data_dir;
     bool allow_any_fs;
     uint32_t data_groups_count;     /* 1 */
@@ -161,7 +163,8 @@ void node_options_init(struct node_options *options);
 /* Opens the data directory, recovers all stores and groups, reports how many entries remain to be
  * replayed (event=recovered). Nothing is sent before the first node_turn().
  * Errors as data_dir_open(), log_store_open(), table_open(); and
- *   TL_ERR_INVALID  the view does not hold `address`, holds one twice, or is too long.
+ *   TL_ERR_INVALID  it is to be born, and birth_refusal, or the view does not hold `address`, holds
+ *                   one twice, or is too long.
  *   TL_ERR_FOREIGN  this store was removed from its cluster.
  *   TL_ERR_CORRUPT  log and table contradict each other.
  * io and options are copied, strings too. Every option is in range (node_options_init). */
@@ -237,7 +240,8 @@ struct node_write {
  *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
  *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command),
- *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min), TL_ERR_DIVERGED (this replica's state is
+ *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min), TL_ERR_STALLED (of the leader: no more
+ *   can be frozen before a flush ends), TL_ERR_DIVERGED (this replica's state is
  *   not that of the others)
  *                   certainly not executed
  * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_DIVERGED returned: on_done is never called;
@@ -353,11 +357,14 @@ struct node_leader_transfer {
 /* Starts a transfer, whoever leads. TL_OK: on_done is called exactly once, later, with
  *   TL_OK           leadership has moved, or stands there already, or the transfer is refused, or
  *                   was only asked about
- *   TL_ERR_TIMEOUT  the target did not take over within an election timeout: nothing has changed
+ *   TL_ERR_TIMEOUT  the target did not catch up within an election timeout: it was not even told
+ *   TL_ERR_BUSY     leadership is moving to another voter
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STOPPING, TL_ERR_FULL
  *                   nothing was tried
- *   TL_ERR_UNKNOWN  the leader that was asked has not answered
- * Returned: TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL, TL_ERR_NOT_FOUND (no such group). */
+ *   TL_ERR_UNKNOWN  the leader that was asked has not answered, or the target was told to take over
+ *                   and has not yet
+ * Returned: TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_DIVERGED, TL_ERR_FULL, TL_ERR_NOT_FOUND (no
+ * such group). */
 TL_MUST_CHECK enum tl_err node_leader_transfer(struct node *node,
                                                struct node_leader_transfer *transfer);
 void node_leader_transfer_cancel(struct node *node, struct node_leader_transfer *transfer);
@@ -369,6 +376,8 @@ uint64_t node_applied_revision(const struct node *node, raft_group group);
 /* How old a local read may be: since this node last knew to be caught up with a leader; ms. */
 uint64_t node_age_ms(const struct node *node, raft_group group);
 raft_id node_self(const struct node *node);
+/* "host:port" that its peers reach: the placement's, or before it lists this store the option's. */
+const char *node_peer_address(const struct node *node);
 
 /* ---- the log, for those who look at it ---- */
 
@@ -388,6 +397,8 @@ struct node_log_query {
     enum node_log_query_kind kind;
     raft_index from; /* ENTRIES: the first wanted; 0: the newest ones */
     uint32_t limit;  /* ENTRIES: 1 ... NODE_LOG_QUERY_ENTRIES_MAX */
+    uint64_t
+        timeout_ns; /* ENTRIES: for all of it; VERIFY: for each slice, as long as a log is long */
     void (*on_done)(struct node_log_query *query, enum tl_err err);
     void *context;
     /* Set by the node, valid in on_done. */
@@ -402,6 +413,7 @@ struct node_log_query {
     struct tl_fault fault;        /* TL_ERR_CORRUPT: where, and why */
     /* The node's own. */
     uint32_t state;
+    uint64_t deadline_ns;
     raft_index next_index; /* VERIFY: the next slice begins here; 0: not begun */
     int32_t outcome;       /* enum tl_err of the read that has come */
     struct node_log_read *read;
@@ -413,9 +425,9 @@ struct node_log_query {
  *   TL_ERR_COMPACTED  ENTRIES: `from` is below `first`
  *   TL_ERR_CORRUPT    a record failed its check; `fault` names it. The node has reported it and
  *                     ends (exit 4) NODE_DAMAGE_GRACE_NS later: time to tell the client
- *   TL_ERR_STOPPING
- * Returned: TL_ERR_NOT_FOUND (no such group), TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL;
- * on_done is then never called. */
+ *   TL_ERR_TIMEOUT, TL_ERR_STOPPING
+ * Returned: TL_ERR_NOT_FOUND (no such group), TL_ERR_STARTING (also while the log is replayed: its
+ * reads go first), TL_ERR_STOPPING, TL_ERR_FULL; on_done is then never called. */
 TL_MUST_CHECK enum tl_err node_log_query(struct node *node, struct node_log_query *query);
 void node_log_query_cancel(struct node *node, struct node_log_query *query);
 #define NODE_DAMAGE_GRACE_NS 1000000000ull
@@ -460,6 +472,7 @@ struct node_group_status {
     uint64_t generation_bytes;
     uint32_t generation_keys_count;
     uint64_t replay_left; /* entries below the commit index known at start not yet applied */
+    bool is_ready;        /* it has a leader and has caught up with it */
 };
 
 struct node_status {
@@ -506,7 +519,7 @@ struct node_transfer_status {
 /* Returns how many there are. */
 uint32_t node_get_transfers(const struct node *node,
                             struct node_transfer_status out_transfers[NODE_TRANSFERS_MAX]);
-/* Whether it has a leader and has caught up with it (readyz). */
+/* Whether it serves, and every group is ready (readyz). */
 bool node_is_ready(const struct node *node);
 const struct member *node_member(const struct node *node, raft_id id); /* NULL: none */
 
@@ -524,7 +537,7 @@ struct node_metrics {
     uint64_t writes_failed_count;  /* certainly not executed */
     uint64_t writes_unknown_count;
     uint64_t writes_forwarded_count;
-    uint64_t reads_linearizable_count;
+    uint64_t reads_linearizable_count; /* TL_OK only; those that failed: reads_failed_count */
     uint64_t reads_causal_count;
     uint64_t reads_local_count;
     uint64_t reads_failed_count;

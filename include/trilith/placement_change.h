@@ -37,6 +37,9 @@ bool placement_has_removed(const struct placement *placement, raft_id id);
 const struct placement_member *placement_holder(const struct placement *placement,
                                                 const char *address);
 
+/* Nobody leaves who could not be removed: each of the following is PLACEMENT_FULL when the stores
+ * removed and those that leave would be more than PLACEMENT_REMOVED_MAX. */
+
 /* Adds a store. Under an address of nobody, or whose stores all leave: a voter. Under that of a
  * voter: a learner, which is to take the seat; an earlier such learner leaves. */
 enum placement_verdict placement_add(struct placement *placement, const struct member *member);
@@ -45,8 +48,8 @@ enum placement_verdict placement_add(struct placement *placement, const struct m
  * no learner with a seat to take. */
 enum placement_verdict placement_seat(struct placement *placement, raft_id id);
 
-/* All stores of the address leave. PLACEMENT_SAME: they do already, or none has it and a store
- * of it was removed before: whoever asks twice hears the same. */
+/* All stores of the address leave. PLACEMENT_SAME: they do already. PLACEMENT_UNKNOWN: no member
+ * has it, which is also what whoever asks again hears when they are gone. */
 enum placement_verdict placement_remove(struct placement *placement, const char *address);
 
 /* The leaving store `id` is removed for ever. PLACEMENT_UNKNOWN: it is not leaving. */

@@ -6,9 +6,9 @@
  *             loops apart).
  * Thread:     the loop thread (the one that runs the uv loop).
  * Errors:     pump_open(): message in *out_fault; the exit code to end with is the caller's to
- *             derive (TL_ERR_IN_USE, FOREIGN, NEWER_FORMAT: 3 · IO, CORRUPT: 4 · others: 1).
- *             TL_ERR_INVALID: the peer address cannot be resolved or bound. Later storage errors
- *             end the process with exit code 4 (node_io.fail).
+ *             derive (TL_ERR_INVALID: 2 · IN_USE, FOREIGN, NEWER_FORMAT: 3 · IO, CORRUPT, NO_SPACE:
+ *             4 · others: 1). TL_ERR_NOT_FOUND: the peer address cannot be resolved or bound. Later
+ *             storage errors end the process with exit code 4 (node_io.fail).
  * Limits:     the constants below.
  */
 

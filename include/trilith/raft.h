@@ -340,6 +340,7 @@ struct raft_peer_status {
     enum raft_progress_state state;
     bool is_recently_active; /* heard from within an election timeout */
     bool is_caught_up;       /* and no more than an election timeout behind: may become a voter */
+    bool is_told_to_lead;    /* sent a TIMEOUT_NOW in this term: it may still be obeyed */
 };
 
 struct raft_status {

@@ -79,9 +79,7 @@ enum tl_err address_parse_node(struct bytes text, char *out_address, char *out_p
         if (!parse_port(port, text.count - slash - 1, &peer_port)) {
             return TL_ERR_INVALID;
         }
-    } else if (address.port + ADDRESS_PEER_PORT_OFFSET > UINT16_MAX) {
-        return TL_ERR_INVALID;
-    } else {
+    } else if (address.port + ADDRESS_PEER_PORT_OFFSET <= UINT16_MAX) {
         peer_port = (uint16_t)(address.port + ADDRESS_PEER_PORT_OFFSET);
     }
     size_t colon = slash;
@@ -95,5 +93,6 @@ enum tl_err address_parse_node(struct bytes text, char *out_address, char *out_p
     memcpy(out_address, text.data, slash);
     out_address[slash] = '\0';
     memcpy(out_peer_address, peer_address, (size_t)length + 1);
+    if (peer_port == 0) out_peer_address[0] = '\0';
     return TL_OK;
 }

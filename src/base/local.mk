@@ -10,7 +10,8 @@ if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_base
 tests_unit_test_base_SOURCES = tests/unit/test_codec.c tests/unit/test_hash.c \
     tests/unit/test_histogram.c tests/unit/test_buf.c tests/unit/test_address.c \
-    tests/unit/test_crash_point.c tests/unit/test_error.c tests/unit/test_std_streams.c
+    tests/unit/test_crash_point.c tests/unit/test_error.c tests/unit/test_log.c \
+    tests/unit/test_std_streams.c
 tests_unit_test_base_CPPFLAGS = $(AM_CPPFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_base_LDADD = libbase.a $(CRITERION_LIBS)
 endif

@@ -1,4 +1,5 @@
-/* cluster.c - GET /v1/cluster: the members and groups as this node knows them. */
+/* cluster.c - GET /v1/cluster: the members and groups as this node knows them, and how many more
+ * may fail. */
 
 #include "http_internal.h"
 
@@ -7,8 +8,8 @@
 /* A voter this far behind has what it needs at hand and fills a quorum within a round trip. */
 #define CAUGHT_UP_ENTRIES_MAX 1024u
 
-/* What this node knows of the others: by its peers' acknowledgements when it leads, otherwise by
- * its connections. */
+/* What this node knows of the voters: by its peers' acknowledgements when it leads, otherwise of
+ * the others by its connections. */
 struct knowledge {
     const struct node_status *node;
     const struct raft_status *raft;
@@ -52,7 +53,9 @@ static bool is_able(const struct knowledge *knowledge, raft_id id)
 {
     const struct raft_status *raft = knowledge->raft;
     if (has_diverged(knowledge, id)) return false;
-    if (id == knowledge->self) return true;
+    if (id == knowledge->self) {
+        return !raft->is_installing && raft->last + CAUGHT_UP_ENTRIES_MAX >= raft->leader_commit;
+    }
     if (raft->role != RAFT_LEADER) return is_connected(knowledge->node, id);
     for (uint32_t i = 0; i < raft->peers_count; i++) {
         const struct raft_peer_status *peer = &raft->peers[i];
@@ -75,12 +78,28 @@ static int64_t can_lose_of(const struct knowledge *knowledge, const raft_id *vot
 }
 
 /* A joint configuration survives what both its halves survive. */
-static int64_t can_lose(const struct knowledge *knowledge)
+static int64_t can_lose(const struct http_server *server, const struct node_status *node,
+                        const struct node_group_status *group)
 {
-    const struct raft_conf *conf = &knowledge->raft->conf;
-    int64_t count = can_lose_of(knowledge, conf->voters, conf->voters_count);
+    const struct knowledge knowledge = {
+        .node = node, .raft = &group->raft, .group = group, .self = node_self(server->node)};
+    const struct raft_conf *conf = &group->raft.conf;
+    int64_t count = can_lose_of(&knowledge, conf->voters, conf->voters_count);
     if (conf->outgoing_count == 0) return count;
-    return TL_MIN(count, can_lose_of(knowledge, conf->outgoing, conf->outgoing_count));
+    return TL_MIN(count, can_lose_of(&knowledge, conf->outgoing, conf->outgoing_count));
+}
+
+bool cluster_can_lose(const struct http_server *server, const struct node_status *node,
+                      int64_t *out_count)
+{
+    int64_t least = INT64_MAX;
+    for (raft_group group = 0; group < node->groups_count; group++) {
+        struct node_group_status status;
+        node_get_group_status(server->node, group, &status);
+        least = TL_MIN(least, can_lose(server, node, &status));
+    }
+    *out_count = least;
+    return node->groups_count > 0;
 }
 
 static void put_members(json_t *root, const struct node_status *node)
@@ -116,15 +135,12 @@ static void put_peers(json_t *group, const struct http_server *server,
     }
 }
 
-static int64_t put_group(json_t *array, const struct http_server *server,
-                         const struct node_status *node, raft_group id)
+static void put_group(json_t *array, const struct http_server *server,
+                      const struct node_status *node, raft_group id)
 {
     struct node_group_status status;
     (void)describe_group(server, node, id, &status); /* it exists: id < groups_count */
     const struct raft_status *raft = &status.raft;
-    const struct knowledge knowledge = {
-        .node = node, .raft = raft, .group = &status, .self = node_self(server->node)};
-    int64_t count = can_lose(&knowledge);
     json_t *group = json_add_object(array);
     json_put_u64(group, "group", id);
     json_put_string(group, "leader", describe_address(server, raft->leader));
@@ -141,8 +157,7 @@ static int64_t put_group(json_t *array, const struct http_server *server,
     }
     if (raft->role == RAFT_LEADER) put_peers(group, server, raft);
     json_put_digests(group, server, &status);
-    json_put_i64(group, "can_lose", count);
-    return count;
+    json_put_i64(group, "can_lose", can_lose(server, node, &status));
 }
 
 void cluster_serve(struct exchange *exchange)
@@ -159,11 +174,14 @@ void cluster_serve(struct exchange *exchange)
     put_members(root, &node);
     describe_transfers(server, root);
     json_t *groups = json_put_array(root, "groups");
-    int64_t least = INT64_MAX;
     for (raft_group group = 0; group < node.groups_count; group++) {
-        int64_t count = put_group(groups, server, &node, group);
-        least = TL_MIN(least, count);
+        put_group(groups, server, &node, group);
     }
-    json_put_i64(root, "can_lose", node.groups_count > 0 ? least : 0);
+    int64_t count;
+    if (cluster_can_lose(server, &node, &count)) {
+        json_put_i64(root, "can_lose", count);
+    } else {
+        json_put_string(root, "can_lose", NULL); /* there is no cluster yet */
+    }
     respond_document(exchange, 200, root);
 }

@@ -463,6 +463,7 @@ void exchange_query_log(struct exchange *exchange, const struct node_log_query *
     exchange->on_log = on_log;
     exchange->log = h2o_mem_alloc_pool(&exchange->req->pool, sizeof *exchange->log);
     *exchange->log = *query;
+    exchange->log->timeout_ns = exchange->server->options.request_timeout_ns;
     exchange->log->on_done = on_log_done;
     exchange->log->context = exchange;
     enum tl_err err = node_log_query(exchange->server->node, exchange->log);

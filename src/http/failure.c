@@ -23,7 +23,9 @@ const struct failure *failure_of_err(enum tl_err err)
         enum tl_err err;
         struct failure failure;
     } table[] = {
-        {TL_ERR_FULL, {429, "overloaded", "this node's queue is full", false}},
+        {TL_ERR_FULL,
+         {429, "overloaded", "the queue of this node or of the leader is full", false}},
+        {TL_ERR_STALLED, {503, "stalled", "the leader's disk does not keep up", false}},
         {TL_ERR_NO_LEADER, {503, "no_leader", "no leader is known", false}},
         {TL_ERR_NOT_LEADER, {503, "no_leader", "the leader has changed", false}},
         {TL_ERR_NO_QUORUM, {503, "no_quorum", "no quorum of the voters answers", false}},

@@ -44,6 +44,8 @@ struct failure {
       "the body is a JSON object that may hold a group's number and a member's address")           \
     X(REFUSAL_GROUP, 404, "no_group", "there is no such group")                                    \
     X(REFUSAL_ADDRESS, 400, "bad_request", "a member is named HOST:PORT or HOST:PORT/PEERPORT")    \
+    X(REFUSAL_PEER_PORT, 400, "bad_request",                                                       \
+      "the port + 10000 is no port: name the peer port, HOST:PORT/PEERPORT")                       \
     X(REFUSAL_VALUE_LARGE, 413, "value_too_large", "the value is over --max-value-size")           \
     X(REFUSAL_LIMIT, 400, "bad_request", "limit is 1 to 1000, and not for counts")                 \
     X(REFUSAL_TXN_LARGE, 413, "txn_too_large", "a transaction has at most 1 MiB")                  \

@@ -339,6 +339,10 @@ void keys_serve(struct exchange *exchange);
 void status_serve(struct exchange *exchange);
 void admin_serve(struct exchange *exchange);
 void cluster_serve(struct exchange *exchange);
+/* How many more voters may fail, the least of all groups; negative: so many are missing to a
+ * quorum. false: no cluster yet. */
+bool cluster_can_lose(const struct http_server *server, const struct node_status *node,
+                      int64_t *out_count);
 void members_serve(struct exchange *exchange);
 void member_serve(struct exchange *exchange);
 void log_serve(struct exchange *exchange);

@@ -53,6 +53,10 @@ static void start(struct exchange *exchange, enum node_change_kind kind, struct 
         respond_refusal(exchange, REFUSAL_ADDRESS);
         return;
     }
+    if (kind == NODE_CHANGE_ADD && change->peer_address[0] == '\0') {
+        respond_refusal(exchange, REFUSAL_PEER_PORT);
+        return;
+    }
     exchange_change(exchange, change, on_changed);
 }
 

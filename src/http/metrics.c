@@ -177,6 +177,15 @@ static void add_node(struct text *text, const struct http_server *server,
                 metrics->frames_invalid_count);
     add_gauge(text, "ready", "Has a leader and has caught up with it.",
               node_is_ready(server->node) ? 1 : 0);
+    int64_t can_lose;
+    if (cluster_can_lose(server, node, &can_lose)) {
+        add_head(text, "can_lose", "gauge",
+                 "Voters that may fail before writes stop, as this node sees it; negative: so many "
+                 "are missing.");
+        text_add_string(text, "trilith_can_lose ");
+        text_add_i64(text, can_lose);
+        text_add_string(text, "\n");
+    }
     add_gauge(text, "requests_waiting", "Requests the node is at work on.",
               node->requests_waiting_count);
     add_gauge(text, "request_bytes_waiting", "Bytes of those.", node->request_bytes_waiting);

@@ -73,7 +73,8 @@ void respond_replayed(struct exchange *exchange)
 static void add_local(struct exchange *exchange)
 {
     add_number(exchange, &name_applied, exchange->applied);
-    add_number(exchange, &name_age, node_age_ms(exchange->server->node, NODE_DATA_GROUP));
+    uint64_t age_ms = node_age_ms(exchange->server->node, NODE_DATA_GROUP);
+    add_number(exchange, &name_age, TL_MIN(age_ms, (uint64_t)INT64_MAX)); /* as in JSON */
 }
 
 /* A step that was not reached took no time; the one it ended in took all that was left. */

@@ -175,14 +175,22 @@ static void abandon(struct pump *pump)
     pump_destroy(pump);
 }
 
+static enum tl_err bind_peers(const struct pump_options *options, const char *peer_address,
+                              int *out_listener, struct tl_fault *out_fault)
+{
+    struct address own;
+    if (address_parse(bytes_of(peer_address), &own) != TL_OK) {
+        tl_fault_set(out_fault, peer_address, UINT32_MAX, 0, "not a HOST:PORT");
+        return TL_ERR_NOT_FOUND;
+    }
+    const char *host = options->peer_listen_host != NULL ? options->peer_listen_host : own.host;
+    uint16_t port = options->peer_listen_port != 0 ? options->peer_listen_port : own.port;
+    return transport_bind(host, port, out_listener, out_fault);
+}
+
 enum tl_err pump_open(const struct pump_options *options, struct uv_loop_s *loop,
                       struct pump **out_pump, struct tl_fault *out_fault)
 {
-    struct address peer_address;
-    if (address_parse(bytes_of(options->node.peer_address), &peer_address) != TL_OK) {
-        tl_fault_set(out_fault, options->node.peer_address, UINT32_MAX, 0, "not a HOST:PORT");
-        return TL_ERR_INVALID;
-    }
     struct pump *pump = pump_create(loop);
     struct node_io io = pump_io(pump);
     /* The directory before the port: of two processes started on one node, the second is told what
@@ -193,11 +201,8 @@ enum tl_err pump_open(const struct pump_options *options, struct uv_loop_s *loop
         return err;
     }
     pump->transport.node = pump->node;
-    const char *host =
-        options->peer_listen_host != NULL ? options->peer_listen_host : peer_address.host;
-    uint16_t port = options->peer_listen_port != 0 ? options->peer_listen_port : peer_address.port;
     int listener = -1;
-    err = transport_bind(host, port, &listener, out_fault);
+    err = bind_peers(options, node_peer_address(pump->node), &listener, out_fault);
     if (err == TL_OK) {
         err = start(pump, &listener, out_fault);
     }

@@ -55,7 +55,7 @@ enum tl_err transport_bind(const char *host, uint16_t port, int *out_socket,
     if (rc != 0) {
         tl_fault_set(out_fault, host, UINT32_MAX, 0, "cannot listen for peers on %s port %s: %s",
                      host, port_text, gai_strerror(rc));
-        return TL_ERR_INVALID;
+        return TL_ERR_NOT_FOUND;
     }
     int fd = bind_to(addrinfo_choose(list));
     int reason = errno;
@@ -63,7 +63,7 @@ enum tl_err transport_bind(const char *host, uint16_t port, int *out_socket,
     if (fd < 0) {
         tl_fault_set(out_fault, host, UINT32_MAX, 0, "cannot listen for peers on %s port %s: %s",
                      host, port_text, strerror(reason));
-        return TL_ERR_INVALID;
+        return TL_ERR_NOT_FOUND;
     }
     *out_socket = fd;
     return TL_OK;

@@ -156,6 +156,7 @@ static void copy_options(struct node *node, const struct node_options *options)
     node->options.data_dir = text_copy(options->data_dir);
     node->options.view = NULL; /* node->view has them */
     node->options.join = NULL;
+    node->options.birth_refusal = NULL;
 }
 
 /* What a crash left of a table that was being installed, or of one that was replaced: every table's
@@ -261,6 +262,16 @@ static enum tl_err recover_group(struct node *node, raft_group id, struct tl_fau
     return err;
 }
 
+/* Its peers look for it there, whatever the options say today. */
+static void recover_peer_address(struct node *node)
+{
+    const struct placement_member *found = placement_find(node->placement, node->self);
+    if (found == NULL) return; /* a newcomer that has not applied its own admission */
+    char *known = text_copy(found->member.peer_address);
+    free((char *)node->options.peer_address);
+    node->options.peer_address = known;
+}
+
 static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
 {
     enum tl_err err = recover_group(node, 0, out_fault);
@@ -273,6 +284,7 @@ static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
         if (err != TL_OK) return err;
     }
     node->groups_count = groups_count;
+    recover_peer_address(node);
     for (raft_group id = 0; id < node->groups_count; id++) node_group_check_log(node->groups[id]);
     node_recover_diverged(node);
     return TL_OK;
@@ -313,7 +325,9 @@ enum tl_err node_open(const struct node_options *options, const struct node_io *
     }
     enum tl_err err = open_stores(node, out_fault);
     if (err == TL_OK) err = recover(node, out_fault);
-    if (err == TL_OK && node->groups_count == 0) err = node_birth_init(node, out_fault);
+    if (err == TL_OK && node->groups_count == 0) {
+        err = node_birth_init(node, options->birth_refusal, out_fault);
+    }
     if (err != TL_OK) {
         node_close(node);
         return err;

@@ -60,9 +60,9 @@ static const char *judge_view(struct node *node)
     return NULL;
 }
 
-enum tl_err node_birth_init(struct node *node, struct tl_fault *out_fault)
+enum tl_err node_birth_init(struct node *node, const char *refusal, struct tl_fault *out_fault)
 {
-    const char *reason = judge_view(node);
+    const char *reason = refusal != NULL ? refusal : judge_view(node);
     if (reason != NULL) {
         tl_fault_set(out_fault, data_dir_path(node->data_dir), UINT32_MAX, 0, "%s", reason);
         return TL_ERR_INVALID;

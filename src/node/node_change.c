@@ -65,7 +65,10 @@ static void refuse_by_verdict(struct node_change *change, enum placement_verdict
                "a member has this address, or this peer address, together with another");
         break;
     case PLACEMENT_FULL:
-        refuse(change, "too_many_members", "there is no room for another store");
+        refuse(change, "too_many_members",
+               change->kind == NODE_CHANGE_ADD
+                   ? "there is no room for another store"
+                   : "as many stores were removed as can be remembered");
         break;
     case PLACEMENT_LAST:
         refuse(change, "last_voter", "the last voter cannot be removed");
@@ -80,6 +83,15 @@ static bool is_able(const void *context, raft_id id)
     if (id == node->self || id == change->newcomer_id) return true;
     const struct node_peer *peer = node_find_peer((struct node *)node, id);
     return peer != NULL && peer->is_up[PEER_CLASS_RAFT];
+}
+
+/* What the report says of a change that is refused before it is tried. */
+static void describe_now(struct node_change *change)
+{
+    const struct placement *placement = change->node->placement;
+    change->report.epoch = placement->epoch;
+    change->report.can_lose_before = placement_can_lose(placement, is_able, change);
+    change->report.can_lose_after = change->report.can_lose_before;
 }
 
 static uint64_t bytes_of_tables(const struct node *node)
@@ -156,8 +168,11 @@ static void on_read(struct node_read *read, enum tl_err err)
     const struct placement_member *holder = placement_holder(node->placement, change->address);
     if (change->kind == NODE_CHANGE_REMOVE) {
         decide(change, NULL);
-    } else if (holder != NULL) {
-        decide(change, &holder->member); /* a voter already: nobody has to be asked */
+    } else if (holder != NULL) { /* a voter already: nobody has to be asked */
+        bool is_same = strcmp(holder->member.peer_address, change->peer_address) == 0;
+        describe_now(change);
+        if (!is_same) refuse_by_verdict(change, PLACEMENT_OTHER_PORT);
+        finish(change, TL_OK);
     } else {
         begin_asking(change);
     }
@@ -192,6 +207,7 @@ static void on_written(struct node_write *write, enum tl_err err, const struct k
 static void on_answer(struct node_change *change, const struct birth_note *note)
 {
     struct node *node = change->node;
+    describe_now(change);
     if (note == NULL) {
         refuse(change, "no_answer", "no node answers at this address; start it with --join first");
     } else if (strcmp(note->address, change->address) != 0) {
@@ -231,6 +247,7 @@ enum tl_err node_change(struct node *node, struct node_change *change)
     TL_ASSERT(change->on_done != NULL);
     change->node = node;
     change->report = (struct node_change_report){.epoch = 0};
+    change->newcomer_id = RAFT_ID_NONE;
     enum tl_err err = read_placement(change);
     if (err != TL_OK) return err;
     change->next = node->changes;

@@ -359,7 +359,9 @@ void node_issue_batch(struct node *node, struct node_batch *batch);
 uint32_t node_log_commit_age_ms(const struct node *node);
 
 /* ---- node_birth.c ---- */
-TL_MUST_CHECK enum tl_err node_birth_init(struct node *node, struct tl_fault *out_fault);
+/* refusal  what is wrong already with the options it is to be born with; NULL: nothing. */
+TL_MUST_CHECK enum tl_err node_birth_init(struct node *node, const char *refusal,
+                                          struct tl_fault *out_fault);
 void node_birth_step(struct node *node);
 void node_birth_written(struct node *node);
 /* What this node says of itself; `asker` is who asks. */
@@ -460,6 +462,7 @@ void node_group_refuse_reads(struct node_group *group);
 /* Starts the check of a recovered group's log. */
 void node_group_check_log(struct node_group *group);
 void node_log_queries_step(struct node *node);
+uint64_t node_log_queries_deadline(const struct node *node);
 void node_log_query_come(struct node *node, struct node_job *job, enum tl_err err,
                          const struct tl_fault *fault);
 /* Ends the queries: with TL_ERR_STOPPING. */

@@ -5,8 +5,10 @@
  *     |   ASKED   another node leads and has been asked: its reply ends this, or who leads next
  *     v
  *   MOVING    this node led and its core is at it: over when another leads, or when the core has
- *             given up and proposes again
+ *             given up and proposes again. Then nothing has happened, unless the target was told
+ *             to campaign: it may do so whenever it hears that.
  *
+ * One target at a time: the core would drop the first for the second, which may have been told.
  * What could not work is refused before the core is asked: while it tries, nothing is proposed.
  *
  * A node that stops hands over what it leads, once for every time it is elected, and waits for that
@@ -156,6 +158,12 @@ static void begin_moving(struct node_group *group, struct node_leader_transfer *
         return;
     }
     raft_id target = transfer->target;
+    raft_id under_way = status.transfer_target;
+    if (target == RAFT_ID_NONE) target = under_way;
+    if (under_way != RAFT_ID_NONE && under_way != target) {
+        finish(transfer, TL_ERR_BUSY);
+        return;
+    }
     if (target == RAFT_ID_NONE) target = node_group_successor(group, &status);
     enum transfer_verdict verdict = TRANSFER_NOBODY;
     if (target != RAFT_ID_NONE) verdict = judge(&status, target);
@@ -227,12 +235,21 @@ static void watch_asked(struct node_group *group, struct node_leader_transfer *t
     if (is_over) finish_with(transfer, TRANSFER_DONE, group->leader);
 }
 
+static bool is_told(const struct raft_status *status, raft_id target)
+{
+    for (uint32_t i = 0; i < status->peers_count; i++) {
+        if (status->peers[i].id == target) return status->peers[i].is_told_to_lead;
+    }
+    return true; /* no member any more: nobody remembers */
+}
+
 static void watch_moving(struct node_group *group, struct node_leader_transfer *transfer)
 {
     if (raft_role_of(group->raft) == RAFT_LEADER) {
         struct raft_status status;
         raft_get_status(group->raft, &status);
-        if (status.transfer_target != transfer->target) finish(transfer, TL_ERR_TIMEOUT);
+        if (status.transfer_target == transfer->target) return;
+        finish(transfer, is_told(&status, transfer->target) ? TL_ERR_UNKNOWN : TL_ERR_TIMEOUT);
         return;
     }
     raft_id leader = group->leader;
@@ -402,6 +419,7 @@ enum tl_err node_leader_transfer(struct node *node, struct node_leader_transfer 
     node_enter(node);
     if (node->is_failed || node->is_draining) return TL_ERR_STOPPING;
     if (node->groups_count == 0) return TL_ERR_STARTING;
+    if (node->is_diverged) return TL_ERR_DIVERGED;
     if (transfer->group >= node->groups_count) return TL_ERR_NOT_FOUND;
     if (node->leader_transfers_count == NODE_LEADER_TRANSFERS_MAX) return TL_ERR_FULL;
     TL_ASSERT(transfer->on_done != NULL);
@@ -494,6 +512,7 @@ static void take_reply(struct node_leader_transfer *transfer,
         transfer->retry_ns = node->now_ns + NODE_FORWARD_RETRY_NS;
         break;
     case TL_ERR_TIMEOUT:
+    case TL_ERR_BUSY:
     case TL_ERR_FULL:
         finish(transfer, answer->err);
         break;

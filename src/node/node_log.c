@@ -82,7 +82,7 @@ enum tl_err node_log_query(struct node *node, struct node_log_query *query)
     node_enter(node);
     query->state = LOG_QUERY_IDLE;
     if (node->is_failed || node->is_draining) return TL_ERR_STOPPING;
-    if (node->groups_count == 0) return TL_ERR_STARTING;
+    if (node->groups_count == 0 || node_is_replaying(node)) return TL_ERR_STARTING;
     if (query->group >= node->groups_count) return TL_ERR_NOT_FOUND;
     if (node->log_queries_count == NODE_LOG_QUERIES_MAX) return TL_ERR_FULL;
     TL_ASSERT(query->on_done != NULL);
@@ -91,6 +91,7 @@ enum tl_err node_log_query(struct node *node, struct node_log_query *query)
         TL_ASSERT(query->limit <= NODE_LOG_QUERY_ENTRIES_MAX);
     }
     query->state = LOG_QUERY_QUEUED;
+    query->deadline_ns = node->now_ns + query->timeout_ns;
     query->next_index = 0;
     query->read = NULL;
     push(node, query);
@@ -300,6 +301,7 @@ static void slice_come(struct node *node, struct node_log_query *query)
         query->next_index = index + 1;
     }
     node_free_job(node, job);
+    if (!is_own(node, query)) query->deadline_ns = node->now_ns + query->timeout_ns;
     list_remove(node, query); /* behind the others */
     push(node, query);
 }
@@ -329,6 +331,24 @@ static bool step(struct node *node)
     return true;
 }
 
+static struct node_log_query *find_late(struct node *node)
+{
+    for (struct node_log_query *query = node->log_queries; query != NULL; query = query->next) {
+        if (node->now_ns >= query->deadline_ns) return query;
+    }
+    return NULL;
+}
+
+uint64_t node_log_queries_deadline(const struct node *node)
+{
+    uint64_t deadline_ns = NODE_NEVER;
+    for (const struct node_log_query *query = node->log_queries; query != NULL;
+         query = query->next) {
+        deadline_ns = TL_MIN(deadline_ns, query->deadline_ns);
+    }
+    return deadline_ns;
+}
+
 void node_log_queries_step(struct node *node)
 {
     if (node->is_draining) {
@@ -339,6 +359,9 @@ void node_log_queries_step(struct node *node)
     }
     if (node_is_replaying(node)) return;
     while (!node->is_failed && step(node)) continue;
+    for (struct node_log_query *late; !node->is_failed && (late = find_late(node)) != NULL;) {
+        finish(node, late, TL_ERR_TIMEOUT); /* a read under way is freed when it comes */
+    }
 }
 
 void node_log_queries_close(struct node *node)
@@ -364,6 +387,7 @@ void node_group_check_log(struct node_group *group)
     query->kind = NODE_LOG_VERIFY;
     query->on_done = on_start_checked;
     query->context = group;
+    query->deadline_ns = NODE_NEVER;
     query->state = LOG_QUERY_QUEUED;
     push(group->node, query);
 }

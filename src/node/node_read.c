@@ -66,11 +66,27 @@ static void finish_later(struct node *node, struct node_read *read, enum tl_err 
     list_push(&node->reads_ending, read);
 }
 
+static void count_read(struct node *node, enum node_consistency consistency)
+{
+    switch (consistency) {
+    case NODE_LINEARIZABLE:
+        node->metrics.reads_linearizable_count++;
+        break;
+    case NODE_CAUSAL:
+        node->metrics.reads_causal_count++;
+        break;
+    case NODE_LOCAL:
+        node->metrics.reads_local_count++;
+        break;
+    }
+}
+
 static void finish(struct node *node, struct node_read *read)
 {
     enum tl_err err = (enum tl_err)read->outcome;
     forget(node, read);
     if (err == TL_OK) {
+        count_read(node, read->consistency);
         histogram_add(&node->metrics.read_us, (node->now_ns - read->submitted_ns) / 1000);
     } else {
         node->metrics.reads_failed_count++;
@@ -91,21 +107,6 @@ static bool is_covered(const struct node_group *group, const struct node_read *r
     return read->consistency == NODE_CAUSAL && group->state.group.time_us >= read->token_us;
 }
 
-static void count_read(struct node *node, enum node_consistency consistency)
-{
-    switch (consistency) {
-    case NODE_LINEARIZABLE:
-        node->metrics.reads_linearizable_count++;
-        break;
-    case NODE_CAUSAL:
-        node->metrics.reads_causal_count++;
-        break;
-    case NODE_LOCAL:
-        node->metrics.reads_local_count++;
-        break;
-    }
-}
-
 enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_ready)
 {
     node_enter(node);
@@ -123,7 +124,6 @@ enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_re
     }
     if (node->requests_count == NODE_REQUESTS_MAX) return TL_ERR_FULL;
     TL_ASSERT(read->on_ready != NULL);
-    count_read(node, read->consistency);
     node->requests_count++;
     node->has_new_requests = true;
     read->submitted_ns = node->now_ns;

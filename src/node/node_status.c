@@ -7,6 +7,11 @@ raft_id node_self(const struct node *node)
     return node->self;
 }
 
+const char *node_peer_address(const struct node *node)
+{
+    return node->options.peer_address;
+}
+
 const struct member *node_member(const struct node *node, raft_id id)
 {
     const struct node_peer *peer = node_find_peer((struct node *)node, id);
@@ -73,13 +78,18 @@ static enum node_stage stage_of(const struct node *node)
     return node_is_replaying(node) ? NODE_STAGE_REPLAY : NODE_STAGE_RUNNING;
 }
 
+static bool is_group_ready(const struct node *node, raft_group group)
+{
+    return raft_leader(node->groups[group]->raft) != RAFT_ID_NONE &&
+           node_age_ms(node, group) <= NODE_READY_AGE_MS;
+}
+
 bool node_is_ready(const struct node *node)
 {
     if (node->is_failed || stage_of(node) != NODE_STAGE_RUNNING) return false;
     if (node->is_diverged) return false;
     for (uint32_t i = 0; i < node->groups_count; i++) {
-        if (raft_leader(node->groups[i]->raft) == RAFT_ID_NONE) return false;
-        if (node_age_ms(node, i) > NODE_READY_AGE_MS) return false;
+        if (!is_group_ready(node, i)) return false;
     }
     return true;
 }
@@ -135,6 +145,7 @@ void node_get_group_status(const struct node *node, raft_group group,
     if (found->state.group.index < found->replay_target) {
         out_status->replay_left = found->replay_target - found->state.group.index;
     }
+    out_status->is_ready = is_group_ready(node, group);
     raft_get_status(found->raft, &out_status->raft);
     node_group_describe_digests(found, out_status);
 }

@@ -362,6 +362,7 @@ static uint64_t next_deadline(const struct node *node)
     } else {
         deadline_ns = TL_MIN(deadline_ns, node_member_deadline(node));
         deadline_ns = TL_MIN(deadline_ns, node_leader_transfers_deadline(node));
+        deadline_ns = TL_MIN(deadline_ns, node_log_queries_deadline(node));
     }
     if (node->batches_oldest != NULL) {
         const struct node_log_batch *oldest = &node->batches_oldest->log;

@@ -291,7 +291,7 @@ static void propose_one(struct node_group *group, struct node_write *write, uint
 {
     struct node *node = group->node;
     if (group->is_apply_stalled) {
-        finish_later(node, write, TL_ERR_FULL);
+        finish_later(node, write, TL_ERR_STALLED);
         return;
     }
     if (!has_space(node)) {
@@ -611,6 +611,7 @@ static enum reply_meaning judge_reply(enum tl_err err)
     case TL_ERR_FULL:
     case TL_ERR_INVALID:
     case TL_ERR_NO_SPACE:
+    case TL_ERR_STALLED:
     case TL_ERR_REPLACED:
     case TL_ERR_TIMEOUT:
         return REPLY_DEFINITE;

@@ -512,6 +512,7 @@ static void status_peers(const struct raft *raft, struct raft_status *out_status
             .state = peer->state,
             .is_recently_active = raft_is_heard(raft, peer->id),
             .is_caught_up = raft_peer_is_caught_up(raft, peer),
+            .is_told_to_lead = peer->told_term == raft->term,
         };
     }
 }

@@ -159,6 +159,7 @@ struct raft_peer {
     uint64_t round_ns;      /* when it began */
     uint64_t round_took_ns; /* how long the last one took */
     raft_index commit_sent; /* highest commit it can have taken from us */
+    raft_term told_term;    /* in which it was last sent a TIMEOUT_NOW */
 
     uint64_t sequence_sent;
     uint64_t sequence_acked;

@@ -89,12 +89,13 @@ void raft_transfer_step(struct raft *raft)
     if (target == RAFT_ID_NONE || raft->now_ns < raft->transfer.next_ns) {
         return;
     }
-    const struct raft_peer *peer = raft_peer_find(raft, target);
+    struct raft_peer *peer = raft_peer_find(raft, target);
     TL_ASSERT(peer != NULL);
     if (peer->match < raft->log.last) {
         return;
     }
     raft->transfer.next_ns = raft->now_ns + raft->heartbeat_interval_ns; /* it may be lost */
+    peer->told_term = raft->term;
     struct raft_message message = raft_message_make(raft, RAFT_TIMEOUT_NOW, target);
     message.index = raft->log.last;
     message.log_term = raft_log_term(&raft->log, raft->log.last);

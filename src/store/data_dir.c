@@ -466,6 +466,13 @@ static enum tl_err open_locked(struct data_dir *dir, const char *address, bool a
     return err;
 }
 
+bool data_dir_is_made(const char *path)
+{
+    char identity[PATH_MAX];
+    if (join(path, NAME_IDENTITY, identity, sizeof identity, NULL) != TL_OK) return false;
+    return access(identity, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 enum tl_err data_dir_open(const char *path, const char *address, bool allow_any_fs,
                           struct data_dir **out_dir, struct tl_fault *out_fault)
 {

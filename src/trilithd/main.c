@@ -59,18 +59,31 @@ struct program {
 
 /* A mapped page that cannot be read: a bad sector, or a data file cut short under us. Nothing can
  * be acknowledged after it. Only what a signal handler may call. */
+static char sigbus_line[512];
+static size_t sigbus_line_count;
+
 static void on_sigbus(int number)
 {
-    static const char line[] =
-        "level=error event=storage_failed reason=\"a mapped page of the data "
-        "directory cannot be read (SIGBUS)\"\n";
     (void)number;
-    (void)!write(STDERR_FILENO, line, sizeof line - 1);
+    (void)!write(STDERR_FILENO, sigbus_line, sigbus_line_count);
     _exit(EXIT_STORAGE);
 }
 
-static void handle_signals(void)
+/* An address holds nothing that JSON escapes. */
+static void prepare_sigbus_line(const struct options *options)
 {
+    const char *reason = "a mapped page of the data directory cannot be read (SIGBUS)";
+    const char *format = options->is_log_json
+                             ? "{\"level\":\"error\",\"event\":\"storage_failed\",\"node\":\"%s\","
+                               "\"reason\":\"%s\"}\n"
+                             : "level=error event=storage_failed node=%s reason=\"%s\"\n";
+    sigbus_line_count =
+        text_format(sigbus_line, sizeof sigbus_line, format, options->address, reason);
+}
+
+static void handle_signals(const struct options *options)
+{
+    prepare_sigbus_line(options);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     struct sigaction bus = {.sa_handler = on_sigbus};
     int rc = sigaction(SIGPIPE, &ignore, NULL); /* a closed socket is an error code, not a death */
@@ -116,12 +129,15 @@ static void tune_malloc(void)
 static int exit_code_of(enum tl_err err)
 {
     switch (err) {
+    case TL_ERR_INVALID:
+        return EXIT_USAGE;
     case TL_ERR_IN_USE:
     case TL_ERR_FOREIGN:
     case TL_ERR_NEWER_FORMAT:
         return EXIT_DIR;
     case TL_ERR_IO:
     case TL_ERR_CORRUPT:
+    case TL_ERR_NO_SPACE:
         return EXIT_STORAGE;
     default:
         return EXIT_FAILED;
@@ -248,14 +264,17 @@ static void watch_ready(struct program *program)
 static enum tl_err open_pump(struct program *program, struct tl_fault *out_fault)
 {
     const struct options *options = &program->options;
-    struct pump_options pump_options = {.peer_listen_host = options->peer_listen.host,
-                                        .peer_listen_port = options->peer_listen.port};
+    struct pump_options pump_options = {.peer_listen_port = options->peer_listen.port};
+    if (options->peer_listen.port != 0) pump_options.peer_listen_host = options->peer_listen.host;
     node_options_init(&pump_options.node);
     pump_options.node.address = options->address;
     pump_options.node.peer_address = options->peer_address;
     pump_options.node.view = options->view;
     pump_options.node.view_count = options->view_count;
     pump_options.node.join = options->has_join ? &options->join : NULL;
+    if (options->birth_refusal[0] != '\0') {
+        pump_options.node.birth_refusal = options->birth_refusal;
+    }
     pump_options.node.data_dir = options->data_dir;
     pump_options.node.allow_any_fs = options->allow_any_fs;
     pump_options.node.log_retain_bytes = options->log_retain_bytes;
@@ -276,6 +295,30 @@ static enum tl_err open_http(struct program *program, struct tl_fault *out_fault
                                                .connections_max = connections_max()};
     return http_server_open(&http_options, &program->loop, program->pump, &program->http,
                             out_fault);
+}
+
+static void log_listening(const struct program *program)
+{
+    const struct address *http = &program->options.listen;
+    const struct address *peers = &program->options.peer_listen;
+    char peers_text[ADDRESS_HOST_BYTES_MAX + 16];
+    if (peers->port != 0) {
+        (void)text_format(peers_text, sizeof peers_text, "%s:%u", peers->host,
+                          (unsigned)peers->port);
+    } else {
+        (void)text_format(peers_text, sizeof peers_text, "%s",
+                          node_peer_address(pump_node(program->pump)));
+    }
+    log_event(LOG_LEVEL_INFO, "listening", "http=%s:%u peers=%s", http->host, (unsigned)http->port,
+              peers_text);
+}
+
+/* Nothing is made for a node that could not be born. */
+static bool may_open(const struct options *options, char out_message[OPTIONS_MESSAGE_BYTES])
+{
+    if (options->birth_refusal[0] == '\0' || data_dir_is_made(options->data_dir)) return true;
+    memcpy(out_message, options->birth_refusal, sizeof options->birth_refusal);
+    return false;
 }
 
 static int run(struct program *program)
@@ -302,9 +345,7 @@ static int run(struct program *program)
     }
     watch_signals(program);
     watch_ready(program);
-    log_event(LOG_LEVEL_INFO, "listening", "http=%s:%u peers=%s:%u", program->options.listen.host,
-              (unsigned)program->options.listen.port, program->options.peer_listen.host,
-              (unsigned)program->options.peer_listen.port);
+    log_listening(program);
     (void)uv_run(&program->loop, UV_RUN_DEFAULT); /* handles left open end with the process */
     if (program->is_http_closed) { /* else HTTP still has a reader of the node's views */
         http_server_destroy(TL_TAKE(&program->http));
@@ -331,7 +372,8 @@ int main(int argc, char **argv)
     static struct program program = {.magic = PROGRAM_MAGIC};
     char message[OPTIONS_MESSAGE_BYTES];
     if (std_streams_hold() != TL_OK) return EXIT_FAILED;
-    if (options_parse(argc, argv, environ, &program.options, message) != TL_OK) {
+    if (options_parse(argc, argv, environ, &program.options, message) != TL_OK ||
+        !may_open(&program.options, message)) {
         (void)fprintf(stderr, "trilithd: %s\nTry `trilithd --help' for more information.\n",
                       message);
         return EXIT_USAGE;
@@ -341,7 +383,7 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     log_configure(program.options.is_log_json, LOG_LEVEL_INFO, program.options.address);
-    handle_signals();
+    handle_signals(&program.options);
     raise_files_limit();
     tune_malloc();
     return run(&program);

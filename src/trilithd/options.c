@@ -2,6 +2,9 @@
 
 #include "options_internal.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 #include "trilith/log.h"
 
 #define KIB ((uint64_t)1024)
@@ -161,6 +164,19 @@ static void format_peer_address(const char *address, uint32_t peer_port,
                       (unsigned)peer_port);
 }
 
+/* What is wrong with the view or the node to join through is told to a node that would be born with
+ * it: one that has data does not look at them. The first thing counts. */
+__attribute__((format(printf, 2, 3))) static void refuse_birth(struct options *options,
+                                                               const char *format, ...)
+{
+    if (options->birth_refusal[0] != '\0') return;
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(options->birth_refusal, sizeof options->birth_refusal, format,
+                    args); /* may be cut */
+    va_end(args);
+}
+
 struct view_entry {
     char address[ADDRESS_BYTES_MAX]; /* without the peer port */
     uint32_t port;
@@ -196,35 +212,38 @@ static bool parse_view_entry(struct bytes text, struct view_entry *out_entry)
     return true;
 }
 
-/* Adds a member. Its peer port is the one named, or `peer_port_default`, or follows from the port.
- */
-static enum tl_err view_add(struct settings *settings, struct options *options,
-                            const struct view_entry *entry, uint32_t peer_port_default)
+/* The peer port is the one named, or `peer_port_default`, or follows from the port. */
+static uint32_t peer_port_of(const struct view_entry *entry, uint32_t peer_port_default)
+{
+    if (entry->peer_port != 0) return entry->peer_port;
+    return peer_port_default != 0 ? peer_port_default : entry->port + ADDRESS_PEER_PORT_OFFSET;
+}
+
+static void view_add(const struct settings *settings, struct options *options,
+                     const struct view_entry *entry, uint32_t peer_port_default)
 {
     const char *source = settings->all[SETTING_VIEW].source;
     if (options->view_count == RAFT_MEMBERS_MAX) {
-        return settings_refuse(settings, "%s: more than %u members", source, RAFT_MEMBERS_MAX);
+        refuse_birth(options, "%s: more than %u members", source, RAFT_MEMBERS_MAX);
+        return;
     }
     for (uint32_t i = 0; i < options->view_count; i++) {
         if (strcmp(options->view[i].address, entry->address) == 0) {
-            return settings_refuse(settings, "%s: %s is there twice", source, entry->address);
+            refuse_birth(options, "%s: %s is there twice", source, entry->address);
+            return;
         }
     }
-    uint32_t peer_port = entry->peer_port;
-    if (peer_port == 0) {
-        peer_port =
-            peer_port_default != 0 ? peer_port_default : entry->port + ADDRESS_PEER_PORT_OFFSET;
-    }
-    if (peer_port > UINT16_MAX) {
-        return settings_refuse(settings,
-                               "%s + %u is no port: name the peer port, HOST:PORT/PEERPORT in "
-                               "--view or --peer-listen",
-                               entry->address, ADDRESS_PEER_PORT_OFFSET);
-    }
+    uint32_t peer_port = peer_port_of(entry, peer_port_default);
     struct member *member = &options->view[options->view_count++];
     (void)text_format(member->address, sizeof member->address, "%s", entry->address);
+    if (peer_port > UINT16_MAX) {
+        refuse_birth(options,
+                     "%s + %u is no port: name the peer port, HOST:PORT/PEERPORT in --view or "
+                     "--peer-listen",
+                     entry->address, ADDRESS_PEER_PORT_OFFSET);
+        return;
+    }
     format_peer_address(entry->address, peer_port, member->peer_address);
-    return TL_OK;
 }
 
 static enum tl_err get_view(struct settings *settings, struct options *options,
@@ -232,7 +251,8 @@ static enum tl_err get_view(struct settings *settings, struct options *options,
 {
     const struct setting *view = &settings->all[SETTING_VIEW];
     if (view->text == NULL) {
-        return view_add(settings, options, self, self_peer_port);
+        view_add(settings, options, self, self_peer_port);
+        return TL_OK;
     }
     bool is_self_there = false;
     for (const char *at = view->text; at != NULL;) {
@@ -245,28 +265,30 @@ static enum tl_err get_view(struct settings *settings, struct options *options,
         }
         bool is_self = strcmp(entry.address, self->address) == 0;
         is_self_there = is_self_there || is_self;
-        enum tl_err err = view_add(settings, options, &entry, is_self ? self_peer_port : 0);
-        if (err != TL_OK) {
-            return err;
-        }
+        view_add(settings, options, &entry, is_self ? self_peer_port : 0);
         at = comma == NULL ? NULL : comma + 1;
     }
     if (!is_self_there) {
-        return settings_refuse(settings, "%s: this node's own address %s is not in \"%s\"",
-                               view->source, self->address, view->text);
+        refuse_birth(options, "%s: this node's own address %s is not in \"%s\"", view->source,
+                     self->address, view->text);
     }
     return TL_OK;
 }
 
-static void find_self(struct options *options)
+/* Without one only a node that has data can start: it knows its own. */
+static void find_peer_address(struct options *options, const struct view_entry *self)
 {
+    uint32_t peer_port = peer_port_of(self, options->peer_listen.port);
+    if (peer_port <= UINT16_MAX) {
+        format_peer_address(self->address, peer_port, options->peer_address);
+    }
     for (uint32_t i = 0; i < options->view_count; i++) {
         if (strcmp(options->view[i].address, options->address) == 0) {
             memcpy(options->peer_address, options->view[i].peer_address,
                    sizeof options->peer_address);
         }
     }
-    TL_ASSERT(options->peer_address[0] != '\0');
+    TL_ASSERT(options->peer_address[0] != '\0' || options->birth_refusal[0] != '\0');
 }
 
 static enum tl_err get_addresses(struct settings *settings, struct options *options)
@@ -282,7 +304,6 @@ static enum tl_err get_addresses(struct settings *settings, struct options *opti
     struct view_entry self = {.port = options->listen.port};
     (void)text_format(self.address, sizeof self.address, "%s", address->text);
     (void)text_format(options->address, sizeof options->address, "%s", address->text);
-    options->peer_listen.port = 0;
     if (settings->all[SETTING_PEER_LISTEN].text != NULL) {
         err = get_address(settings, SETTING_PEER_LISTEN, &options->peer_listen);
     }
@@ -292,11 +313,7 @@ static enum tl_err get_addresses(struct settings *settings, struct options *opti
     if (err != TL_OK) {
         return err;
     }
-    find_self(options);
-    if (settings->all[SETTING_PEER_LISTEN].text == NULL) {
-        err = address_parse(bytes_of(options->peer_address), &options->peer_listen);
-        TL_ASSERT(err == TL_OK);
-    }
+    find_peer_address(options, &self);
     if (settings->all[SETTING_LISTEN].text != NULL) {
         err = get_address(settings, SETTING_LISTEN, &options->listen);
     }
@@ -310,8 +327,8 @@ static enum tl_err get_join(struct settings *settings, struct options *options)
         return TL_OK;
     }
     if (settings->all[SETTING_VIEW].text != NULL) {
-        return settings_refuse(settings, "%s: a node that joins takes no view (%s)", join->source,
-                               settings->all[SETTING_VIEW].source);
+        refuse_birth(options, "%s: a node that joins takes no view (%s)", join->source,
+                     settings->all[SETTING_VIEW].source);
     }
     struct member *member = &options->join;
     if (address_parse_node(bytes_of(join->text), member->address, member->peer_address,
@@ -319,9 +336,14 @@ static enum tl_err get_join(struct settings *settings, struct options *options)
         return settings_refuse(settings, "%s: \"%s\" is not a HOST:PORT[/PEERPORT]", join->source,
                                join->text);
     }
+    if (member->peer_address[0] == '\0') {
+        return settings_refuse(settings,
+                               "%s: %s + %u is no port: name the peer port, "
+                               "HOST:PORT/PEERPORT",
+                               join->source, member->address, ADDRESS_PEER_PORT_OFFSET);
+    }
     if (strcmp(member->address, options->address) == 0) {
-        return settings_refuse(settings, "%s: %s is this node's own address", join->source,
-                               join->text);
+        refuse_birth(options, "%s: %s is this node's own address", join->source, join->text);
     }
     options->has_join = true;
     return TL_OK;

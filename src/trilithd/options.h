@@ -18,10 +18,12 @@
 
 struct options {
     char address[ADDRESS_BYTES_MAX];      /* as clients and peers know it */
-    char peer_address[ADDRESS_BYTES_MAX]; /* what peers connect to */
+    char peer_address[ADDRESS_BYTES_MAX]; /* what peers connect to; "" only with birth_refusal */
     struct address listen;                /* where to bind HTTP */
-    struct address peer_listen;           /* where to bind Raft */
-    uint32_t view_count;                  /* >= 1, itself included */
+    struct address peer_listen;           /* where to bind Raft; port 0: what peers connect to */
+    /* Why no node can be born with this view, or through this member: one line. "": it can. */
+    char birth_refusal[OPTIONS_MESSAGE_BYTES];
+    uint32_t view_count;                  /* >= 1, itself included unless birth_refusal */
     struct member view[RAFT_MEMBERS_MAX]; /* store ids zero */
     bool has_join;
     struct member join; /* store id zero */

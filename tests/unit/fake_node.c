@@ -51,6 +51,8 @@ void fake_reset(void)
 {
     memset(&fake, 0, sizeof fake);
     fake.is_ready = true;
+    fake.unready_group = UINT32_MAX;
+    fake.age_ms = FAKE_AGE_MS;
     fake.applied_revision = 9;
     fake.applied_time_us = 1000;
     fake.result = (struct kv_result){.status = KV_CREATED,
@@ -296,7 +298,7 @@ uint64_t node_age_ms(const struct node *node, raft_group group)
 {
     (void)node;
     TL_ASSERT(group == NODE_DATA_GROUP);
-    return FAKE_AGE_MS;
+    return fake.age_ms;
 }
 
 raft_id node_self(const struct node *node)
@@ -318,6 +320,7 @@ void node_get_group_status(const struct node *node, raft_group group,
     TL_ASSERT(group < fake.status.groups_count);
     *out_status = fake.group;
     out_status->group = group;
+    out_status->is_ready = group != fake.unready_group;
 }
 
 bool node_is_ready(const struct node *node)

@@ -35,6 +35,8 @@ struct fake_node {
     bool is_held;      /* fake_turn() answers nothing */
     bool has_no_group; /* birth */
     bool is_ready;
+    raft_group unready_group; /* UINT32_MAX: none */
+    uint64_t age_ms;
     uint64_t applied_revision;
     uint64_t applied_time_us;
     struct buf *row; /* the one row there is, under row_key; owned */

@@ -150,13 +150,18 @@ static void leave(struct node *node)
 enum tl_err node_open(const struct node_options *options, const struct node_io *io,
                       struct node **out_node, struct tl_fault *out_fault)
 {
-    (void)options;
     (void)out_fault;
     struct node *node = calloc(1, sizeof *node);
+    (void)snprintf(node->peer_address, sizeof node->peer_address, "%s", options->peer_address);
     node->io = *io;
     node->store_id = next_id;
     *out_node = node;
     return TL_OK;
+}
+
+const char *node_peer_address(const struct node *node)
+{
+    return node->peer_address;
 }
 
 void node_close(struct node *node)

@@ -16,6 +16,7 @@
 struct node {
     struct node_io io;
     struct store_id store_id;
+    char peer_address[32];
     /* Set by the test. */
     void (*on_turn)(struct node *node); /* NULL: nothing */
     bool is_drain_slow;                 /* drained only when the test says so */

@@ -63,6 +63,8 @@ Test(address, a_node_is_named_with_or_without_its_peer_port)
         {"a:80/81", "a:80", "a:81"},
         {"[::1]:55535", "[::1]:55535", "[::1]:65535"},
         {"[::1]:65535/1", "[::1]:65535", "[::1]:1"},
+        {"a:55535", "a:55535", "a:65535"},
+        {"a:55536", "a:55536", ""},
     };
     char address[64];
     char peer_address[64];
@@ -73,8 +75,8 @@ Test(address, a_node_is_named_with_or_without_its_peer_port)
         cr_assert_str_eq(address, good[i].address);
         cr_assert_str_eq(peer_address, good[i].peer_address);
     }
-    static const char *const bad[] = {"a",        "a:80/",   "a:80/0", "a:80/x", "a:80/65536",
-                                      "a:80/1/2", "a:55536", "/80",    ""};
+    static const char *const bad[] = {"a",          "a:80/",    "a:80/0", "a:80/x",
+                                      "a:80/65536", "a:80/1/2", "/80",    ""};
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
         enum tl_err err =
             address_parse_node(bytes_of(bad[i]), address, peer_address, sizeof address);

@@ -125,6 +125,18 @@ Test(data_dir, the_identity_stays)
     }
 }
 
+Test(data_dir, asking_whether_it_is_made_makes_nothing)
+{
+    cr_assert_not(data_dir_is_made(path));
+    cr_assert_not(data_dir_is_made("/dev/null"), "a file is none");
+    struct stat status;
+    cr_assert_neq(stat(path, &status), 0);
+    open_dir();
+    cr_assert(data_dir_is_made(path));
+    (void)close_dir();
+    cr_assert(data_dir_is_made(path));
+}
+
 Test(data_dir, identities_differ)
 {
     open_dir();

@@ -19,7 +19,7 @@ Test(http_failure, errors_have_their_status_and_only_unknown_ones_may_have_happe
         {TL_ERR_NO_SPACE, 507, false},  {TL_ERR_INVALID, 400, false},
         {TL_ERR_BUSY, 503, false},      {TL_ERR_STALE, 409, false},
         {TL_ERR_DIVERGED, 503, false},  {TL_ERR_OUT_OF_ORDER, 409, false},
-        {TL_ERR_IO, 500, true},
+        {TL_ERR_STALLED, 503, false},   {TL_ERR_IO, 500, true},
     };
     for (size_t i = 0; i < TL_COUNT_OF(expected); i++) {
         const struct failure *failure = failure_of_err(expected[i].err);

@@ -292,6 +292,9 @@ Test(http_kv, local_read_says_its_index_and_age)
     cr_assert_eq(answer->status, 200);
     cr_assert_str_eq(header(answer, "Trilith-Applied"), "77");
     cr_assert_str_eq(header(answer, "Trilith-Age-Ms"), "5");
+    fake.age_ms = UINT64_MAX;
+    answer = request("GET", "/v1/kv/k?consistency=local", "", NULL);
+    cr_assert_str_eq(header(answer, "Trilith-Age-Ms"), "9223372036854775807", "never");
 }
 
 Test(http_kv, read_that_cannot_be_served_is_503)

@@ -59,6 +59,13 @@ Test(http_leader, a_transfer_is_answered_when_it_is_done)
     json_decref(root);
 }
 
+Test(http_leader, a_high_port_names_a_member)
+{
+    json_decref(
+        document_of(request("POST", LEADER, JSON, "{\"address\":\"two.test:60000\"}"), 200));
+    cr_assert_str_eq(fake.seen_leader_transfer.address, "two.test:60000");
+}
+
 Test(http_leader, group_and_address_may_be_left_out)
 {
     fake.leader_transfer_report =

@@ -67,6 +67,18 @@ Test(http_members, a_member_may_be_named_with_its_peer_port)
     cr_assert_str_eq(fake.seen_change.peer_address, "n4:99");
 }
 
+Test(http_members, a_high_port_names_a_member_and_a_newcomer_only_with_its_peer_port)
+{
+    fake.report = (struct node_change_report){.is_changed = true};
+    json_decref(document_of(request("DELETE", MEMBERS "/n2:60000", "", NULL), 202));
+    cr_assert_str_eq(fake.seen_change.address, "n2:60000");
+    json_decref(document_of(request("POST", MEMBERS, JSON, "{\"address\": \"n4:60000/99\"}"), 202));
+    cr_assert_str_eq(fake.seen_change.peer_address, "n4:99");
+    struct answer *answer = request("POST", MEMBERS, JSON, "{\"address\": \"n4:60000\"}");
+    expect_error(answer, 400, "bad_request");
+    cr_assert_not_null(strstr(body_of(answer), "HOST:PORT/PEERPORT"), "%s", body_of(answer));
+}
+
 Test(http_members, what_is_so_already_is_ok)
 {
     fake.report = (struct node_change_report){.epoch = 7};

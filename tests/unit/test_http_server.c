@@ -169,6 +169,31 @@ Test(http_server, cluster_tells_what_can_be_lost)
     cr_assert_eq(can_lose(), 1, "as follower by connections");
     fake.status.member_is_connected[2] = false;
     cr_assert_eq(can_lose(), 0);
+    fake.group.raft.leader_commit = fake.group.raft.last + 1025;
+    cr_assert_eq(can_lose(), -1, "this node lacks too much itself");
+    fake.group.raft.leader_commit = fake.group.raft.last;
+    fake.group.raft.is_installing = true;
+    cr_assert_eq(can_lose(), -1);
+}
+
+Test(http_server, before_there_is_a_cluster_nothing_can_be_said_of_losses)
+{
+    fake.status.groups_count = 0;
+    json_t *root = document("/v1/cluster", 200);
+    cr_assert(json_is_null(json_object_get(root, "can_lose")));
+    json_decref(root);
+    struct answer *answer = request("GET", "/metrics", "", NULL);
+    cr_assert_null(strstr(body_of(answer), "trilith_can_lose"));
+}
+
+Test(http_server, can_lose_is_a_metric_to_be_alarmed_by)
+{
+    struct answer *answer = request("GET", "/metrics", "", NULL);
+    cr_assert_not_null(strstr(body_of(answer), "\ntrilith_can_lose 1\n"));
+    fake.group.raft.peers[0].is_recently_active = false;
+    fake.group.raft.peers[1].is_recently_active = false;
+    answer = request("GET", "/metrics", "", NULL);
+    cr_assert_not_null(strstr(body_of(answer), "\ntrilith_can_lose -1\n"));
 }
 
 Test(http_server, cluster_that_is_joint_can_lose_what_both_halves_can)
@@ -261,6 +286,26 @@ Test(http_server, readyz_says_why_not)
     cr_assert_str_eq(string(root, "reason"), sentence);
     json_decref(root);
     cr_assert_eq(request("GET", "/livez", "", NULL)->status, 200);
+}
+
+Test(http_server, readyz_names_the_group_that_is_not_ready)
+{
+    fake.is_ready = false;
+    for (raft_group group = 0; group < 2; group++) {
+        fake.unready_group = group;
+        char sentence[64];
+        (void)snprintf(sentence, sizeof sentence, "group %u: catching up with the leader", group);
+        struct answer *answer = request("GET", "/readyz", "", NULL);
+        cr_assert_eq(answer->status, 503);
+        cr_assert_not_null(strstr(body_of(answer), sentence), "%s", body_of(answer));
+        json_t *root = document("/readyz?verbose", 503);
+        cr_assert_str_eq(string(root, "reason"), sentence);
+        cr_assert_eq(number(root, "group"), group);
+        json_decref(root);
+    }
+    fake.group.raft.leader = RAFT_ID_NONE;
+    struct answer *answer = request("GET", "/readyz", "", NULL);
+    cr_assert_not_null(strstr(body_of(answer), "group 1: no leader is known"));
 }
 
 Test(http_server, pages_are_for_looking_at)

@@ -142,7 +142,7 @@ Test(net_transport, busy_peer_port_fails_the_open_and_leaves_nothing)
     const struct pump_options options = {.node = {.peer_address = address}};
     struct pump *pump = NULL;
     struct tl_fault fault = {.group = 0};
-    cr_assert_eq(pump_open(&options, &world_loop, &pump, &fault), TL_ERR_INVALID);
+    cr_assert_eq(pump_open(&options, &world_loop, &pump, &fault), TL_ERR_NOT_FOUND);
     cr_assert_null(pump);
     cr_assert_neq(strstr(fault.reason, "in use"), NULL, "%s", fault.reason);
 }

@@ -257,3 +257,36 @@ Test(node_birth, bad_views_are_refused_at_open)
     cr_assert_neq(site->fault.reason[0], '\0');
     cluster_destroy(cluster);
 }
+
+Test(node_birth, what_the_options_say_is_wrong_with_the_view_is_told_to_the_unborn_alone)
+{
+    struct cluster *cluster = cluster_create(1);
+    struct site *site = &cluster->sites[0];
+    site->options.birth_refusal = "the view is nonsense";
+    cr_assert_eq(site_try_start(site), TL_ERR_INVALID);
+    cr_assert_str_eq(site->fault.reason, "the view is nonsense");
+    site->options.birth_refusal = NULL;
+    cluster_form(cluster);
+    site_kill(site);
+    site->options.birth_refusal = "the view is nonsense";
+    site->options.view = cluster->sites[1].options.view + 1; /* and not its own */
+    cr_assert_eq(site_try_start(site), TL_OK);
+    cr_assert(cluster_run(cluster, 5 * CLUSTER_S, cluster_is_ready, cluster));
+    cluster_destroy(cluster);
+}
+
+Test(node_birth, a_member_is_where_its_peers_look_for_it_whatever_its_options_say)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    cluster_form(cluster);
+    struct site *site = &cluster->sites[1];
+    site_kill(site);
+    site->options.peer_address = "127.0.0.1:7";
+    site_start(site);
+    cr_assert_str_eq(node_peer_address(site->node), site->peer_address);
+    site_kill(site);
+    site_empty_disk(site);
+    site_start(site);
+    cr_assert_str_eq(node_peer_address(site->node), "127.0.0.1:7", "it is in no placement");
+    cluster_destroy(cluster);
+}

@@ -117,6 +117,8 @@ Test(node_digest, a_minority_that_differs_stops_serving_and_says_so)
         buf_release(entry);
         struct glance glance;
         cr_assert_eq(glance_start(&glance, site, NODE_LOCAL, 0, CLUSTER_S), TL_ERR_DIVERGED);
+        struct node_leader_transfer transfer = {.group = NODE_DATA_GROUP};
+        cr_assert_eq(node_leader_transfer(site->node, &transfer), TL_ERR_DIVERGED);
         cluster_destroy(cluster);
     }
 }

@@ -202,7 +202,7 @@ Test(node_leader_transfer, a_target_that_does_not_take_over_is_told_and_the_lead
         target->is_mute = true;
         target->holds_log = true; /* it cannot even write its vote */
         struct wish wish = transfer(i == 0 ? site : other, target);
-        cr_assert_eq(wish.err, TL_ERR_TIMEOUT, "%s", tl_err_text(wish.err));
+        cr_assert_eq(wish.err, TL_ERR_UNKNOWN, "%s", tl_err_text(wish.err));
         cr_assert_eq(cluster_leader(cluster), leader);
         cr_assert_eq(site_put(site, "k", "v", NULL), TL_OK);
         target->is_mute = false;
@@ -213,6 +213,87 @@ Test(node_leader_transfer, a_target_that_does_not_take_over_is_told_and_the_lead
         cluster_pass(cluster, CLUSTER_S); /* it has heard from everybody */
         leader = site->place;
     }
+    cluster_destroy(cluster);
+}
+
+/* The write that it lacks keeps the leader from telling it. */
+Test(node_leader_transfer, a_target_that_was_not_told_is_certain_not_to_take_over)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[leader];
+    struct site *target = &cluster->sites[(leader + 1) % 3];
+    struct site *other = &cluster->sites[(leader + 2) % 3];
+    for (uint32_t i = 0; i < 2; i++) {
+        cluster_pass(cluster, CLUSTER_S);
+        target->holds_log = true;
+        struct effort effort;
+        struct buf *entry = effort_entry("k", "v", false, 0, 0);
+        cr_assert_eq(effort_start(&effort, site, entry, 5 * CLUSTER_S), TL_OK);
+        struct wish wish = transfer(i == 0 ? site : other, target);
+        cr_assert_eq(wish.err, TL_ERR_TIMEOUT, "%s", tl_err_text(wish.err));
+        target->holds_log = false;
+        cluster_pass(cluster, 2 * CLUSTER_S);
+        cr_assert_eq(effort.err, TL_OK);
+        cr_assert_eq(cluster_leader(cluster), leader);
+    }
+    cluster_destroy(cluster);
+}
+
+Test(node_leader_transfer, a_target_that_obeys_late_was_not_said_to_have_stayed)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[leader];
+    struct site *target = &cluster->sites[(leader + 1) % 3];
+    cluster_pass(cluster, CLUSTER_S); /* it has all there is */
+    target->holds_log = true;         /* told, it cannot write its vote for itself ... */
+    target->is_mute = true;           /* ... and nobody hears of its term */
+    struct wish wish = transfer(site, target);
+    cr_assert_eq(wish.err, TL_ERR_UNKNOWN, "%s", tl_err_text(wish.err));
+    target->is_mute = false;
+    target->holds_log = false;
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert_eq(cluster_leader(cluster), target->place);
+    cluster_destroy(cluster);
+}
+
+Test(node_leader_transfer, a_second_one_elsewhere_waits_its_turn_and_disturbs_nothing)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[leader];
+    struct site *target = &cluster->sites[(leader + 1) % 3];
+    struct site *other = &cluster->sites[(leader + 2) % 3];
+    struct wish wish;
+    cr_assert_eq(wish_try_start(&wish, site, target), TL_OK);
+    node_turn(site->node); /* told */
+    struct wish elsewhere = transfer(site, other);
+    cr_assert_eq(elsewhere.err, TL_ERR_BUSY, "%s", tl_err_text(elsewhere.err));
+    wish_await(&wish, site);
+    cr_assert_eq(wish.err, TL_OK, "%s", tl_err_text(wish.err));
+    cr_assert(wish.transfer.report.is_changed);
+    cr_assert_eq(cluster_leader(cluster), target->place);
+    cluster_destroy(cluster);
+}
+
+/* Asked through a node that does not lead, while leadership is on its way elsewhere. */
+Test(node_leader_transfer, that_the_leader_is_busy_is_passed_on)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[leader];
+    struct site *target = &cluster->sites[(leader + 1) % 3];
+    struct site *other = &cluster->sites[(leader + 2) % 3];
+    target->is_mute = true;
+    struct wish wish;
+    cr_assert_eq(wish_try_start(&wish, site, target), TL_OK);
+    node_turn(site->node);
+    struct wish elsewhere = transfer(other, other);
+    cr_assert_eq(elsewhere.err, TL_ERR_BUSY, "%s", tl_err_text(elsewhere.err));
+    struct wish anywhere = transfer(site, NULL); /* the one under way will do */
+    cr_assert_eq(anywhere.err, TL_ERR_UNKNOWN, "%s", tl_err_text(anywhere.err));
+    wish_await(&wish, site);
     cluster_destroy(cluster);
 }
 

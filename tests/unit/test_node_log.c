@@ -47,6 +47,7 @@ static enum tl_err look_start(struct look *look, struct site *site, enum node_lo
                                     .kind = kind,
                                     .from = from,
                                     .limit = limit,
+                                    .timeout_ns = 5 * CLUSTER_S,
                                     .on_done = on_look,
                                     .context = look}};
     return node_log_query(site->node, &look->query);
@@ -317,6 +318,77 @@ Test(node_log, the_whole_log_is_checked_after_a_start)
     site->read_err = TL_ERR_CORRUPT;
     cluster_pass(cluster, CLUSTER_S);
     cr_assert_eq(site->exit_code, 4);
+    cluster_destroy(cluster);
+}
+
+Test(node_log, nobody_waits_for_a_reader_that_hangs)
+{
+    struct cluster *cluster = cluster_create(1);
+    struct site *site = &cluster->sites[0];
+    cluster_form(cluster);
+    put_many(site, 50, 10);
+    cluster_pass(cluster, 6 * CLUSTER_S); /* flushed: a restart has the tail alone in memory */
+    site_kill(site);
+    site_start(site);
+    cluster_pass(cluster, CLUSTER_S);
+    site->holds_reads = true;
+    struct look looks[3];
+    cr_assert_eq(look_start(&looks[0], site, NODE_LOG_VERIFY, 0, 0), TL_OK);
+    cr_assert_eq(look_start(&looks[1], site, NODE_LOG_ENTRIES, 10, 7), TL_OK);
+    cr_assert_eq(look_start(&looks[2], site, NODE_LOG_VERIFY, 0, 0), TL_OK);
+    uint64_t began_ns = cluster->now_ns;
+    for (uint32_t i = 0; i < TL_COUNT_OF(looks); i++) {
+        cr_assert(cluster_run(cluster, 10 * CLUSTER_S, look_is_over, &looks[i]), "look %u", i);
+        cr_assert_eq(looks[i].err, TL_ERR_TIMEOUT);
+    }
+    cr_assert_eq(cluster->now_ns - began_ns, 5 * CLUSTER_S);
+    site->holds_reads = false; /* what it was at comes late */
+    struct look look;
+    look_at(&look, site, NODE_LOG_ENTRIES, 10, 7);
+    cr_assert_eq(look.err, TL_OK);
+    cluster_destroy(cluster);
+}
+
+Test(node_log, a_check_has_as_long_as_the_log_is_while_it_goes_on)
+{
+    struct cluster *cluster = cluster_create(1);
+    struct site *site = &cluster->sites[0];
+    cluster_form(cluster);
+    put_many(site, 6000, 10);
+    struct look look;
+    cr_assert_eq(look_start(&look, site, NODE_LOG_VERIFY, 0, 0), TL_OK);
+    uint64_t began_ns = cluster->now_ns;
+    while (look.calls_count == 0) {
+        site->holds_reads = true;
+        cluster_pass(cluster, 4 * CLUSTER_S); /* a slice */
+        site->holds_reads = false;
+        (void)cluster_step(cluster);
+    }
+    cr_assert_eq(look.err, TL_OK, "%s", tl_err_text(look.err));
+    cr_assert_gt(cluster->now_ns - began_ns, 5 * CLUSTER_S, "the test is none");
+    cluster_destroy(cluster);
+}
+
+Test(node_log, a_replay_goes_first_and_it_is_said_so)
+{
+    struct cluster *cluster = cluster_create(1);
+    struct site *site = &cluster->sites[0];
+    cluster_form(cluster);
+    put_many(site, 6000, 10);
+    site_kill(site);
+    site->holds_reads = true;
+    site_start(site);
+    cluster_pass(cluster, CLUSTER_S);
+    struct node_status status;
+    node_get_status(site->node, &status);
+    cr_assert_eq(status.stage, NODE_STAGE_REPLAY);
+    struct look look;
+    cr_assert_eq(look_start(&look, site, NODE_LOG_ENTRIES, 0, 1), TL_ERR_STARTING);
+    cr_assert_eq(look_start(&look, site, NODE_LOG_VERIFY, 0, 0), TL_ERR_STARTING);
+    site->holds_reads = false;
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, cluster_is_ready, cluster));
+    look_at(&look, site, NODE_LOG_ENTRIES, 0, 1);
+    cr_assert_eq(look.err, TL_OK);
     cluster_destroy(cluster);
 }
 

@@ -294,6 +294,28 @@ Test(node_member, adding_who_does_not_answer_is_refused)
         change(&cluster->sites[1], NODE_CHANGE_ADD, &cluster->sites[4], false);
     cr_assert_not(report.is_changed);
     cr_assert_str_eq(report.refusal_code, "no_answer");
+    cr_assert_eq(report.can_lose_before, 1, "as it is");
+    cr_assert_eq(report.can_lose_after, 1);
+    cr_assert(change(&cluster->sites[1], NODE_CHANGE_REMOVE, &cluster->sites[2], false).is_changed);
+    report = change(&cluster->sites[1], NODE_CHANGE_ADD, &cluster->sites[4], true);
+    cr_assert_str_eq(report.refusal_code, "no_answer");
+    cr_assert_geq(report.epoch, 1);
+    cr_assert_eq(report.can_lose_before, 0);
+    cluster_destroy(cluster);
+}
+
+Test(node_member, a_voter_under_another_peer_port_is_refused)
+{
+    struct cluster *cluster = formed();
+    struct site about = {.address = ""};
+    memcpy(about.address, cluster->sites[2].address, sizeof about.address);
+    snprintf(about.peer_address, sizeof about.peer_address, "127.0.0.1:7");
+    struct node_change_report report = change(&cluster->sites[1], NODE_CHANGE_ADD, &about, false);
+    cr_assert_not(report.is_changed);
+    cr_assert_str_eq(report.refusal_code, "other_peer_port");
+    cr_assert_eq(report.can_lose_after, 1);
+    report = change(&cluster->sites[1], NODE_CHANGE_ADD, &cluster->sites[2], false);
+    cr_assert_null(report.refusal_code, "it is so already");
     cluster_destroy(cluster);
 }
 

@@ -98,7 +98,16 @@ Test(node_read, deadline_says_timeout)
         glance_start(&glance, &cluster->sites[leader], NODE_LINEARIZABLE, 0, 50 * CLUSTER_MS),
         TL_OK);
     expect_ready(cluster, &glance, TL_ERR_TIMEOUT);
-    cr_assert_eq(node_get_metrics(cluster->sites[leader].node)->reads_failed_count, 1);
+    const struct node_metrics *metrics = node_get_metrics(cluster->sites[leader].node);
+    cr_assert_eq(metrics->reads_failed_count, 1);
+    cr_assert_eq(metrics->reads_linearizable_count, 0, "it was not served");
+    cluster_heal(cluster);
+    cluster_await_leader(cluster);
+    cr_assert_eq(
+        glance_start(&glance, &cluster->sites[leader], NODE_LINEARIZABLE, 0, 5 * CLUSTER_S), TL_OK);
+    expect_ready(cluster, &glance, TL_OK);
+    cr_assert_eq(metrics->reads_failed_count, 1);
+    cr_assert_eq(metrics->reads_linearizable_count, 1);
     cluster_destroy(cluster);
 }
 

@@ -52,8 +52,8 @@ Test(options, address_alone_is_a_one_node_cluster_with_all_defaults)
     cr_assert_str_eq(options.peer_address, "127.0.0.1:18085");
     cr_assert_str_eq(options.listen.host, "127.0.0.1");
     cr_assert_eq(options.listen.port, 8085);
-    cr_assert_str_eq(options.peer_listen.host, "127.0.0.1");
-    cr_assert_eq(options.peer_listen.port, 18085);
+    cr_assert_eq(options.peer_listen.port, 0, "where the peers connect to");
+    cr_assert_str_eq(options.birth_refusal, "");
     cr_assert_eq(options.view_count, 1);
     cr_assert_str_eq(options.view[0].address, "127.0.0.1:8085");
     cr_assert_str_eq(options.view[0].peer_address, "127.0.0.1:18085");
@@ -83,7 +83,6 @@ Test(options, view_is_taken_in_order_with_peer_ports)
     cr_assert_str_eq(options.view[1].peer_address, "b:7000");
     cr_assert_str_eq(options.view[2].peer_address, "[::1]:10082");
     cr_assert_str_eq(options.peer_address, "b:7000");
-    cr_assert_eq(options.peer_listen.port, 7000);
 }
 
 Test(options, listening_elsewhere_does_not_change_what_others_know)
@@ -105,12 +104,15 @@ Test(options, high_ports_need_a_named_peer_port)
 {
     cr_assert_eq(parse("--address h:55535"), TL_OK);
     cr_assert_str_eq(options.peer_address, "h:65535");
-    cr_assert_eq(parse("--address h:55536"), TL_ERR_INVALID);
-    cr_assert_neq(strstr(message, "--peer-listen"), NULL, "%s", message);
+    cr_assert_eq(parse("--address h:55536"), TL_OK);
+    cr_assert_neq(strstr(options.birth_refusal, "--peer-listen"), NULL, "%s", message);
+    cr_assert_str_eq(options.peer_address, "", "a node that has data knows its own");
     cr_assert_eq(parse("--address h:60000 --peer-listen h:60001"), TL_OK);
     cr_assert_str_eq(options.peer_address, "h:60001");
-    cr_assert_eq(parse("--address h:60000 --view h:60000/9,i:60000"), TL_ERR_INVALID);
+    cr_assert_eq(parse("--address h:60000 --view h:60000/9,i:60000"), TL_OK);
+    cr_assert_neq(strstr(options.birth_refusal, "i:60000"), NULL, "%s", options.birth_refusal);
     cr_assert_eq(parse("--address h:60000 --view h:60000/9,i:60000/9"), TL_OK);
+    cr_assert_str_eq(options.birth_refusal, "");
 }
 
 Test(options, values_are_read)
@@ -142,8 +144,6 @@ static const struct {
     {"--address h:0", "--address"},
     {"--address h:1/2", "--address"},
     {"--address h:65536", "--address"},
-    {A "--view 127.0.0.1:8086", "127.0.0.1:8085 is not in"},
-    {A "--view 127.0.0.1:8085,127.0.0.1:8085", "twice"},
     {A "--view 127.0.0.1:8085,", "--view"},
     {A "--view 127.0.0.1:8085,,a:1", "--view"},
     {A "--view 127.0.0.1:8085,a", "\"a\""},
@@ -152,9 +152,6 @@ static const struct {
     {A "--view 127.0.0.1:8085,a:1/65536", "a:1/65536"},
     {A "--view 127.0.0.1:8085,a:1/x", "a:1/x"},
     {A "--view 127.0.0.1:8085,a:1/2/3", "a:1/2/3"},
-    {A "--view 127.0.0.1:8085,a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,a:10,a:11,a:12,a:13,a:14,a:15,"
-       "a:16",
-     "more than 16"},
     {A "--listen 8080", "--listen"},
     {A "--peer-listen :1", "--peer-listen"},
     {A "--log-retain x", "--log-retain"},
@@ -182,12 +179,35 @@ static const struct {
     {A "--shards two", "--shards"},
     {A "--replicas 3", "--replicas"},
     {A "--join a", "--join"},
-    {A "--join a:1 --view 127.0.0.1:8085", "takes no view"},
-    {A "--join 127.0.0.1:8085", "own address"},
-    {A "--join a:60000", "--join"},
+    {A "--join a:60000", "--join: a:60000 + 10000 is no port"},
     {A "--http-threads 2", "--http-threads"},
     {A "--config /no/such/file", "/no/such/file"},
 };
+
+/* A node that has data starts with them. */
+static const struct {
+    const char *arguments;
+    const char *named;
+} unborn[] = {
+    {A "--view 127.0.0.1:8086", "127.0.0.1:8085 is not in"},
+    {A "--view 127.0.0.1:8085,127.0.0.1:8085", "twice"},
+    {A "--view 127.0.0.1:8085,a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,a:10,a:11,a:12,a:13,a:14,a:15,"
+       "a:16",
+     "more than 16"},
+    {A "--join a:1 --view 127.0.0.1:8085", "takes no view"},
+    {A "--join 127.0.0.1:8085", "own address"},
+};
+
+Test(options, a_view_that_cannot_be_is_a_refusal_of_birth_and_no_more)
+{
+    for (size_t i = 0; i < TL_COUNT_OF(unborn); i++) {
+        cr_expect_eq(parse(unborn[i].arguments), TL_OK, "%s: %s", unborn[i].arguments, message);
+        cr_expect_neq(strstr(options.birth_refusal, unborn[i].named), NULL, "%s: %s",
+                      unborn[i].arguments, options.birth_refusal);
+        cr_expect_str_eq(options.address, "127.0.0.1:8085");
+        cr_expect_str_eq(options.peer_address, "127.0.0.1:18085");
+    }
+}
 
 Test(options, the_node_to_join_through_has_a_peer_address)
 {

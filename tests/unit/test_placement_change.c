@@ -127,6 +127,33 @@ Test(placement_change, limits_are_refused)
     cr_assert_eq(role_of(1), MEMBER_LEAVING);
 }
 
+static void remember_removed(uint32_t count)
+{
+    placement.removed_count = count;
+    for (uint32_t i = 0; i < count; i++) placement.removed[i] = 1000 + i;
+}
+
+Test(placement_change, nobody_leaves_who_could_not_be_removed)
+{
+    start(3);
+    remember_removed(PLACEMENT_REMOVED_MAX - 1);
+    cr_assert_eq(placement_remove(&placement, "a:1"), PLACEMENT_CHANGED);
+    cr_assert_eq(placement_remove(&placement, "b:1"), PLACEMENT_FULL, "a takes the last place");
+    cr_assert_eq(role_of(2), MEMBER_VOTER);
+    cr_assert_eq(add(4, 'b'), PLACEMENT_FULL, "for whom it replaces");
+    cr_assert_eq(add(4, 'd'), PLACEMENT_CHANGED, "nobody leaves for it");
+    cr_assert_eq(placement_settle(&placement, 1), PLACEMENT_CHANGED);
+
+    start(3);
+    remember_removed(PLACEMENT_REMOVED_MAX - 1);
+    cr_assert_eq(add(4, 'b'), PLACEMENT_CHANGED);
+    cr_assert_eq(add(5, 'b'), PLACEMENT_FULL, "of the learner before it and the voter");
+    cr_assert_eq(role_of(4), MEMBER_LEARNER);
+    cr_assert_eq(placement_remove(&placement, "a:1"), PLACEMENT_CHANGED);
+    cr_assert_eq(placement_seat(&placement, 4), PLACEMENT_FULL);
+    cr_assert_eq(role_of(2), MEMBER_VOTER);
+}
+
 /* Ids below the number that the context points to answer. */
 static bool is_below(const void *context, raft_id id)
 {
