@@ -11,11 +11,11 @@
  *                                                  +--> a quorum has another one: we have diverged
  *                                                  +--> no quorum of anything: reported
  *
- * A replica that has diverged serves nobody and leads nothing, but it keeps the log, acknowledges
- * and votes: its log is checked by its hashes, and the others may need it for their quorum. A mark
- * in the data directory keeps it from serving after a restart. What it has flushed is left as it
- * is, for whoever looks for the reason. With two voters, or when three differ, nobody can say who
- * is right: all say that they differ, and serve on.
+ * A node of which a replica has diverged serves nobody and hands over all groups that it leads, but
+ * it keeps the logs, acknowledges and votes: its logs are checked by their hashes, and the others
+ * may need it for their quorum. A mark in the data directory keeps it from serving after a restart.
+ * What it has flushed is left as it is, for whoever looks for the reason. With two voters, or when
+ * three differ, nobody can say who is right: all say that they differ, and serve on.
  */
 
 #include "node_internal.h"
@@ -99,6 +99,7 @@ static void diverge(struct node_group *group, raft_index index)
         node_group_refuse_writes(node->groups[i]);
         node_group_refuse_reads(node->groups[i]);
     }
+    node->has_new_requests = true; /* what it leads is handed over */
 }
 
 /* The one file that the loop's thread writes: it has nobody left to keep waiting. */
@@ -278,7 +279,7 @@ void node_digests_step(struct node *node)
 
 /* ---- what follows ---- */
 
-bool node_group_differs(const struct node_group *group, raft_id id)
+static bool differs(const struct node_group *group, raft_id id)
 {
     for (uint32_t i = 1; i < NODE_DIGEST_RINGS; i++) {
         const struct node_digest_ring *ring = &group->digests[i];
@@ -287,8 +288,20 @@ bool node_group_differs(const struct node_group *group, raft_id id)
     return false;
 }
 
+bool node_differs(const struct node *node, raft_id id)
+{
+    for (uint32_t i = 0; i < node->groups_count && !node->is_diverged; i++) {
+        if (differs(node->groups[i], id)) return true;
+    }
+    return false;
+}
+
 void node_group_mute(struct node_group *group)
 {
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    bool is_alone = status.conf.voters_count == 1 && status.conf.outgoing_count == 0;
+    if (is_alone || status.transfer_target != RAFT_ID_NONE) return;
     for (uint32_t i = 0; i < group->output->messages_count; i++) {
         struct raft_message *message = &group->output->messages[i];
         switch (message->type) {
