@@ -571,7 +571,7 @@ static void copy_dir(const char *from, const char *to)
     cr_assert_eq(system(command), 0);
 }
 
-Test(node_member, an_old_copy_of_a_disk_is_refused)
+static void expect_refusal_of_an_old_copy(bool is_flapping)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -582,6 +582,8 @@ Test(node_member, an_old_copy_of_a_disk_is_refused)
     site_kill(site);
     copy_dir(site->dir, copy);
     site_start(site);
+    cluster_pass(cluster, CLUSTER_S);
+    if (is_flapping) cluster_flap(cluster, leader, site->place, PEER_CLASS_RAFT);
     put_many(&cluster->sites[leader], 10, 10);
     cluster_pass(cluster, CLUSTER_S);
     cr_assert_eq(cluster->sites[leader].exit_code, 0);
@@ -603,6 +605,17 @@ Test(node_member, an_old_copy_of_a_disk_is_refused)
     cluster_destroy(cluster);
 }
 
+Test(node_member, an_old_copy_of_a_disk_is_refused)
+{
+    expect_refusal_of_an_old_copy(false);
+}
+
+/* The other classes' connections stay, and with them what was said over them. */
+Test(node_member, an_old_copy_of_a_disk_is_refused_after_its_raft_link_was_lost_for_a_moment)
+{
+    expect_refusal_of_an_old_copy(true);
+}
+
 /* Whatever is lost or late: what a process acknowledges is not held against what it began with. */
 Test(node_member, a_disk_that_lost_nothing_is_never_refused)
 {
@@ -614,6 +627,8 @@ Test(node_member, a_disk_that_lost_nothing_is_never_refused)
         if (i % 3 == 0) {
             site_kill(&cluster->sites[a]);
             site_start(&cluster->sites[a]);
+        } else if (i % 3 == 1 && cluster->is_connected[a][b]) {
+            cluster_flap(cluster, a, b, (enum peer_class)(i % PEER_CLASSES_COUNT));
         } else {
             cluster_cut(cluster, a, b);
             cluster_pass(cluster, (i % 5) * 30 * CLUSTER_MS);
