@@ -245,9 +245,17 @@ static uint32_t count_voters(const struct placement *placement)
     return count;
 }
 
-/* A seat is given away only when its store is not there; NONE: it may be. */
+/* A seat is given away only when its store is not there, and not to one after the other: a store
+ * that has just come to take it is given the time. NONE: it may be. */
 static enum birth_word judge_seat(struct node *node, const char *address)
 {
+    const struct placement_member *heir = placement_heir(node->placement, address);
+    if (heir != NULL) {
+        const struct node_peer *peer = node_find_peer(node, store_id_raft(&heir->member.store_id));
+        bool is_near = peer != NULL && (peer->id == node->self || peer->is_up[PEER_CLASS_RAFT] ||
+                                        node->now_ns < peer->heard_ns + MEMBER_SEAT_SILENT_NS);
+        if (is_near) return BIRTH_WORD_SEAT_LIVE;
+    }
     const struct placement_member *holder = placement_holder(node->placement, address);
     if (holder == NULL) return BIRTH_WORD_NONE;
     const struct node_peer *peer = node_find_peer(node, store_id_raft(&holder->member.store_id));

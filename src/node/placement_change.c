@@ -49,6 +49,12 @@ const struct placement_member *placement_holder(const struct placement *placemen
     return find_at((struct placement *)placement, address, MEMBER_VOTER);
 }
 
+const struct placement_member *placement_heir(const struct placement *placement,
+                                              const char *address)
+{
+    return find_at((struct placement *)placement, address, MEMBER_LEARNER);
+}
+
 static uint32_t count_voters(const struct placement *placement)
 {
     uint32_t count = 0;
@@ -138,8 +144,12 @@ enum placement_verdict placement_settle(struct placement *placement, raft_id id)
 {
     struct placement_member *member = find(placement, id);
     if (member == NULL || member->role != MEMBER_LEAVING) return PLACEMENT_UNKNOWN;
-    if (placement->removed_count == PLACEMENT_REMOVED_MAX) return PLACEMENT_FULL;
-    placement->removed[placement->removed_count++] = id;
+    raft_id *removed = placement->removed;
+    if (placement->removed_count == PLACEMENT_REMOVED_MAX) {
+        memmove(removed, removed + 1, (PLACEMENT_REMOVED_MAX - 1) * sizeof removed[0]);
+        placement->removed_count--;
+    }
+    removed[placement->removed_count++] = id;
     *member = placement->members[--placement->members_count];
     return changed(placement);
 }

@@ -492,6 +492,35 @@ Test(node_member, an_emptied_disk_takes_its_seat_after_ten_seconds)
     cluster_destroy(cluster);
 }
 
+static const char *waits_for(struct site *site)
+{
+    static struct node_status status;
+    node_get_status(site->node, &status);
+    return status.waits_for;
+}
+
+/* Each would displace the one before it, for as long as new ones come. */
+Test(node_member, a_store_that_came_for_a_seat_is_not_replaced_for_ten_seconds)
+{
+    struct cluster *cluster = formed();
+    struct site *site = &cluster->sites[2];
+    empty(site);
+    cluster_pass(cluster, 2 * CLUSTER_S);
+    raft_id first = site->id;
+    for (uint32_t i = 0; i < 3; i++) {
+        empty(site);
+        cluster_pass(cluster, 2 * CLUSTER_S);
+        cr_assert_neq(site->id, first);
+        struct raft_conf conf = conf_of(&cluster->sites[0], 0);
+        cr_assert(raft_conf_is_member(&conf, first));
+        cr_assert_not(raft_conf_is_member(&conf, site->id));
+        cr_assert_not_null(strstr(waits_for(site), "is alive"), "%s", waits_for(site));
+    }
+    const struct wish three = {.cluster = cluster, .places = {0, 1, 2}, .count = 3};
+    cr_assert(comes_true(&three, 20 * CLUSTER_S));
+    cluster_destroy(cluster);
+}
+
 Test(node_member, a_disk_emptied_twice_takes_its_seat_too)
 {
     struct cluster *cluster = formed();
@@ -506,12 +535,6 @@ Test(node_member, a_disk_emptied_twice_takes_its_seat_too)
     cluster_destroy(cluster);
 }
 
-static const char *waits_for(struct site *site)
-{
-    static struct node_status status;
-    node_get_status(site->node, &status);
-    return status.waits_for;
-}
 
 Test(node_member, one_of_two_voters_cannot_be_replaced_and_is_told_so)
 {

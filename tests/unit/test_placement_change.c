@@ -121,10 +121,21 @@ Test(placement_change, limits_are_refused)
     start(2);
     cr_assert_eq(placement_remove(&placement, "a:1"), PLACEMENT_CHANGED);
     cr_assert_eq(placement_remove(&placement, "b:1"), PLACEMENT_LAST);
-    placement.removed_count = PLACEMENT_REMOVED_MAX;
-    for (uint32_t i = 0; i < PLACEMENT_REMOVED_MAX; i++) placement.removed[i] = 1000 + i;
-    cr_assert_eq(placement_settle(&placement, 1), PLACEMENT_FULL);
-    cr_assert_eq(role_of(1), MEMBER_LEAVING);
+}
+
+/* A store without a lasting disk is a new one at every start. */
+Test(placement_change, any_number_of_stores_come_and_go)
+{
+    start(1);
+    for (uint32_t i = 0; i < PLACEMENT_REMOVED_MAX + 2; i++) {
+        cr_assert_eq(add(1000 + i, 'b'), PLACEMENT_CHANGED);
+        cr_assert_eq(placement_remove(&placement, "b:1"), PLACEMENT_CHANGED);
+        cr_assert_eq(placement_settle(&placement, 1000 + i), PLACEMENT_CHANGED);
+    }
+    cr_assert_eq(placement.removed_count, PLACEMENT_REMOVED_MAX);
+    cr_assert_not(placement_has_removed(&placement, 1001), "the oldest are forgotten");
+    cr_assert(placement_has_removed(&placement, 1002));
+    cr_assert(placement_has_removed(&placement, 1000 + PLACEMENT_REMOVED_MAX + 1));
 }
 
 /* Ids below the number that the context points to answer. */
