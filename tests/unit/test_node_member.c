@@ -547,6 +547,49 @@ Test(node_member, one_of_two_voters_cannot_be_replaced_and_is_told_so)
     cluster_destroy(cluster);
 }
 
+/* It was to be one of two voters, and does not vote yet: the other alone is the quorum. */
+Test(node_member, a_disk_emptied_before_it_voted_is_replaced)
+{
+    struct cluster *cluster = cluster_create(1);
+    cluster_form(cluster);
+    struct site *first = &cluster->sites[0];
+    struct site *site = &cluster->sites[1];
+    join_through(site, first);
+    site->is_raft_mute = true; /* so that it does not catch up */
+    site_start(site);
+    cluster_pass(cluster, 2 * CLUSTER_S);
+    struct raft_conf conf = conf_of(first, 0);
+    cr_assert(raft_conf_is_member(&conf, site->id));
+    cr_assert_eq(conf.voters_count, 1);
+    site->is_raft_mute = false;
+    empty(site);
+    const struct wish two = {.cluster = cluster, .places = {0, 1}, .count = 2};
+    cr_assert(comes_true(&two, 20 * CLUSTER_S), "%s", waits_for(site));
+    cluster_destroy(cluster);
+}
+
+static bool has_two_voters(void *context)
+{
+    return conf_of(context, NODE_DATA_GROUP).voters_count == 2;
+}
+
+/* The data group has the two voters already that group 0 is to have. */
+Test(node_member, a_disk_emptied_when_it_voted_in_one_group_cannot_be_replaced_and_is_told_so)
+{
+    struct cluster *cluster = cluster_create(1);
+    cluster_form(cluster);
+    struct site *first = &cluster->sites[0];
+    struct site *site = &cluster->sites[1];
+    join_through(site, first);
+    site_start(site);
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, has_two_voters, first));
+    cr_assert_eq(conf_of(first, 0).voters_count, 1);
+    empty(site);
+    cluster_pass(cluster, 5 * CLUSTER_S);
+    cr_assert_not_null(strstr(waits_for(site), "two voters"), "%s", waits_for(site));
+    cluster_destroy(cluster);
+}
+
 Test(node_member, two_emptied_disks_form_nothing)
 {
     struct cluster *cluster = formed();
