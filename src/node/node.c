@@ -274,8 +274,7 @@ static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
     }
     node->groups_count = groups_count;
     for (raft_group id = 0; id < node->groups_count; id++) node_group_check_log(node->groups[id]);
-    node_recover_diverged(node);
-    return TL_OK;
+    return node_recover_diverged(node, out_fault);
 }
 
 static void init_random(struct node *node)

@@ -116,11 +116,12 @@ static void mark_directory(struct node *node)
     }
 }
 
-void node_recover_diverged(struct node *node)
+enum tl_err node_recover_diverged(struct node *node, struct tl_fault *out_fault)
 {
     raft_group id = 0;
     raft_index index = 0;
-    if (data_dir_diverged(node->data_dir, &id, &index) != TL_OK) return;
+    enum tl_err err = data_dir_diverged(node->data_dir, &id, &index, out_fault);
+    if (err != TL_OK) return err == TL_ERR_NOT_FOUND ? TL_OK : err;
     node->is_marked_diverged = true;
     node->is_diverged = true;
     for (uint32_t i = 0; i < node->groups_count; i++) {
@@ -130,6 +131,7 @@ void node_recover_diverged(struct node *node)
              "group=%u index=%llu reason=\"found before the last stop; this node does not serve; "
              "empty its data directory and start it\"",
              id, (unsigned long long)index);
+    return TL_OK;
 }
 
 static void note_difference(struct node_group *group, struct node_digest_ring *ring,

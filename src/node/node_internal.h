@@ -471,7 +471,7 @@ void node_check_damage(struct node *node);
 /* At open, and when a snapshot has taken the place of the state that the kept ones are of. */
 void node_group_reset_digests(struct node_group *group);
 /* At start: whether this data directory may be served from. */
-void node_recover_diverged(struct node *node);
+TL_MUST_CHECK enum tl_err node_recover_diverged(struct node *node, struct tl_fault *out_fault);
 /* Entry state.group.index has been applied. */
 void node_group_note_digest(struct node_group *group);
 TL_MUST_CHECK enum tl_err node_on_digests(struct node *node, raft_id peer, struct bytes payload);

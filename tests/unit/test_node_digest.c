@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "node_cluster.h"
 
@@ -271,6 +272,19 @@ Test(node_digest, a_mark_that_was_cut_short_keeps_it_from_leading)
     cr_assert_eq(cluster_leader(cluster), CLUSTER_NONE, "the other one's log is too short");
     site_start(&cluster->sites[leader]);
     cr_assert_eq(cluster_await_leader(cluster), leader);
+    cluster_destroy(cluster);
+}
+
+Test(node_digest, a_node_that_cannot_look_for_its_mark_does_not_start)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    cluster_form(cluster);
+    struct site *site = &cluster->sites[1];
+    site_kill(site);
+    char path[160];
+    snprintf(path, sizeof path, "%s/diverged", site->dir);
+    cr_assert_eq(symlink("diverged", path), 0); /* leads to itself */
+    cr_assert_eq(site_try_start(site), TL_ERR_IO);
     cluster_destroy(cluster);
 }
 
