@@ -486,7 +486,7 @@ struct node_status {
     /* How old its oldest unfinished log commit was when it was last heard; self: is now. */
     uint32_t member_log_commit_age_ms[RAFT_MEMBERS_MAX];
     uint64_t placement_epoch;
-    uint32_t removed_count; /* store ids that are refused for ever */
+    uint32_t removed_count; /* removed stores that are remembered */
     uint32_t groups_count;
     bool is_diverged; /* of some group: no client is served (node_group_status.digests) */
     uint64_t requests_waiting_count;

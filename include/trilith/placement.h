@@ -35,7 +35,7 @@ struct placement {
     uint32_t members_count; /* 1 ... RAFT_MEMBERS_MAX */
     struct placement_member members[RAFT_MEMBERS_MAX];
     uint32_t removed_count;
-    raft_id removed[PLACEMENT_REMOVED_MAX]; /* refused for ever */
+    raft_id removed[PLACEMENT_REMOVED_MAX]; /* refused; the oldest first */
 };
 
 /* What stands before the first change: the members of the genesis, all voters. */

@@ -8,7 +8,7 @@
  *   placement_add      a store becomes a voter-to-be, or the learner of a seat that is taken
  *   placement_seat     that learner takes the seat, the store that had it leaves
  *   placement_remove   an address leaves
- *   placement_settle   a leaving store that no configuration names is removed for ever
+ *   placement_settle   a leaving store that no configuration names is removed
  *   placement_follow   the next configuration of a group
  */
 
@@ -25,7 +25,7 @@ enum placement_verdict {
     PLACEMENT_REMOVED,       /* the store was removed: it needs an emptied directory */
     PLACEMENT_OTHER_ADDRESS, /* the store is a member under another address */
     PLACEMENT_OTHER_PORT,    /* the address is taken with another peer address, or the other way */
-    PLACEMENT_FULL,          /* RAFT_MEMBERS_MAX members, or PLACEMENT_REMOVED_MAX removed */
+    PLACEMENT_FULL,          /* RAFT_MEMBERS_MAX members */
     PLACEMENT_UNKNOWN,       /* no member has this address */
     PLACEMENT_LAST,          /* the last voter cannot leave */
 };
@@ -36,9 +36,9 @@ bool placement_has_removed(const struct placement *placement, raft_id id);
 /* The voter that has the address; NULL: the seat is free, or nobody's. */
 const struct placement_member *placement_holder(const struct placement *placement,
                                                 const char *address);
-
-/* Nobody leaves who could not be removed: each of the following is PLACEMENT_FULL when the stores
- * removed and those that leave would be more than PLACEMENT_REMOVED_MAX. */
+/* The learner that is to take the seat of the address; NULL: there is none. */
+const struct placement_member *placement_heir(const struct placement *placement,
+                                              const char *address);
 
 /* Adds a store. Under an address of nobody, or whose stores all leave: a voter. Under that of a
  * voter: a learner, which is to take the seat; an earlier such learner leaves. */
@@ -52,7 +52,10 @@ enum placement_verdict placement_seat(struct placement *placement, raft_id id);
  * has it, which is also what whoever asks again hears when they are gone. */
 enum placement_verdict placement_remove(struct placement *placement, const char *address);
 
-/* The leaving store `id` is removed for ever. PLACEMENT_UNKNOWN: it is not leaving. */
+/* The leaving store `id` is removed. PLACEMENT_UNKNOWN: it is not leaving. Of more than
+ * PLACEMENT_REMOVED_MAX removed stores the oldest is forgotten: it is not told any more that it was
+ * removed, and is a stranger to everyone. Who comes with a cluster is not admitted, whoever it is,
+ * and a store without one has never acknowledged anything. */
 enum placement_verdict placement_settle(struct placement *placement, raft_id id);
 
 /* What the leader of a group knows when it asks for the next step. */

@@ -265,6 +265,10 @@ void raft_set_disk_began(struct raft *raft, uint64_t began_ns);
 /* What a frame of the peer says: the age of its oldest log commit that has not ended; 0: none. */
 void raft_set_peer_disk_age(struct raft *raft, raft_id peer, uint64_t age_ns);
 
+/* The host knows of a reason why the peer may not lead: no transfer goes to it but one that names
+ * it. Told again and again, like the age of its disk: a peer that is new here has no reason. */
+void raft_set_peer_unfit(struct raft *raft, raft_id peer, bool is_unfit);
+
 /* Asks for a linearizable read index (thesis 6.4) and returns the round it belongs to: wait for
  * output.reads_ready_round >= it. Works on every role; rounds survive changes of leader (they are
  * asked again with a new token) and have no deadline of their own: that is the host's. */

@@ -190,7 +190,7 @@ static void add_node(struct text *text, const struct http_server *server,
               node->requests_waiting_count);
     add_gauge(text, "request_bytes_waiting", "Bytes of those.", node->request_bytes_waiting);
     add_gauge(text, "members", "Members of the placement, leaving ones too.", node->members_count);
-    add_gauge(text, "members_removed", "Stores that are refused for ever.", node->removed_count);
+    add_gauge(text, "members_removed", "Removed stores that are remembered.", node->removed_count);
     add_gauge(text, "placement_epoch", "Changes of the placement so far.", node->placement_epoch);
     add_counter(text, "confs_proposed_total", "Configurations proposed by this node as a leader.",
                 metrics->confs_proposed_count);

@@ -286,8 +286,7 @@ static enum tl_err recover(struct node *node, struct tl_fault *out_fault)
     node->groups_count = groups_count;
     recover_peer_address(node);
     for (raft_group id = 0; id < node->groups_count; id++) node_group_check_log(node->groups[id]);
-    node_recover_diverged(node);
-    return TL_OK;
+    return node_recover_diverged(node, out_fault);
 }
 
 static void init_random(struct node *node)
@@ -515,6 +514,10 @@ static enum tl_err step_message(struct node *node, raft_id peer, struct reader *
     if (message.type == RAFT_APPEND || message.type == RAFT_HEARTBEAT) {
         group->has_heard_leader = true;
     }
+    if (message.type == RAFT_TIMEOUT_NOW && node->is_diverged) {
+        raft_message_clear(&message); /* asked by who has not heard that it may not lead */
+        return TL_OK;
+    }
     node_group_make_room(group);
     if (node->is_failed) {
         raft_message_clear(&message);
@@ -525,8 +528,10 @@ static enum tl_err step_message(struct node *node, raft_id peer, struct reader *
     return TL_OK;
 }
 
-static void hear_disk(struct node *node, struct node_peer *peer, uint32_t age_ms)
+/* What the cores have to know of a peer before they hand leadership over to it. */
+static void hear_fitness(struct node *node, struct node_peer *peer, uint32_t age_ms)
 {
+    bool is_unfit = node_differs(node, peer->id);
     peer->log_commit_age_ms = age_ms;
     for (uint32_t i = 0; i < node->groups_count; i++) {
         struct node_group *group = node->groups[i];
@@ -534,6 +539,7 @@ static void hear_disk(struct node *node, struct node_peer *peer, uint32_t age_ms
         if (node->is_failed) return;
         node_group_advance(group);
         raft_set_peer_disk_age(group->raft, peer->id, (uint64_t)age_ms * 1000000);
+        raft_set_peer_unfit(group->raft, peer->id, is_unfit);
     }
 }
 
@@ -547,7 +553,7 @@ static enum tl_err on_raft(struct node *node, struct node_peer *peer, struct byt
     peer->has_clock = true;
     peer->clock_us = head.clock_us;
     peer->clock_read_ns = node->now_ns;
-    hear_disk(node, peer, head.log_commit_age_ms);
+    hear_fitness(node, peer, head.log_commit_age_ms);
     for (uint32_t i = 0; i < head.messages_count && !node->is_failed; i++) {
         err = step_message(node, peer->id, &reader);
         if (err != TL_OK) return err;

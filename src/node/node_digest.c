@@ -11,11 +11,11 @@
  *                                                  +--> a quorum has another one: we have diverged
  *                                                  +--> no quorum of anything: reported
  *
- * A replica that has diverged serves nobody and leads nothing, but it keeps the log, acknowledges
- * and votes: its log is checked by its hashes, and the others may need it for their quorum. A mark
- * in the data directory keeps it from serving after a restart. What it has flushed is left as it
- * is, for whoever looks for the reason. With two voters, or when three differ, nobody can say who
- * is right: all say that they differ, and serve on.
+ * A node of which a replica has diverged serves nobody and hands over all groups that it leads, but
+ * it keeps the logs, acknowledges and votes: its logs are checked by their hashes, and the others
+ * may need it for their quorum. A mark in the data directory keeps it from serving after a restart.
+ * What it has flushed is left as it is, for whoever looks for the reason. With two voters, or when
+ * three differ, nobody can say who is right: all say that they differ, and serve on.
  */
 
 #include "node_internal.h"
@@ -99,6 +99,7 @@ static void diverge(struct node_group *group, raft_index index)
         node_group_refuse_writes(node->groups[i]);
         node_group_refuse_reads(node->groups[i]);
     }
+    node->has_new_requests = true; /* what it leads is handed over */
 }
 
 /* The one file that the loop's thread writes: it has nobody left to keep waiting. */
@@ -115,11 +116,12 @@ static void mark_directory(struct node *node)
     }
 }
 
-void node_recover_diverged(struct node *node)
+enum tl_err node_recover_diverged(struct node *node, struct tl_fault *out_fault)
 {
     raft_group id = 0;
     raft_index index = 0;
-    if (data_dir_diverged(node->data_dir, &id, &index) != TL_OK) return;
+    enum tl_err err = data_dir_diverged(node->data_dir, &id, &index, out_fault);
+    if (err != TL_OK) return err == TL_ERR_NOT_FOUND ? TL_OK : err;
     node->is_marked_diverged = true;
     node->is_diverged = true;
     for (uint32_t i = 0; i < node->groups_count; i++) {
@@ -129,6 +131,7 @@ void node_recover_diverged(struct node *node)
              "group=%u index=%llu reason=\"found before the last stop; this node does not serve; "
              "empty its data directory and start it\"",
              id, (unsigned long long)index);
+    return TL_OK;
 }
 
 static void note_difference(struct node_group *group, struct node_digest_ring *ring,
@@ -278,7 +281,7 @@ void node_digests_step(struct node *node)
 
 /* ---- what follows ---- */
 
-bool node_group_differs(const struct node_group *group, raft_id id)
+static bool differs(const struct node_group *group, raft_id id)
 {
     for (uint32_t i = 1; i < NODE_DIGEST_RINGS; i++) {
         const struct node_digest_ring *ring = &group->digests[i];
@@ -287,8 +290,20 @@ bool node_group_differs(const struct node_group *group, raft_id id)
     return false;
 }
 
+bool node_differs(const struct node *node, raft_id id)
+{
+    for (uint32_t i = 0; i < node->groups_count && !node->is_diverged; i++) {
+        if (differs(node->groups[i], id)) return true;
+    }
+    return false;
+}
+
 void node_group_mute(struct node_group *group)
 {
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    bool is_alone = status.conf.voters_count == 1 && status.conf.outgoing_count == 0;
+    if (is_alone || status.transfer_target != RAFT_ID_NONE) return;
     for (uint32_t i = 0; i < group->output->messages_count; i++) {
         struct raft_message *message = &group->output->messages[i];
         switch (message->type) {

@@ -474,17 +474,19 @@ void node_check_damage(struct node *node);
 /* At open, and when a snapshot has taken the place of the state that the kept ones are of. */
 void node_group_reset_digests(struct node_group *group);
 /* At start: whether this data directory may be served from. */
-void node_recover_diverged(struct node *node);
+TL_MUST_CHECK enum tl_err node_recover_diverged(struct node *node, struct tl_fault *out_fault);
 /* Entry state.group.index has been applied. */
 void node_group_note_digest(struct node_group *group);
 TL_MUST_CHECK enum tl_err node_on_digests(struct node *node, raft_id peer, struct bytes payload);
 /* The peer's connection is new: what it was told before may have been lost. */
 void node_digests_peer_up(struct node *node, raft_id peer);
 void node_digests_step(struct node *node);
-/* The member's state, as far as it has told, is not this replica's. */
-bool node_group_differs(const struct node_group *group, raft_id id);
-/* A diverged replica keeps the log and votes, but does not lead: takes what leaders and candidates
- * say out of the output. */
+/* The member's state of some group, as far as it has told, is not what this node has; false when it
+ * is this node that is wrong. Such a member serves none of its groups and is to lead none. */
+bool node_differs(const struct node *node, raft_id id);
+/* A diverged node keeps its logs and votes, but does not lead, for it would refuse what leaders are
+ * asked for: takes what leaders and candidates say out of the output. Not while leadership is being
+ * handed over, and not where nobody else votes, who could lead instead. */
 void node_group_mute(struct node_group *group);
 void node_group_describe_digests(const struct node_group *group,
                                  struct node_group_status *out_status);

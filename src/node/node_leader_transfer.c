@@ -122,7 +122,7 @@ raft_id node_group_successor(struct node_group *group, const struct raft_status 
         const struct raft_peer_status *peer = &status->peers[i];
         const struct placement_member *member = placement_find(node->placement, peer->id);
         bool stays = member != NULL && member->role == MEMBER_VOTER && peer->id != node->self;
-        if (!stays || node_group_differs(group, peer->id)) continue; /* it may not lead */
+        if (!stays || node_differs(node, peer->id)) continue; /* it may not lead */
         if (judge(status, peer->id) != TRANSFER_DONE) continue;
         bool is_better = best == NULL || peer->match > best->match;
         if (best != NULL) {
@@ -353,7 +353,7 @@ static bool step_one(struct node *node)
 
 void node_leader_transfers_step(struct node *node)
 {
-    if (node->is_leaving) {
+    if (node->is_leaving || node->is_diverged) {
         for (uint32_t i = 0; i < node->groups_count; i++) hand_over(node->groups[i]);
     }
     while (node->leader_transfers != NULL && step_one(node)) {

@@ -236,24 +236,43 @@ static enum birth_word word_of(enum placement_verdict verdict)
     return BIRTH_WORD_FULL;
 }
 
-static uint32_t count_voters(const struct placement *placement)
+static bool is_of_two(const raft_id *voters, uint32_t voters_count, raft_id id)
 {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < placement->members_count; i++) {
-        count += placement->members[i].role == MEMBER_VOTER;
-    }
-    return count;
+    return voters_count == 2 && (voters[0] == id || voters[1] == id);
 }
 
-/* A seat is given away only when its store is not there; NONE: it may be. */
+/* Whether nothing is committed any more in some group without this store: the other voter alone is
+ * no majority. The configurations count: a placement may be ahead of them. */
+static bool is_half_of_a_group(const struct node *node, raft_id id)
+{
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        struct raft_status status;
+        raft_get_status(node->groups[i]->raft, &status);
+        const struct raft_conf *conf = &status.conf;
+        if (is_of_two(conf->voters, conf->voters_count, id)) return true;
+        if (is_of_two(conf->outgoing, conf->outgoing_count, id)) return true;
+    }
+    return false;
+}
+
+/* A seat is given away only when its store is not there, and not to one after the other: a store
+ * that has just come to take it is given the time. NONE: it may be. */
 static enum birth_word judge_seat(struct node *node, const char *address)
 {
+    const struct placement_member *heir = placement_heir(node->placement, address);
+    if (heir != NULL) {
+        const struct node_peer *peer = node_find_peer(node, store_id_raft(&heir->member.store_id));
+        bool is_near = peer != NULL && (peer->id == node->self || peer->is_up[PEER_CLASS_RAFT] ||
+                                        node->now_ns < peer->heard_ns + MEMBER_SEAT_SILENT_NS);
+        if (is_near) return BIRTH_WORD_SEAT_LIVE;
+    }
     const struct placement_member *holder = placement_holder(node->placement, address);
     if (holder == NULL) return BIRTH_WORD_NONE;
-    const struct node_peer *peer = node_find_peer(node, store_id_raft(&holder->member.store_id));
-    bool is_live = peer != NULL && (peer->id == node->self || peer->is_up[PEER_CLASS_RAFT]);
+    raft_id id = store_id_raft(&holder->member.store_id);
+    const struct node_peer *peer = node_find_peer(node, id);
+    bool is_live = peer != NULL && (id == node->self || peer->is_up[PEER_CLASS_RAFT]);
     if (is_live) return BIRTH_WORD_SEAT_LIVE;
-    return count_voters(node->placement) == 2 ? BIRTH_WORD_TWO_VOTERS : BIRTH_WORD_NONE;
+    return is_half_of_a_group(node, id) ? BIRTH_WORD_TWO_VOTERS : BIRTH_WORD_NONE;
 }
 
 enum birth_word node_member_admit(struct node *node, const struct member *member)

@@ -2,8 +2,9 @@
  *
  * A disk restored from an old copy has forgotten votes and acknowledgements that others count on.
  * Its store id is the same, unlike a wiped disk's: nothing else tells it from the store it was. A
- * process says once to each peer what it found on its disk. The leader that an earlier process of
- * that store acknowledged to knows better, and refuses it.
+ * process says to each peer what it found on its disk, on every new connection: of the raft class,
+ * whose acknowledgements are its own from then on, and of the forward class, which loses nothing.
+ * The leader that an earlier process of that store acknowledged to knows better, and refuses it.
  *
  * What was acknowledged is taken down when the connection to a process is lost, and belongs to that
  * process only if it has said who it is over this connection. So what a process acknowledges itself
@@ -13,7 +14,7 @@
 
 #include "node_internal.h"
 
-static void send(struct node *node, raft_id peer, bool is_refused)
+static void send(struct node *node, raft_id peer, enum peer_class class, bool is_refused)
 {
     struct position position = {
         .is_refused = is_refused, .life = node->life, .groups_count = node->groups_count};
@@ -23,13 +24,13 @@ static void send(struct node *node, raft_id peer, bool is_refused)
     }
     node->metrics.frames_sent_count++;
     /* Lost with its connection: said again on the next. */
-    (void)node->io.send(node->io.context, peer, PEER_CLASS_FORWARD, position_encode(&position));
+    (void)node->io.send(node->io.context, peer, class, position_encode(&position));
 }
 
 void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class)
 {
     if (class == PEER_CLASS_RAFT) peer->has_said_life = false;
-    if (class == PEER_CLASS_FORWARD && node->groups_count > 0) send(node, peer->id, false);
+    if (class != PEER_CLASS_BULK && node->groups_count > 0) send(node, peer->id, class, false);
 }
 
 static void take_down(struct node_group *group, struct node_peer *peer)
@@ -79,9 +80,11 @@ enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct b
         is_old_copy = is_old_copy || has_less(node->groups[id], peer, &position);
     }
     if (is_old_copy) {
+        bool has_forward = peer->is_up[PEER_CLASS_FORWARD];
+        enum peer_class class = has_forward ? PEER_CLASS_FORWARD : PEER_CLASS_RAFT;
         node_log(node, LOG_LEVEL_ERROR, "old_copy_refused", "address=%s", peer->member.address);
         peer->life = 0; /* judged again when it says the same again */
-        send(node, peer->id, true);
+        send(node, peer->id, class, true);
     }
     return TL_OK;
 }

@@ -188,7 +188,7 @@ static void take_output(struct node_group *group, struct node_batch **batch)
                      "a majority of the replicas has other bytes in its log");
         node_fail(node, &fault);
     }
-    if (group->diverged_at != 0) node_group_mute(group);
+    if (node->is_diverged) node_group_mute(group);
     note_leader(group);
     node_group_writes_committed(group);
 }

@@ -49,6 +49,12 @@ const struct placement_member *placement_holder(const struct placement *placemen
     return find_at((struct placement *)placement, address, MEMBER_VOTER);
 }
 
+const struct placement_member *placement_heir(const struct placement *placement,
+                                              const char *address)
+{
+    return find_at((struct placement *)placement, address, MEMBER_LEARNER);
+}
+
 static uint32_t count_voters(const struct placement *placement)
 {
     uint32_t count = 0;
@@ -59,15 +65,6 @@ static uint32_t count_voters(const struct placement *placement)
 }
 
 /* ---- changes ---- */
-
-/* Whether so many more may leave: every one of them will be among the removed. */
-static bool may_lose(const struct placement *placement, uint32_t count)
-{
-    for (uint32_t i = 0; i < placement->members_count; i++) {
-        count += placement->members[i].role == MEMBER_LEAVING;
-    }
-    return placement->removed_count + count <= PLACEMENT_REMOVED_MAX;
-}
 
 static enum placement_verdict changed(struct placement *placement)
 {
@@ -102,8 +99,6 @@ enum placement_verdict placement_add(struct placement *placement, const struct m
     if (verdict != PLACEMENT_CHANGED) return verdict;
     struct placement_member *earlier = find_at(placement, member->address, MEMBER_LEARNER);
     bool is_taken = placement_holder(placement, member->address) != NULL;
-    uint32_t leavers_count = (earlier != NULL ? 1u : 0u) + (is_taken ? 1u : 0u);
-    if (leavers_count > 0 && !may_lose(placement, leavers_count)) return PLACEMENT_FULL;
     if (earlier != NULL) earlier->role = MEMBER_LEAVING;
     placement->members[placement->members_count++] = (struct placement_member){
         .member = *member,
@@ -118,7 +113,6 @@ enum placement_verdict placement_seat(struct placement *placement, raft_id id)
     if (learner == NULL || learner->role != MEMBER_LEARNER) return PLACEMENT_UNKNOWN;
     struct placement_member *holder = find_at(placement, learner->member.address, MEMBER_VOTER);
     if (holder == NULL) return PLACEMENT_UNKNOWN;
-    if (!may_lose(placement, 1)) return PLACEMENT_FULL;
     holder->role = MEMBER_LEAVING;
     learner->role = MEMBER_VOTER;
     return changed(placement);
@@ -127,19 +121,18 @@ enum placement_verdict placement_seat(struct placement *placement, raft_id id)
 enum placement_verdict placement_remove(struct placement *placement, const char *address)
 {
     bool is_there = false;
-    uint32_t leavers_count = 0;
+    bool is_staying = false;
     for (uint32_t i = 0; i < placement->members_count; i++) {
         const struct placement_member *member = &placement->members[i];
         if (!has_address(member, address)) continue;
         is_there = true;
-        leavers_count += member->role != MEMBER_LEAVING;
+        is_staying = is_staying || member->role != MEMBER_LEAVING;
     }
     if (!is_there) return PLACEMENT_UNKNOWN;
-    if (leavers_count == 0) return PLACEMENT_SAME;
+    if (!is_staying) return PLACEMENT_SAME;
     if (count_voters(placement) == 1 && placement_holder(placement, address) != NULL) {
         return PLACEMENT_LAST;
     }
-    if (!may_lose(placement, leavers_count)) return PLACEMENT_FULL;
     for (uint32_t i = 0; i < placement->members_count; i++) {
         struct placement_member *member = &placement->members[i];
         if (has_address(member, address)) member->role = MEMBER_LEAVING;
@@ -151,8 +144,12 @@ enum placement_verdict placement_settle(struct placement *placement, raft_id id)
 {
     struct placement_member *member = find(placement, id);
     if (member == NULL || member->role != MEMBER_LEAVING) return PLACEMENT_UNKNOWN;
-    if (placement->removed_count == PLACEMENT_REMOVED_MAX) return PLACEMENT_FULL;
-    placement->removed[placement->removed_count++] = id;
+    raft_id *removed = placement->removed;
+    if (placement->removed_count == PLACEMENT_REMOVED_MAX) {
+        memmove(removed, removed + 1, (PLACEMENT_REMOVED_MAX - 1) * sizeof removed[0]);
+        placement->removed_count--;
+    }
+    removed[placement->removed_count++] = id;
     *member = placement->members[--placement->members_count];
     return changed(placement);
 }

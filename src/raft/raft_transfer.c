@@ -18,9 +18,10 @@
 
 #include "raft_internal.h"
 
-static bool is_active_voter(const struct raft *raft, const struct raft_peer *peer)
+static bool may_take_over(const struct raft *raft, const struct raft_peer *peer)
 {
-    return raft_conf_is_incoming(&raft->conf, peer->id) && raft_is_heard(raft, peer->id);
+    return raft_conf_is_incoming(&raft->conf, peer->id) && raft_is_heard(raft, peer->id) &&
+           !peer->is_unfit;
 }
 
 static bool has_healthy_disk(const struct raft *raft, const struct raft_peer *peer)
@@ -37,7 +38,7 @@ static raft_id best_target(const struct raft *raft)
     const struct raft_peer *best = NULL;
     for (uint32_t i = 0; i < raft->peers_count; i++) {
         const struct raft_peer *peer = &raft->peers[i];
-        if (!is_active_voter(raft, peer)) {
+        if (!may_take_over(raft, peer)) {
             continue;
         }
         bool is_better = best == NULL;
@@ -102,6 +103,12 @@ void raft_transfer_step(struct raft *raft)
     raft_send(raft, &message);
 }
 
+void raft_set_peer_unfit(struct raft *raft, raft_id peer_id, bool is_unfit)
+{
+    struct raft_peer *peer = raft_peer_find(raft, peer_id);
+    if (peer != NULL) peer->is_unfit = is_unfit;
+}
+
 /* ---- the disk ---- */
 
 void raft_set_disk_began(struct raft *raft, uint64_t began_ns)
@@ -136,7 +143,7 @@ static raft_id healthy_target(const struct raft *raft)
     const struct raft_peer *best = NULL;
     for (uint32_t i = 0; i < raft->peers_count; i++) {
         const struct raft_peer *peer = &raft->peers[i];
-        bool is_fit = is_active_voter(raft, peer) && has_healthy_disk(raft, peer) &&
+        bool is_fit = may_take_over(raft, peer) && has_healthy_disk(raft, peer) &&
                       peer->match >= raft->commit;
         if (is_fit && (best == NULL || peer->match > best->match)) {
             best = peer;

@@ -27,6 +27,7 @@
 #define NAME_IDENTITY "identity"
 #define NAME_IDENTITY_TMP "identity.tmp"
 #define NAME_LOG_DATA "log/data.mdb"
+#define NAME_MARK "diverged"
 #define NAME_KV_PREFIX "kv."
 #define NAME_LOST_FOUND "lost+found" /* of a file system mounted here */
 #define DIRECTORY_MODE 0700
@@ -374,12 +375,24 @@ static enum tl_err draw_store_id(struct store_id *out_id, struct tl_fault *fault
     return TL_ERR_IO;
 }
 
+/* What an earlier store here was is not held against a new one. Durable with the new identity. */
+static enum tl_err remove_mark(const struct data_dir *dir, struct tl_fault *fault)
+{
+    char path[PATH_MAX];
+    enum tl_err err = join(dir->path, NAME_MARK, path, sizeof path, fault);
+    if (err == TL_OK && unlink(path) != 0 && errno != ENOENT) {
+        err = fail(path, "unlink", errno, fault);
+    }
+    return err;
+}
+
 /* Durable before it is told to anyone: temporary file, flush, rename, flush of the directory. */
 static enum tl_err identity_create(struct data_dir *dir, const char *path, const char *address,
                                    struct tl_fault *fault)
 {
     struct store_id store_id;
     enum tl_err err = draw_store_id(&store_id, fault);
+    if (err == TL_OK) err = remove_mark(dir, fault);
     if (err != TL_OK) {
         return err;
     }

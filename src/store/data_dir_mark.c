@@ -1,5 +1,6 @@
 /* data_dir_mark.c - the mark of a directory whose state is not that of the other replicas:
- * FORMAT.md 1. A file of its own that is only ever added: nothing has to be rewritten for it. */
+ * FORMAT.md 1. A file of its own that is only ever added: nothing has to be rewritten for it. It goes
+ * with the identity (data_dir.c). */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,11 +69,18 @@ enum tl_err data_dir_mark_diverged(const struct data_dir *dir, raft_group group,
 }
 
 enum tl_err data_dir_diverged(const struct data_dir *dir, raft_group *out_group,
-                              raft_index *out_index)
+                              raft_index *out_index, struct tl_fault *out_fault)
 {
     char path[PATH_MAX];
-    if (mark_path(dir, path) != TL_OK || access(path, F_OK) != 0) {
+    int error = ENAMETOOLONG;
+    if (mark_path(dir, path) == TL_OK) error = access(path, F_OK) == 0 ? 0 : errno;
+    if (error == ENOENT) {
         return TL_ERR_NOT_FOUND;
+    }
+    if (error != 0) {
+        tl_fault_set(out_fault, data_dir_path(dir), UINT32_MAX, 0,
+                     "looking whether the directory is marked as diverged: %s", strerror(error));
+        return TL_ERR_IO;
     }
     raft_group group = 0;
     raft_index index = 0;

@@ -511,14 +511,16 @@ static void look_at_groups(struct inspect *inspect)
 /* The directory is locked from here on. */
 static void look(struct inspect *inspect)
 {
-    inspect->is_diverged = data_dir_diverged(inspect->dir, &inspect->diverged_group,
-                                             &inspect->diverged_index) == TL_OK;
+    struct tl_fault fault;
+    enum tl_err err =
+        data_dir_diverged(inspect->dir, &inspect->diverged_group, &inspect->diverged_index, &fault);
+    inspect->is_diverged = err == TL_OK;
+    if (err != TL_OK && err != TL_ERR_NOT_FOUND) add_damage(inspect, &fault);
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof path, "%s/log", data_dir_path(inspect->dir));
-    struct tl_fault fault;
     const struct log_store_options options = {
         .dir = path, .map_bytes = MAP_BYTES, .is_read_only = true};
-    enum tl_err err = log_store_open(&options, &inspect->log, &fault);
+    err = log_store_open(&options, &inspect->log, &fault);
     if (err == TL_ERR_NOT_FOUND) return; /* killed before it had one */
     if (err == TL_OK) {
         err = log_reader_create(inspect->log, &inspect->reader);

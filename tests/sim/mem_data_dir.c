@@ -83,8 +83,9 @@ enum tl_err data_dir_mark_diverged(const struct data_dir *dir, raft_group group,
 }
 
 enum tl_err data_dir_diverged(const struct data_dir *dir, raft_group *out_group,
-                              raft_index *out_index)
+                              raft_index *out_index, struct tl_fault *out_fault)
 {
+    (void)out_fault;
     if (!dir->disk->is_diverged) return TL_ERR_NOT_FOUND;
     *out_group = dir->disk->diverged_group;
     *out_index = dir->disk->diverged_index;

@@ -230,9 +230,13 @@ void network_on_crash(struct sim *sim, struct sim_node *node)
 
 /* ---- frames ---- */
 
-static bool goes_as_datagram(const struct sim *sim, enum peer_class class)
+/* What a process says of itself belongs to the connection, like its hello. */
+static bool goes_as_datagram(const struct sim *sim, enum peer_class class, const struct buf *frame)
 {
-    return sim->swarm.is_datagram && class == PEER_CLASS_RAFT;
+    struct frame_header header;
+    enum tl_err err = frame_header_decode(frame->data, &header);
+    TL_ASSERT(err == TL_OK);
+    return sim->swarm.is_datagram && class == PEER_CLASS_RAFT && header.type != FRAME_POSITION;
 }
 
 static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
@@ -278,7 +282,7 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
     }
     sim->result->counters.frames++;
     oracle_observe_message(sim, from, buf_bytes(frame));
-    if (goes_as_datagram(sim, class)) {
+    if (goes_as_datagram(sim, class, frame)) {
         send_datagram(sim, from->number, peer->number, class, frame);
     } else {
         send_in_stream(sim, from->number, peer->number, class, frame);
@@ -294,7 +298,7 @@ static bool is_received(struct sim *sim, const struct event *event)
     const struct sim_link *link = link_of(sim, event->node, event->peer, class);
     bool is_up = node->node != NULL && link->is_up[side_of(event->node, event->peer)];
     bool is_stopped = sim->blocked[event->peer][event->node] > 0;
-    if (goes_as_datagram(sim, class)) {
+    if (goes_as_datagram(sim, class, event->data)) {
         return is_up && !is_stopped && event->a == stores_of(sim, event->peer, event->node);
     }
     if (link->generation != event->a || link->is_broken) return false;

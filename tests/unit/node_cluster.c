@@ -308,6 +308,17 @@ void cluster_heal(struct cluster *cluster)
     memset(cluster->is_cut, 0, sizeof cluster->is_cut);
 }
 
+void cluster_flap(struct cluster *cluster, uint32_t a, uint32_t b, enum peer_class class)
+{
+    struct site *one = &cluster->sites[a];
+    struct site *other = &cluster->sites[b];
+    cr_assert(cluster->is_connected[a][b]);
+    node_on_peer_down(one->node, other->id, class, false);
+    node_on_peer_down(other->node, one->id, class, false);
+    node_on_peer_up(one->node, other->id, class);
+    node_on_peer_up(other->node, one->id, class);
+}
+
 static bool knows(const struct site *site, raft_id id)
 {
     for (uint32_t i = 0; i < site->peers_count; i++) {

@@ -103,6 +103,8 @@ void site_start_all(struct cluster *cluster);
 void cluster_cut(struct cluster *cluster, uint32_t a, uint32_t b);
 void cluster_isolate(struct cluster *cluster, uint32_t a);
 void cluster_heal(struct cluster *cluster);
+/* The connection of one class is lost, and is there again at once. */
+void cluster_flap(struct cluster *cluster, uint32_t a, uint32_t b, enum peer_class class);
 
 /* Does all there is to do at this instant once; false: there was nothing. */
 bool cluster_step(struct cluster *cluster);

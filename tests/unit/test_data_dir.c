@@ -584,11 +584,11 @@ Test(data_dir, a_mark_stays_and_is_read_back)
     raft_index index = 9;
     open_dir();
     make_log();
-    cr_assert_eq(data_dir_diverged(dir, &group, &index), TL_ERR_NOT_FOUND);
+    cr_assert_eq(data_dir_diverged(dir, &group, &index, &fault), TL_ERR_NOT_FOUND);
     cr_assert_eq(data_dir_mark_diverged(dir, 1, 512, &fault), TL_OK);
     (void)close_dir();
     open_dir();
-    cr_assert_eq(data_dir_diverged(dir, &group, &index), TL_OK);
+    cr_assert_eq(data_dir_diverged(dir, &group, &index, &fault), TL_OK);
     cr_assert_eq(group, 1);
     cr_assert_eq(index, 512);
 }
@@ -603,7 +603,7 @@ Test(data_dir, a_mark_that_was_cut_short_is_one)
     (void)close(fd);
     raft_group group = 9;
     raft_index index = 9;
-    cr_assert_eq(data_dir_diverged(dir, &group, &index), TL_OK);
+    cr_assert_eq(data_dir_diverged(dir, &group, &index, &fault), TL_OK);
     cr_assert_eq(index, 0);
 }
 
@@ -626,4 +626,29 @@ Test(data_dir, a_deleted_directory_is_not_taken_for_a_full_disk)
     cr_assert_eq(unlink(in_dir("identity")), 0);
     cr_assert_eq(rmdir(path), 0);
     cr_assert_gt(data_dir_free_bytes(dir), 0);
+}
+
+/* The store that differed is gone, and its log and tables with it. */
+Test(data_dir, a_new_identity_has_no_mark)
+{
+    raft_group group = 9;
+    raft_index index = 9;
+    open_dir();
+    make_log();
+    cr_assert_eq(data_dir_mark_diverged(dir, 1, 512, &fault), TL_OK);
+    (void)close_dir();
+    cr_assert_eq(unlink(in_dir("log/data.mdb")), 0);
+    open_dir();
+    cr_assert(data_dir_is_new(dir));
+    cr_assert_eq(data_dir_diverged(dir, &group, &index, &fault), TL_ERR_NOT_FOUND);
+}
+
+Test(data_dir, a_mark_that_cannot_be_looked_for_is_not_taken_for_none)
+{
+    raft_group group = 9;
+    raft_index index = 9;
+    open_dir();
+    cr_assert_eq(symlink("diverged", in_dir("diverged")), 0); /* leads to itself */
+    cr_assert_eq(data_dir_diverged(dir, &group, &index, &fault), TL_ERR_IO);
+    cr_assert_not_null(strstr(fault.reason, "diverged"));
 }

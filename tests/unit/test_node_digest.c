@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "node_cluster.h"
 
@@ -143,6 +144,79 @@ Test(node_digest, the_others_name_it_and_go_on)
     }
 }
 
+static bool leads(struct site *site, raft_group group)
+{
+    struct node_group_status status;
+    node_get_group_status(site->node, group, &status);
+    return status.raft.role == RAFT_LEADER;
+}
+
+static void on_transfer_done(struct node_leader_transfer *transfer, enum tl_err err)
+{
+    *(bool *)transfer->context = true;
+    cr_assert_eq(err, TL_OK);
+}
+
+static bool holds(void *context)
+{
+    return *(bool *)context;
+}
+
+static void make_leader(struct site *site, raft_group group)
+{
+    bool is_over = false;
+    struct node_leader_transfer transfer = {
+        .group = group,
+        .deadline_ns = site->cluster->now_ns + 5 * CLUSTER_S,
+        .on_done = on_transfer_done,
+        .context = &is_over,
+    };
+    snprintf(transfer.address, sizeof transfer.address, "%s", site->address);
+    cr_assert_eq(node_leader_transfer(site->node, &transfer), TL_OK);
+    cr_assert(cluster_run(site->cluster, 10 * CLUSTER_S, holds, &is_over));
+    cr_assert(leads(site, group));
+}
+
+/* It would refuse what is asked of the others. */
+Test(node_digest, it_hands_over_the_groups_whose_state_is_right)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    struct site *site = &cluster->sites[1];
+    site->options.mutation = KV_MUTATION_OWN_TIME;
+    cluster_form(cluster);
+    make_leader(site, 0);
+    make_leader(&cluster->sites[0], NODE_DATA_GROUP);
+    for (uint32_t i = 0; i < 2 * INTERVAL && !is_diverged(site); i++) put_many(cluster, 1);
+    cr_assert(is_diverged(site));
+    struct node_group_status status;
+    node_get_group_status(site->node, 0, &status);
+    cr_assert_eq(status.digests, NODE_DIGESTS_AGREE);
+    cr_assert_not(leads(site, 0));
+    cr_assert(leads(&cluster->sites[0], 0) || leads(&cluster->sites[2], 0), "at once");
+    cluster_pass(cluster, 20 * CLUSTER_S);
+    cr_assert_not(leads(site, 0) || leads(site, NODE_DATA_GROUP));
+    cluster_destroy(cluster);
+}
+
+Test(node_digest, it_is_handed_nothing)
+{
+    struct cluster *cluster = diverged_cluster(1);
+    for (uint32_t i = 0; i < 6; i++) {
+        struct site *leader = &cluster->sites[leads(&cluster->sites[0], 0) ? 0 : 2];
+        cr_assert(leads(leader, 0));
+        bool is_over = false;
+        struct node_leader_transfer transfer = {
+            .deadline_ns = cluster->now_ns + 5 * CLUSTER_S,
+            .on_done = on_transfer_done,
+            .context = &is_over,
+        };
+        cr_assert_eq(node_leader_transfer(leader->node, &transfer), TL_OK);
+        cr_assert(cluster_run(cluster, 10 * CLUSTER_S, holds, &is_over));
+        cr_assert(leads(&cluster->sites[2 - leader->place], 0));
+    }
+    cluster_destroy(cluster);
+}
+
 Test(node_digest, it_keeps_the_log_and_counts_for_the_quorum)
 {
     struct cluster *cluster = diverged_cluster(1);
@@ -172,6 +246,47 @@ Test(node_digest, a_restart_does_not_make_it_serve_again)
     cr_assert_not(node_is_ready(site->node));
     cr_assert_eq(status_of(site).digests, NODE_DIGESTS_DIVERGED);
     cr_assert_eq(status_of(site).differs_at, INTERVAL);
+    cluster_destroy(cluster);
+}
+
+/* The crash leaves a mark that does not say of which group: none of them may be led. */
+Test(node_digest, a_mark_that_was_cut_short_keeps_it_from_leading)
+{
+    struct cluster *cluster = diverged_cluster(1);
+    struct site *site = &cluster->sites[1];
+    site_kill(site);
+    site->options.mutation = 0;
+    char path[160];
+    snprintf(path, sizeof path, "%s/diverged", site->dir);
+    FILE *mark = fopen(path, "w");
+    cr_assert_not_null(mark);
+    cr_assert_eq(fclose(mark), 0);
+    site_start(site);
+    uint32_t leader = cluster_await_leader(cluster);
+    uint32_t third = CLUSTER_NODES - 1 - leader;
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert(is_diverged(site));
+    site_kill(&cluster->sites[third]);
+    cr_assert_eq(site_put(&cluster->sites[leader], "after", "1", NULL), TL_OK);
+    site_kill(&cluster->sites[leader]);
+    site_start(&cluster->sites[third]);
+    cluster_pass(cluster, 5 * CLUSTER_S);
+    cr_assert_eq(cluster_leader(cluster), CLUSTER_NONE, "the other one's log is too short");
+    site_start(&cluster->sites[leader]);
+    cr_assert_eq(cluster_await_leader(cluster), leader);
+    cluster_destroy(cluster);
+}
+
+Test(node_digest, a_node_that_cannot_look_for_its_mark_does_not_start)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_NODES);
+    cluster_form(cluster);
+    struct site *site = &cluster->sites[1];
+    site_kill(site);
+    char path[160];
+    snprintf(path, sizeof path, "%s/diverged", site->dir);
+    cr_assert_eq(symlink("diverged", path), 0); /* leads to itself */
+    cr_assert_eq(site_try_start(site), TL_ERR_IO);
     cluster_destroy(cluster);
 }
 

@@ -514,6 +514,35 @@ Test(node_member, an_emptied_disk_takes_its_seat_after_ten_seconds)
     cluster_destroy(cluster);
 }
 
+static const char *waits_for(struct site *site)
+{
+    static struct node_status status;
+    node_get_status(site->node, &status);
+    return status.waits_for;
+}
+
+/* Each would displace the one before it, for as long as new ones come. */
+Test(node_member, a_store_that_came_for_a_seat_is_not_replaced_for_ten_seconds)
+{
+    struct cluster *cluster = formed();
+    struct site *site = &cluster->sites[2];
+    empty(site);
+    cluster_pass(cluster, 2 * CLUSTER_S);
+    raft_id first = site->id;
+    for (uint32_t i = 0; i < 3; i++) {
+        empty(site);
+        cluster_pass(cluster, 2 * CLUSTER_S);
+        cr_assert_neq(site->id, first);
+        struct raft_conf conf = conf_of(&cluster->sites[0], 0);
+        cr_assert(raft_conf_is_member(&conf, first));
+        cr_assert_not(raft_conf_is_member(&conf, site->id));
+        cr_assert_not_null(strstr(waits_for(site), "is alive"), "%s", waits_for(site));
+    }
+    const struct wish three = {.cluster = cluster, .places = {0, 1, 2}, .count = 3};
+    cr_assert(comes_true(&three, 20 * CLUSTER_S));
+    cluster_destroy(cluster);
+}
+
 Test(node_member, a_disk_emptied_twice_takes_its_seat_too)
 {
     struct cluster *cluster = formed();
@@ -528,12 +557,6 @@ Test(node_member, a_disk_emptied_twice_takes_its_seat_too)
     cluster_destroy(cluster);
 }
 
-static const char *waits_for(struct site *site)
-{
-    static struct node_status status;
-    node_get_status(site->node, &status);
-    return status.waits_for;
-}
 
 Test(node_member, one_of_two_voters_cannot_be_replaced_and_is_told_so)
 {
@@ -543,6 +566,49 @@ Test(node_member, one_of_two_voters_cannot_be_replaced_and_is_told_so)
     cluster_pass(cluster, 15 * CLUSTER_S);
     cr_assert_not_null(strstr(waits_for(&cluster->sites[1]), "two voters"), "%s",
                        waits_for(&cluster->sites[1]));
+    cluster_destroy(cluster);
+}
+
+/* It was to be one of two voters, and does not vote yet: the other alone is the quorum. */
+Test(node_member, a_disk_emptied_before_it_voted_is_replaced)
+{
+    struct cluster *cluster = cluster_create(1);
+    cluster_form(cluster);
+    struct site *first = &cluster->sites[0];
+    struct site *site = &cluster->sites[1];
+    join_through(site, first);
+    site->is_raft_mute = true; /* so that it does not catch up */
+    site_start(site);
+    cluster_pass(cluster, 2 * CLUSTER_S);
+    struct raft_conf conf = conf_of(first, 0);
+    cr_assert(raft_conf_is_member(&conf, site->id));
+    cr_assert_eq(conf.voters_count, 1);
+    site->is_raft_mute = false;
+    empty(site);
+    const struct wish two = {.cluster = cluster, .places = {0, 1}, .count = 2};
+    cr_assert(comes_true(&two, 20 * CLUSTER_S), "%s", waits_for(site));
+    cluster_destroy(cluster);
+}
+
+static bool has_two_voters(void *context)
+{
+    return conf_of(context, NODE_DATA_GROUP).voters_count == 2;
+}
+
+/* The data group has the two voters already that group 0 is to have. */
+Test(node_member, a_disk_emptied_when_it_voted_in_one_group_cannot_be_replaced_and_is_told_so)
+{
+    struct cluster *cluster = cluster_create(1);
+    cluster_form(cluster);
+    struct site *first = &cluster->sites[0];
+    struct site *site = &cluster->sites[1];
+    join_through(site, first);
+    site_start(site);
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, has_two_voters, first));
+    cr_assert_eq(conf_of(first, 0).voters_count, 1);
+    empty(site);
+    cluster_pass(cluster, 5 * CLUSTER_S);
+    cr_assert_not_null(strstr(waits_for(site), "two voters"), "%s", waits_for(site));
     cluster_destroy(cluster);
 }
 
@@ -593,7 +659,7 @@ static void copy_dir(const char *from, const char *to)
     cr_assert_eq(system(command), 0);
 }
 
-Test(node_member, an_old_copy_of_a_disk_is_refused)
+static void expect_refusal_of_an_old_copy(bool is_flapping)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
     uint32_t leader = cluster_form(cluster);
@@ -604,6 +670,8 @@ Test(node_member, an_old_copy_of_a_disk_is_refused)
     site_kill(site);
     copy_dir(site->dir, copy);
     site_start(site);
+    cluster_pass(cluster, CLUSTER_S);
+    if (is_flapping) cluster_flap(cluster, leader, site->place, PEER_CLASS_RAFT);
     put_many(&cluster->sites[leader], 10, 10);
     cluster_pass(cluster, CLUSTER_S);
     cr_assert_eq(cluster->sites[leader].exit_code, 0);
@@ -625,6 +693,17 @@ Test(node_member, an_old_copy_of_a_disk_is_refused)
     cluster_destroy(cluster);
 }
 
+Test(node_member, an_old_copy_of_a_disk_is_refused)
+{
+    expect_refusal_of_an_old_copy(false);
+}
+
+/* The other classes' connections stay, and with them what was said over them. */
+Test(node_member, an_old_copy_of_a_disk_is_refused_after_its_raft_link_was_lost_for_a_moment)
+{
+    expect_refusal_of_an_old_copy(true);
+}
+
 /* Whatever is lost or late: what a process acknowledges is not held against what it began with. */
 Test(node_member, a_disk_that_lost_nothing_is_never_refused)
 {
@@ -636,6 +715,8 @@ Test(node_member, a_disk_that_lost_nothing_is_never_refused)
         if (i % 3 == 0) {
             site_kill(&cluster->sites[a]);
             site_start(&cluster->sites[a]);
+        } else if (i % 3 == 1 && cluster->is_connected[a][b]) {
+            cluster_flap(cluster, a, b, (enum peer_class)(i % PEER_CLASSES_COUNT));
         } else {
             cluster_cut(cluster, a, b);
             cluster_pass(cluster, (i % 5) * 30 * CLUSTER_MS);

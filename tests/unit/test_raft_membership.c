@@ -275,6 +275,24 @@ Test(raft_membership, old_report_of_a_disk_counts_for_nothing)
     cr_assert_eq(cluster_status(c, 1).transfers_count, 0);
 }
 
+/* Of two that are as good the host says of one that it may not lead. */
+Test(raft_membership, leadership_does_not_go_by_itself_to_who_is_unfit)
+{
+    for (raft_id unfit = 2; unfit <= 3; unfit++) {
+        if (unfit > 2) cluster_destroy(c);
+        lead(3, 0, 0);
+        struct cluster_node *node = cluster_at(c, 1);
+        for (raft_id id = 2; id <= 3; id++) raft_set_peer_disk_age(node->raft, id, 0);
+        raft_set_peer_unfit(node->raft, unfit, true);
+        raft_set_disk_began(node->raft, node->now_ns - 600 * MS);
+        cluster_advance(c, 1, 1 * MS);
+        cr_assert_eq(cluster_status(c, 1).transfer_target, 5 - unfit);
+        raft_set_peer_unfit(node->raft, 5 - unfit, true);
+        cr_assert_eq(raft_transfer(node->raft, RAFT_ID_NONE), TL_ERR_NO_QUORUM);
+        cr_assert_eq(raft_transfer(node->raft, unfit), TL_OK, "it was named");
+    }
+}
+
 /* CheckQuorum allows a new leader an election timeout; a change of voters must not believe that who
  * was not heard yet is there: its quorum would be lost for good. */
 Test(raft_membership, new_leader_counts_on_nobody_it_has_not_heard)
