@@ -398,6 +398,29 @@ static bool deliver_all(struct cluster *cluster)
 
 /* ---- jobs ---- */
 
+static void run_read(struct site *site)
+{
+    struct node_log_read *job = site->reads[0];
+    site->reads_count--;
+    memmove(site->reads, site->reads + 1, site->reads_count * sizeof site->reads[0]);
+    struct tl_fault fault = {.reason = "planted"};
+    enum tl_err err = site->read_err;
+    if (err == TL_OK) {
+        err = node_log_read_carry_out(job, site->reader, &fault);
+        cr_assert(err == TL_OK || err == TL_ERR_COMPACTED, "%s", fault.reason);
+    }
+    site->reads_gone_count += err == TL_ERR_COMPACTED;
+    node_on_log_read_done(site->node, job, err, &fault);
+}
+
+static bool is_switch(const struct node_log_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->ops_count; i++) {
+        if (batch->ops[i].install != NULL) return true;
+    }
+    return false;
+}
+
 static void commit_batches(struct site *site)
 {
     uint32_t count = site->batches_count;
@@ -411,6 +434,7 @@ static void commit_batches(struct site *site)
             cr_assert_eq(err, TL_OK, "%s", fault.reason);
         }
         site->commits_count++;
+        while (site->reads_at_switch && is_switch(batch) && site->reads_count > 0) run_read(site);
         node_on_log_done(site->node, batch, err, &fault);
     }
     memmove(site->batches, site->batches + count,
@@ -428,20 +452,6 @@ static void run_flush(struct site *site)
         cr_assert_eq(err, TL_OK, "%s", fault.reason);
     }
     node_on_flush_done(site->node, job, err, &fault);
-}
-
-static void run_read(struct site *site)
-{
-    struct node_log_read *job = site->reads[0];
-    site->reads_count--;
-    memmove(site->reads, site->reads + 1, site->reads_count * sizeof site->reads[0]);
-    struct tl_fault fault = {.reason = "planted"};
-    enum tl_err err = site->read_err;
-    if (err == TL_OK) {
-        err = node_log_read_carry_out(job, site->reader, &fault);
-        cr_assert(err == TL_OK || err == TL_ERR_COMPACTED, "%s", fault.reason);
-    }
-    node_on_log_read_done(site->node, job, err, &fault);
 }
 
 static void run_snapshot(struct site *site)

@@ -273,7 +273,8 @@ static struct scene change_leader(struct scene scene)
     return scene;
 }
 
-Test(node_snapshot, entries_read_to_be_applied_come_too_late)
+/* Away and back, with entries to apply that are asked of the log and have not come. */
+static struct scene leave_reading(void)
 {
     struct scene scene = formed();
     for (uint32_t i = 0; i < 3; i++) scene.cluster->sites[i].holds_flush = true;
@@ -290,10 +291,31 @@ Test(node_snapshot, entries_read_to_be_applied_come_too_late)
     cr_assert_gt(away->reads_count, 0, "the replay reads the log");
     go_on_without(&scene, last_of(away));
     cluster_heal(scene.cluster);
+    return scene;
+}
+
+Test(node_snapshot, entries_read_to_be_applied_come_too_late)
+{
+    struct scene scene = leave_reading();
+    struct site *away = &scene.cluster->sites[scene.away];
     assert_level(&scene);
     away->holds_reads = false;
     cluster_pass(scene.cluster, CLUSTER_S);
     cr_assert_eq(away->failures_count, 0);
+    put_rows(&scene, 3000, 5);
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, entries_read_to_be_applied_are_gone_before_the_switch_is_known)
+{
+    struct scene scene = leave_reading();
+    struct site *away = &scene.cluster->sites[scene.away];
+    away->reads_at_switch = true;
+    assert_level(&scene);
+    cr_assert_eq(away->failures_count, 0, "%s", away->fault.reason);
+    cr_assert_eq(away->reads_gone_count, 1);
+    away->holds_reads = false;
     put_rows(&scene, 3000, 5);
     assert_level(&scene);
     cluster_destroy(scene.cluster);
