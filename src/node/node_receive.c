@@ -123,9 +123,8 @@ static void stored(struct node *node, struct node_receiving *receiving)
 static void failed(struct node *node, struct node_receiving *receiving, enum tl_err err,
                    const struct tl_fault *fault)
 {
-    bool has_reason = fault != NULL && fault->reason[0] != '\0';
     node_receive_answer(node, receiving, SNAPSHOT_ANSWER_BROKEN, 0);
-    node_receive_end(node, receiving, has_reason ? fault->reason : tl_err_text(err));
+    node_receive_end(node, receiving, node_snapshot_reason(err, fault));
 }
 
 void node_receive_done(struct node *node, struct node_receiving *receiving, enum tl_err err,

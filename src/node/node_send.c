@@ -123,6 +123,7 @@ static void begin(struct node_group *group, raft_id peer)
     sending->job.data_dir = node->data_dir;
     /* A spool is not to be what makes this node refuse writes. */
     sending->job.free_bytes_min = 2 * node->options.free_bytes_min;
+    sending->job.cut_ns_max = node_snapshot_cut_ns_max(table_data_bytes(group->table));
     sending->job.chunk_limit = node->options.snapshot_chunk_bytes;
     text_format(sending->job.dir, sizeof sending->job.dir, "%s", data_dir_path(node->data_dir));
     node_snapshot_give(node, &sending->job, SNAPSHOT_JOB_CUT);
@@ -238,7 +239,7 @@ void node_send_done(struct node *node, enum tl_err err, const struct tl_fault *f
         release(node);
     } else if (err != TL_OK) {
         buf_release(chunk);
-        end(node, SEND_FAILED, fault != NULL ? fault->reason : tl_err_text(err));
+        end(node, SEND_FAILED, node_snapshot_reason(err, fault));
     } else if (is_cut) {
         cut_done(node);
     } else {

@@ -45,6 +45,9 @@
 #define SNAPSHOT_REPLACE_NS 3000000000ull    /* receiver: silent so long, another one may come */
 #define SNAPSHOT_CATCH_UP_NS 120000000000ull /* the log is kept for a peer behind its snapshot */
 
+/* How long a cut may take, and besides as long as the table would be on its way at SEND_RATE_MIN. */
+#define SNAPSHOT_CUT_NS 30000000000ull
+
 enum snapshot_job_kind {
     SNAPSHOT_JOB_CUT,     /* reader -> snapshot */
     SNAPSHOT_JOB_READ,    /* snapshot, number -> chunk, a sealed frame */
@@ -71,6 +74,8 @@ struct node_snapshot_job {
     uint32_t chunk_limit; /* CUT */
     struct buf *chunk;
     uint64_t free_bytes_min;          /* CUT: ends when there is less space left */
+    uint64_t cut_ns_max;              /* CUT: ends when it takes longer */
+    const char *stop_reason;          /* CUT: why it has ended early; NULL: it has not */
     const struct data_dir *data_dir;  /* CUT, STAGE */
     struct data_dir_table table_name; /* STAGE: what is made */
     size_t map_bytes;
@@ -149,6 +154,10 @@ struct node_batch;
 /* Gives the job out, with what is in it. */
 void node_snapshot_give(struct node *node, struct node_snapshot_job *job,
                         enum snapshot_job_kind kind);
+/* How long a cut of so many bytes may take. */
+uint64_t node_snapshot_cut_ns_max(uint64_t table_bytes);
+/* Why a job has failed, in words. */
+const char *node_snapshot_reason(enum tl_err err, const struct tl_fault *fault);
 /* Frees what a job has that nobody will carry out. */
 void node_snapshot_job_clear(struct node_snapshot_job *job);
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "src/node/node_snapshot.h"
+
 #define CLOCK_START_US 1700000000000000ull
 #define MAP_BYTES ((size_t)64 * 1024 * 1024)
 
@@ -14,7 +16,8 @@
 static uint64_t io_now_ns(void *context)
 {
     struct site *site = context;
-    return site->cluster->now_ns;
+    if (site->is_cutting) site->cut_ns += site->cut_chunk_ns;
+    return site->cluster->now_ns + (site->is_cutting ? site->cut_ns : 0);
 }
 
 static uint64_t io_clock_us(void *context)
@@ -138,10 +141,14 @@ static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 static void io_log(void *context, enum log_level level, const char *event, const char *format,
                    va_list args)
 {
-    (void)level;
-    (void)args;
     struct site *site = context;
     cr_assert_not_null(event);
+    if (level == LOG_LEVEL_WARN && format != NULL) {
+        va_list copy;
+        va_copy(copy, args);
+        vsnprintf(site->warning, sizeof site->warning, format, copy);
+        va_end(copy);
+    }
     if (getenv("TL_TEST_LOG") == NULL) return;
     fprintf(stderr, "%8.3f %s %s ", (double)site->cluster->now_ns / 1e9, site->address, event);
     if (format != NULL) vfprintf(stderr, format, args);
@@ -463,7 +470,11 @@ static void run_snapshot(struct site *site)
     struct tl_fault fault = {.reason = "planted"};
     enum tl_err err = site->snapshot_err;
     site->snapshot_err = TL_OK;
+    site->is_cutting = job->kind == SNAPSHOT_JOB_CUT;
+    site->cuts_count += site->is_cutting;
+    site->cut_ns = 0;
     if (err == TL_OK) err = node_snapshot_job_run(job, &fault);
+    site->is_cutting = false;
     node_on_snapshot_done(site->node, job, err, &fault);
 }
 
@@ -482,7 +493,10 @@ static bool work(struct site *site)
         run_read(site);
         has_worked = true;
     }
-    if (site->snapshots_count > 0 && !site->holds_snapshots) {
+    bool holds_snapshots =
+        site->holds_snapshots || (site->holds_finish && site->snapshots_count > 0 &&
+                                  site->snapshots[0]->kind == SNAPSHOT_JOB_FINISH);
+    if (site->snapshots_count > 0 && !holds_snapshots) {
         run_snapshot(site);
         has_worked = true;
     }

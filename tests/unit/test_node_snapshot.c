@@ -1,9 +1,13 @@
 /* Snapshots between whole nodes: a follower that was away longer than the log is kept. */
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
+#include "lmdb_fault.h"
 #include "node_cluster.h"
+#include "src/node/node_snapshot.h"
 
 #define ROWS_COUNT 300u
 
@@ -378,6 +382,45 @@ Test(node_snapshot, a_stage_that_fails_is_begun_again)
     cluster_destroy(scene.cluster);
 }
 
+static bool is_finishing(void *context)
+{
+    const struct scene *scene = context;
+    const struct site *away = &scene->cluster->sites[scene->away];
+    return away->snapshots_count > 0 && away->snapshots[0]->kind == SNAPSHOT_JOB_FINISH;
+}
+
+/* Carries the job out with the n-th call into LMDB failing; false: there is no n-th. */
+static bool finish_with_failing_call(struct site *site, uint32_t n)
+{
+    struct node_snapshot_job *job = site->snapshots[0];
+    site->snapshots_count = 0;
+    struct tl_fault fault = {0};
+    lmdb_fault_arm(n, EMFILE, LMDB_FAULT_WITHOUT_EFFECT);
+    enum tl_err err = node_snapshot_job_run(job, &fault);
+    bool has_failed = lmdb_fault_disarm();
+    cr_assert_eq(err != TL_OK, has_failed);
+    if (has_failed) cr_assert_neq(access(job->dir, F_OK), 0, "%s", lmdb_fault_call());
+    node_on_snapshot_done(site->node, job, err, &fault);
+    return has_failed;
+}
+
+Test(node_snapshot, a_finished_table_that_cannot_be_opened_is_deleted)
+{
+    struct scene scene = leave_behind();
+    struct site *away = &scene.cluster->sites[scene.away];
+    cluster_heal(scene.cluster);
+    bool has_failed = true;
+    for (uint32_t n = 1; has_failed; n++) {
+        away->holds_finish = true;
+        cr_assert(cluster_run(scene.cluster, 60 * CLUSTER_S, is_finishing, &scene));
+        has_failed = finish_with_failing_call(away, n);
+        away->holds_finish = false;
+    }
+    assert_level(&scene);
+    cr_assert_eq(away->failures_count, 0);
+    cluster_destroy(scene.cluster);
+}
+
 Test(node_snapshot, a_cut_that_fails_is_made_again)
 {
     struct scene scene = leave_behind();
@@ -386,6 +429,28 @@ Test(node_snapshot, a_cut_that_fails_is_made_again)
     assert_level(&scene);
     cr_assert_geq(metrics_of(&scene, scene.leader)->snapshots_failed_count, 1);
     cr_assert_eq(scene.cluster->sites[scene.leader].failures_count, 0);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, a_cut_may_take_as_long_as_its_table_would_be_on_its_way)
+{
+    uint64_t table_bytes = 100ull << 30;
+    cr_assert_eq(node_snapshot_cut_ns_max(0), 30 * CLUSTER_S);
+    cr_assert_geq(node_snapshot_cut_ns_max(table_bytes), table_bytes / SEND_RATE_MIN * CLUSTER_S);
+}
+
+Test(node_snapshot, a_cut_that_takes_too_long_ends_and_says_so)
+{
+    struct scene scene = leave_behind();
+    struct site *leader = &scene.cluster->sites[scene.leader];
+    leader->cut_chunk_ns = 20 * CLUSTER_S;
+    cluster_heal(scene.cluster);
+    cluster_pass(scene.cluster, CLUSTER_S);
+    cr_assert_geq(metrics_of(&scene, scene.leader)->snapshots_failed_count, 1);
+    cr_assert_not_null(strstr(leader->warning, "reason=\"the cut took too long\""), "%s",
+                       leader->warning);
+    leader->cut_chunk_ns = CLUSTER_MS;
+    assert_level(&scene);
     cluster_destroy(scene.cluster);
 }
 
