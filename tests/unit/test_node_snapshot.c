@@ -18,10 +18,10 @@ struct scene {
     uint32_t away;  /* the one that needs a snapshot */
 };
 
-static struct cluster *small_cluster(void)
+static struct cluster *small_cluster(uint32_t nodes_count)
 {
-    struct cluster *cluster = cluster_create(3);
-    for (uint32_t i = 0; i < 3; i++) {
+    struct cluster *cluster = cluster_create(nodes_count);
+    for (uint32_t i = 0; i < nodes_count; i++) {
         struct node_options *options = &cluster->sites[i].options;
         options->log_retain_bytes = 0;
         options->log_cache_bytes = 1;
@@ -66,7 +66,7 @@ static void go_on_without(struct scene *scene, raft_index last)
 
 static struct scene formed(void)
 {
-    struct scene scene = {.cluster = small_cluster()};
+    struct scene scene = {.cluster = small_cluster(3)};
     scene.leader = cluster_form(scene.cluster);
     scene.away = (scene.leader + 1) % 3;
     scene.other = (scene.leader + 2) % 3;
@@ -450,6 +450,90 @@ Test(node_snapshot, a_cut_that_takes_too_long_ends_and_says_so)
     cr_assert_not_null(strstr(leader->warning, "reason=\"the cut took too long\""), "%s",
                        leader->warning);
     leader->cut_chunk_ns = CLUSTER_MS;
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, the_more_attempts_fail_the_longer_until_the_next)
+{
+    struct scene scene = leave_behind();
+    struct site *leader = &scene.cluster->sites[scene.leader];
+    leader->cut_chunk_ns = 20 * CLUSTER_S;
+    cluster_heal(scene.cluster);
+    cluster_pass(scene.cluster, 60 * CLUSTER_S);
+    cr_assert_geq(leader->cuts_count, 4);
+    cr_assert_leq(leader->cuts_count, 8);
+    leader->cut_chunk_ns = 0;
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+static void restart_with_free_bytes_min(struct site *site, uint64_t free_bytes_min)
+{
+    site_kill(site);
+    site->options.free_bytes_min = free_bytes_min;
+    site_start(site);
+}
+
+#define MORE_THAN_ANY_DISK (1ull << 60)
+
+Test(node_snapshot, what_a_receiver_has_no_room_for_is_offered_again_and_not_cut_again)
+{
+    struct scene scene = leave_behind();
+    struct site *leader = &scene.cluster->sites[scene.leader];
+    struct site *away = &scene.cluster->sites[scene.away];
+    uint64_t free_bytes_min = away->options.free_bytes_min;
+    restart_with_free_bytes_min(away, MORE_THAN_ANY_DISK);
+    cluster_heal(scene.cluster);
+    cluster_pass(scene.cluster, 10 * CLUSTER_S);
+    uint32_t cuts_count = leader->cuts_count;
+    cr_assert_geq(cuts_count, 1);
+    cr_assert_not_null(strstr(away->warning, "no space left for it"));
+    cluster_pass(scene.cluster, 30 * CLUSTER_S);
+    cr_assert_eq(metrics_of(&scene, scene.leader)->snapshots_failed_count, 0);
+    restart_with_free_bytes_min(away, free_bytes_min);
+    assert_level(&scene);
+    cr_assert_eq(leader->cuts_count, cuts_count);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, a_sender_without_room_for_the_spool_does_not_begin_it)
+{
+    struct scene scene = leave_behind();
+    struct site *others[] = {&scene.cluster->sites[scene.leader],
+                             &scene.cluster->sites[scene.other]};
+    uint64_t free_bytes_min = others[0]->options.free_bytes_min;
+    for (uint32_t i = 0; i < 2; i++) restart_with_free_bytes_min(others[i], MORE_THAN_ANY_DISK);
+    (void)cluster_await_leader(scene.cluster);
+    cluster_heal(scene.cluster);
+    cluster_pass(scene.cluster, 10 * CLUSTER_S);
+    scene.leader = cluster_await_leader(scene.cluster);
+    cr_assert_geq(metrics_of(&scene, scene.leader)->snapshots_failed_count, 1);
+    cr_assert_eq(others[0]->cuts_count + others[1]->cuts_count, 0);
+    for (uint32_t i = 0; i < 2; i++) restart_with_free_bytes_min(others[i], free_bytes_min);
+    scene.leader = cluster_await_leader(scene.cluster);
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, a_receiver_that_is_gone_does_not_keep_another_one_waiting)
+{
+    struct scene scene = {.cluster = small_cluster(5)};
+    scene.leader = cluster_form(scene.cluster);
+    const uint32_t places[] = {(scene.leader + 1) % 5, (scene.leader + 2) % 5};
+    put_rows(&scene, 0, 5);
+    cluster_pass(scene.cluster, 200 * CLUSTER_MS);
+    for (uint32_t i = 0; i < 2; i++) cluster_isolate(scene.cluster, places[i]);
+    go_on_without(&scene, last_of(&scene.cluster->sites[places[0]]));
+    cluster_heal(scene.cluster);
+    scene.away = places[0];
+    bool is_first = cluster_run(scene.cluster, 200 * CLUSTER_MS, is_half_way, &scene);
+    scene.away = places[is_first ? 1 : 0];
+    cr_assert_eq(received_bytes(&scene), UINT64_MAX, "one at a time");
+    cluster_isolate(scene.cluster, places[is_first ? 0 : 1]);
+    cr_assert(cluster_run(scene.cluster, 10 * CLUSTER_S, is_level, &scene));
+    scene.away = places[is_first ? 0 : 1];
+    cluster_heal(scene.cluster);
     assert_level(&scene);
     cluster_destroy(scene.cluster);
 }
