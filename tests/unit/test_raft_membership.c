@@ -387,12 +387,39 @@ Test(raft_membership, term_heard_during_the_switch_is_durable_before_it_is_ackno
     cr_assert_eq(cluster_status(c, 3).leader, 2);
     cluster_write(c, 3, 1);
     cr_assert_eq(cluster_status(c, 3).applied, 2, "the switch is done");
+    struct raft_message probe = {
+        .type = RAFT_APPEND, .from = 2, .to = 3, .term = 2, .index = 2, .log_term = 1};
+    cluster_inject(c, &probe);
     cr_assert_null(cluster_find(c, RAFT_APPEND_REPLY, 3, 2), "its disk knows nothing of term 2");
     cluster_write(c, 3, UINT32_MAX);
     cr_assert_eq(cluster_at(c, 3)->hard_state.term, 2);
     const struct raft_message *reply = cluster_find(c, RAFT_APPEND_REPLY, 3, 2);
     cr_assert_not_null(reply);
     cr_assert_eq(reply->term, 2);
+    cr_assert_eq(reply->index, 2);
+}
+
+/* The snapshot's last entry may have been committed in a term after this leader's, of which neither
+ * it nor the receiver has heard, and be another one in its log. */
+Test(raft_membership, leader_of_a_later_term_than_the_snapshots_last_entry_has_to_ask_for_it)
+{
+    leave_entry_2_uncommitted_at_3();
+    struct raft_message heartbeat = {.type = RAFT_HEARTBEAT, .from = 2, .to = 3, .term = 2};
+    cluster_inject(c, &heartbeat);
+    cluster_write(c, 3, UINT32_MAX);
+    cr_assert_eq(cluster_install(c, 1, 3), TL_OK);
+    cluster_write(c, 3, UINT32_MAX);
+    cr_assert_eq(cluster_status(c, 3).applied, 2);
+    cr_assert_null(cluster_find(c, RAFT_APPEND_REPLY, 3, 2));
+}
+
+Test(raft_membership, leader_that_wrote_the_snapshots_last_entry_need_not_ask_for_it)
+{
+    leave_entry_2_uncommitted_at_3();
+    cr_assert_eq(cluster_install(c, 1, 3), TL_OK);
+    cluster_write(c, 3, UINT32_MAX);
+    const struct raft_message *reply = cluster_find(c, RAFT_APPEND_REPLY, 3, 1);
+    cr_assert_not_null(reply);
     cr_assert_eq(reply->index, 2);
 }
 
