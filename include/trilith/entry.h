@@ -19,6 +19,9 @@ typedef uint64_t raft_term;  /* 0 only before genesis */
 typedef uint64_t raft_id;    /* a member of a group: first 8 bytes of its store id; never 0 */
 typedef uint32_t raft_group; /* 0 is the cluster's metadata, 1 and up hold data */
 
+/* Larger terms and indexes are no honest peer's; below them sums cannot overflow. */
+#define RAFT_NUMBER_MAX (UINT64_C(1) << 62)
+
 #define RAFT_ID_NONE ((raft_id)0)
 #define RAFT_MEMBERS_MAX 16u /* voters and learners of one group */
 

@@ -592,6 +592,7 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
     if (peer == NULL) return;
     peer->is_up[class] = true;
     if (class == PEER_CLASS_RAFT) node_digests_peer_up(node, id);
+    if (class == PEER_CLASS_BULK) node_send_link_up(peer);
     node_position_peer_up(node, peer, class);
     node_member_wake(node);
 }

@@ -141,6 +141,11 @@ void node_group_replay_come(struct node_group *group, struct node_job *job)
     }
     TL_ASSERT(job == group->replay_ahead);
     if (job->read.entries_count > 0) return;
+    if (group->installing != NULL && group->installing->state == RECEIVING_INSTALLING) {
+        /* The switch is on the disk, and its completion still on its way here. */
+        node_free_job(group->node, TL_TAKE(&group->replay_ahead));
+        return;
+    }
     struct tl_fault fault;
     tl_fault_set(&fault, "log", group->id, job->read.first, "a committed entry is missing");
     node_fail(group->node, &fault);

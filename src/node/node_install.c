@@ -165,7 +165,7 @@ void node_install_retired(struct node *node, enum tl_err err, const struct tl_fa
     if (err == TL_OK) return;
     /* It is not the group's any more; the next start tries again. */
     node_log(node, LOG_LEVEL_WARN, "table_not_deleted", "dir=\"%s\" reason=\"%s\"",
-             node->retiring.dir, fault != NULL ? fault->reason : tl_err_text(err));
+             node->retiring.dir, node_snapshot_reason(err, fault));
 }
 
 void node_install_close(struct node *node)

@@ -123,6 +123,7 @@ struct node_peer {
     uint64_t digests_ns;        /* when it was last told digests */
     uint64_t life;              /* of the process there, as it last said; 0: not said */
     bool has_said_life;         /* while its present raft connection is up */
+    struct snapshot_attempts snapshots[NODE_GROUPS_MAX];
     raft_index acked_index[NODE_GROUPS_MAX]; /* to this leader, when a connection was lost */
     raft_term acked_term[NODE_GROUPS_MAX];   /* in which term; 0: nothing is known */
 };
@@ -307,7 +308,8 @@ struct node {
     uint64_t requests_check_ns; /* nothing has to be looked at before */
     uint64_t free_bytes;        /* of the file system, when this node leads and writes come */
     uint64_t free_bytes_read_ns;
-    bool has_new_requests; /* since the pass began */
+    uint64_t snapshot_refused_ns; /* not before it is logged again that one has no room */
+    bool has_new_requests;        /* since the pass began */
     struct write_list writes_ending;
     struct read_list reads_ending;
     struct node_write *slots[NODE_REQUESTS_MAX]; /* forwarded writes by request_id */

@@ -123,9 +123,8 @@ static void stored(struct node *node, struct node_receiving *receiving)
 static void failed(struct node *node, struct node_receiving *receiving, enum tl_err err,
                    const struct tl_fault *fault)
 {
-    bool has_reason = fault != NULL && fault->reason[0] != '\0';
     node_receive_answer(node, receiving, SNAPSHOT_ANSWER_BROKEN, 0);
-    node_receive_end(node, receiving, has_reason ? fault->reason : tl_err_text(err));
+    node_receive_end(node, receiving, node_snapshot_reason(err, fault));
 }
 
 void node_receive_done(struct node *node, struct node_receiving *receiving, enum tl_err err,
@@ -149,12 +148,20 @@ void node_receive_done(struct node *node, struct node_receiving *receiving, enum
 
 /* ---- what the sender says ---- */
 
-/* Two copies of the table, and the log goes on growing meanwhile. */
-static bool has_space(const struct node *node, const struct snapshot_info *info)
+/* Two copies of the table, and the log goes on growing meanwhile. Without the space the sender keeps
+ * what it has cut, for a while, and offers it again. */
+static bool has_space(struct node *node, raft_id peer, const struct snapshot_info *info)
 {
     uint64_t needed =
         2 * info->bytes + node->options.log_retain_bytes + node->options.free_bytes_min;
-    return data_dir_free_bytes(node->data_dir) > needed;
+    if (data_dir_free_bytes(node->data_dir) > needed) return true;
+    if (node->now_ns >= node->snapshot_refused_ns) {
+        node->snapshot_refused_ns = node->now_ns + SNAPSHOT_REFUSED_NS;
+        node_log(node, LOG_LEVEL_WARN, "snapshot_refused",
+                 "group=%u from=%s bytes=%llu reason=\"no space left for it\"", info->group,
+                 address_of(node, peer), (unsigned long long)info->bytes);
+    }
+    return false;
 }
 
 static enum tl_err begin(struct node_group *group, raft_id peer, const struct snapshot_info *info,
@@ -165,13 +172,9 @@ static enum tl_err begin(struct node_group *group, raft_id peer, const struct sn
     struct node_receiving *receiving = find_free(node);
     if (!raft_snapshot_is_wanted(group->raft, info->state.index)) {
         ack.answer = SNAPSHOT_ANSWER_STALE;
-    } else if (!has_space(node, info)) {
-        ack.answer = SNAPSHOT_ANSWER_BROKEN;
-        node_log(node, LOG_LEVEL_WARN, "snapshot_refused",
-                 "group=%u from=%s bytes=%llu reason=\"no space left for it\"", group->id,
-                 address_of(node, peer), (unsigned long long)info->bytes);
     }
-    if (ack.answer != SNAPSHOT_ANSWER_BUSY || receiving == NULL || node->is_draining) {
+    bool is_free = receiving != NULL && !node->is_draining;
+    if (ack.answer == SNAPSHOT_ANSWER_STALE || !is_free || !has_space(node, peer, info)) {
         answer(node, peer, &ack);
         return TL_OK;
     }

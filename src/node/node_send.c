@@ -58,6 +58,23 @@ static void keep_log_behind(struct node_sending *sending, uint64_t now_ns)
     };
 }
 
+/* What an attempt costs is its cut: at most half of the time is spent on it while all fail. */
+static void put_off(struct node *node, raft_group group, raft_id id, uint64_t cut_ns)
+{
+    struct node_peer *peer = node_find_peer(node, id);
+    if (peer == NULL) return;
+    struct snapshot_attempts *attempts = &peer->snapshots[group];
+    uint32_t shift = TL_MIN(attempts->failures_count, SNAPSHOT_RETRY_SHIFT_MAX);
+    attempts->failures_count++;
+    attempts->retry_ns = node->now_ns + (SNAPSHOT_RETRY_NS << shift) + cut_ns;
+}
+
+static void clear_attempts(struct node *node, raft_group group, raft_id id)
+{
+    struct node_peer *peer = node_find_peer(node, id);
+    if (peer != NULL) peer->snapshots[group] = (struct snapshot_attempts){0};
+}
+
 static void end(struct node *node, enum send_outcome outcome, const char *reason)
 {
     static const char *const names[] = {
@@ -70,16 +87,18 @@ static void end(struct node *node, enum send_outcome outcome, const char *reason
              address_of(node, sending->peer), names[outcome], reason, sending->acked,
              sending->info.chunks_count,
              (unsigned long long)((node->now_ns - sending->began_ns) / 1000000));
-    group->snapshot_look_ns = node->now_ns + (outcome == SEND_FAILED ? SNAPSHOT_RETRY_NS : 0);
+    group->snapshot_look_ns = node->now_ns;
     group->has_snapshot_want = true; /* looked up again: there may be others */
+    raft_id peer = sending->peer;
     if (outcome == SEND_DONE) {
         node->metrics.snapshots_sent_count++;
         sending->outdated_count = 0;
+        clear_attempts(node, group->id, peer);
         keep_log_behind(sending, node->now_ns);
     } else {
         node->metrics.snapshots_failed_count++;
     }
-    raft_id peer = sending->peer;
+    if (outcome == SEND_FAILED) put_off(node, group->id, peer, sending->cut_ns);
     raft_index index = sending->info.state.index;
     release(node);
     node_group_make_room(group);
@@ -99,10 +118,27 @@ void node_send_want(struct node_group *group)
     group->has_snapshot_want = true;
 }
 
+/* Room for the spool beside what is kept free: it is not to be what makes this node refuse writes.
+ */
+static bool has_space(const struct node_group *group)
+{
+    const struct node *node = group->node;
+    uint64_t needed = table_data_bytes(group->table) + 2 * node->options.free_bytes_min;
+    return data_dir_free_bytes(node->data_dir) > needed;
+}
+
 static void begin(struct node_group *group, raft_id peer)
 {
     struct node *node = group->node;
     struct node_sending *sending = &node->sending;
+    if (!has_space(group)) {
+        node->metrics.snapshots_failed_count++;
+        node_log(node, LOG_LEVEL_WARN, "snapshot_not_cut",
+                 "group=%u to=%s bytes=%llu reason=\"no space left for it\"", group->id,
+                 address_of(node, peer), (unsigned long long)table_data_bytes(group->table));
+        put_off(node, group->id, peer, 0);
+        return;
+    }
     struct table_reader *reader = NULL;
     if (table_reader_create(group->table, &reader) != TL_OK) {
         group->snapshot_look_ns = node->now_ns + SNAPSHOT_RETRY_NS; /* no slot is free */
@@ -113,36 +149,50 @@ static void begin(struct node_group *group, raft_id peer)
     sending->peer = peer;
     sending->info = (struct snapshot_info){.group = group->id};
     sending->keep_from = group->flushed + 1; /* the cut is at this flush, or at a later one */
-    sending->acked = sending->sent = sending->offers_count = 0;
+    sending->acked = sending->sent = sending->offers_count = sending->busy_count = 0;
     sending->began_ns = sending->progress_ns = sending->heard_ns = node->now_ns;
+    sending->reached_ns = node->now_ns;
+    sending->cut_ns = 0;
     sending->offer_ns = sending->send_ns = 0;
     /* Each time the log went on without waiting, the next attempt has to be quicker. */
     send_rate_begin(&sending->rate, SEND_RATE_MIN << sending->outdated_count, node->now_ns);
     sending->job.group = group->id;
     sending->job.reader = reader;
     sending->job.data_dir = node->data_dir;
-    /* A spool is not to be what makes this node refuse writes. */
     sending->job.free_bytes_min = 2 * node->options.free_bytes_min;
+    sending->job.cut_ns_max = node_snapshot_cut_ns_max(table_data_bytes(group->table));
     sending->job.chunk_limit = node->options.snapshot_chunk_bytes;
     text_format(sending->job.dir, sizeof sending->job.dir, "%s", data_dir_path(node->data_dir));
     node_snapshot_give(node, &sending->job, SNAPSHOT_JOB_CUT);
 }
 
+struct choice {
+    raft_id peer; /* RAFT_ID_NONE: nobody is to be served now */
+    bool is_any;  /* somebody needs one */
+};
+
 /* The next peer in need behind the one served last, so that one that fails does not starve others.
  */
-static raft_id choose(struct node *node, const struct raft_status *status, bool *out_any)
+static struct choice choose(const struct node_group *group)
 {
+    struct node *node = group->node;
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    struct choice choice = {.peer = RAFT_ID_NONE};
     uint32_t first = 0;
-    for (uint32_t i = 0; i < status->peers_count; i++) {
-        if (status->peers[i].id == node->sending.peer) first = i + 1;
+    for (uint32_t i = 0; i < status.peers_count; i++) {
+        if (status.peers[i].id == node->sending.peer) first = i + 1;
     }
-    for (uint32_t k = 0; k < status->peers_count; k++) {
-        const struct raft_peer_status *peer = &status->peers[(first + k) % status->peers_count];
+    for (uint32_t k = 0; k < status.peers_count; k++) {
+        const struct raft_peer_status *peer = &status.peers[(first + k) % status.peers_count];
         if (peer->state != RAFT_NEEDS_SNAPSHOT || peer->id == node->self) continue;
-        *out_any = true;
-        if (peer->is_recently_active && is_reached(node, peer->id)) return peer->id;
+        choice.is_any = true;
+        if (!peer->is_recently_active || !is_reached(node, peer->id)) continue;
+        if (node->now_ns < node_find_peer(node, peer->id)->snapshots[group->id].retry_ns) continue;
+        choice.peer = peer->id;
+        break;
     }
-    return RAFT_ID_NONE;
+    return choice;
 }
 
 static void look(struct node *node)
@@ -151,14 +201,11 @@ static void look(struct node *node)
     for (uint32_t i = 0; i < node->groups_count; i++) {
         struct node_group *group = node->groups[i];
         if (!group->has_snapshot_want || node->now_ns < group->snapshot_look_ns) continue;
-        struct raft_status status;
-        raft_get_status(group->raft, &status);
-        bool is_any = false;
-        raft_id peer = choose(node, &status, &is_any);
-        group->has_snapshot_want = is_any;
+        struct choice choice = choose(group);
+        group->has_snapshot_want = choice.is_any;
         group->snapshot_look_ns = node->now_ns + SNAPSHOT_LOOK_NS;
-        if (peer == RAFT_ID_NONE) continue;
-        begin(group, peer);
+        if (choice.peer == RAFT_ID_NONE) continue;
+        begin(group, choice.peer);
         return;
     }
 }
@@ -211,6 +258,7 @@ static void cut_done(struct node *node)
     sending->info = *snapshot_get_info(sending->snapshot);
     sending->keep_from = sending->info.state.index + 1;
     sending->progress_ns = sending->heard_ns = node->now_ns;
+    sending->cut_ns = node->now_ns - sending->began_ns;
     node_log(node, LOG_LEVEL_INFO, "snapshot_send_begin",
              "group=%u to=%s index=%llu rows=%llu bytes=%llu chunks=%u cut_ms=%llu", sending->group,
              address_of(node, sending->peer), (unsigned long long)sending->info.state.index,
@@ -238,7 +286,8 @@ void node_send_done(struct node *node, enum tl_err err, const struct tl_fault *f
         release(node);
     } else if (err != TL_OK) {
         buf_release(chunk);
-        end(node, SEND_FAILED, fault != NULL ? fault->reason : tl_err_text(err));
+        if (is_cut) sending->cut_ns = node->now_ns - sending->began_ns;
+        end(node, SEND_FAILED, node_snapshot_reason(err, fault));
     } else if (is_cut) {
         cut_done(node);
     } else {
@@ -285,6 +334,7 @@ enum tl_err node_send_on_answer(struct node *node, raft_id peer, struct bytes pa
     sending->heard_ns = node->now_ns;
     switch (ack.answer) {
     case SNAPSHOT_ANSWER_NEXT:
+        sending->busy_count = 0;
         return on_next(node, ack.next);
     case SNAPSHOT_ANSWER_INSTALLED:
         end(node, SEND_DONE, "installed");
@@ -293,7 +343,8 @@ enum tl_err node_send_on_answer(struct node *node, raft_id peer, struct bytes pa
         end(node, SEND_DONE, "the peer has what is in it");
         break;
     case SNAPSHOT_ANSWER_BUSY:
-        offer_again(sending, node->now_ns + SNAPSHOT_BUSY_NS);
+        offer_again(sending, node->now_ns + (SNAPSHOT_BUSY_NS << sending->busy_count));
+        sending->busy_count = TL_MIN(sending->busy_count + 1, SNAPSHOT_BUSY_SHIFT_MAX);
         break;
     case SNAPSHOT_ANSWER_BROKEN:
         end(node, SEND_FAILED, "the peer could not take it");
@@ -312,7 +363,30 @@ void node_send_link_lost(struct node *node, raft_id peer)
     }
 }
 
+void node_send_link_up(struct node_peer *peer)
+{
+    memset(peer->snapshots, 0, sizeof peer->snapshots);
+}
+
 /* ---- each turn ---- */
+
+/* A peer that is gone, or that does not take what it is offered, is waited for as long as no other
+ * one could be served meanwhile. */
+static bool is_in_the_way(const struct node *node)
+{
+    const struct node_sending *sending = &node->sending;
+    uint64_t since_ns = sending->reached_ns;
+    if (sending->state == SENDING_OFFERING) since_ns = TL_MIN(since_ns, sending->progress_ns);
+    if (node->now_ns < since_ns + SNAPSHOT_LOST_NS) return false;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        const struct node_group *group = node->groups[i];
+        if (!group->has_snapshot_want) continue;
+        raft_id peer = choose(group).peer; /* itself only when there is no other */
+        bool is_itself = peer == sending->peer && group->id == sending->group;
+        if (peer != RAFT_ID_NONE && !is_itself) return true;
+    }
+    return false;
+}
 
 /* Why it is of no use to go on; NULL: it is. A node that stops leading goes on with what the
  * peer has accepted: a snapshot is of what is committed, whoever leads, and the next leader's
@@ -350,6 +424,8 @@ static bool end_if_over(struct node *node)
         end(node, SEND_FAILED, "the log behind it is deleted");
     } else if (is_cut && node->now_ns > sending->progress_ns + SNAPSHOT_PROGRESS_NS) {
         end(node, SEND_FAILED, "no progress");
+    } else if (is_in_the_way(node)) {
+        end(node, SEND_FAILED, "the peer does not take it, and another one waits");
     }
     return sending->state == SENDING_RELEASING || sending->state == SENDING_IDLE;
 }
@@ -377,6 +453,7 @@ void node_send_step(struct node *node)
         look(node);
         return;
     }
+    if (is_reached(node, sending->peer)) sending->reached_ns = node->now_ns;
     if (sending->state == SENDING_RELEASING || end_if_over(node)) return;
     send_rate_judge(&sending->rate, node->now_ns);
     if (sending->state == SENDING_CHUNKS && node->now_ns > sending->heard_ns + SNAPSHOT_ANSWER_NS) {
@@ -416,6 +493,8 @@ uint64_t node_send_deadline(const struct node *node)
     if (sending->job.is_out) return deadline_ns;
     /* When the peer is not reached, the next event is its connection. */
     bool is_up = is_reached((struct node *)node, sending->peer);
+    uint64_t lost_ns = sending->reached_ns + SNAPSHOT_LOST_NS;
+    if (!is_up && lost_ns > node->now_ns) deadline_ns = TL_MIN(deadline_ns, lost_ns);
     if (is_up && sending->state == SENDING_OFFERING) {
         deadline_ns = TL_MIN(deadline_ns, TL_MAX(sending->offer_ns, node->now_ns));
     } else if (is_up && sending->sent < sending->info.chunks_count &&

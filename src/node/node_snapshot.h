@@ -36,14 +36,21 @@
 #define SNAPSHOT_RECEIVING_MAX 2u
 
 #define SNAPSHOT_RETRY_NS 1000000000ull      /* before another attempt after one that failed */
+#define SNAPSHOT_RETRY_SHIFT_MAX 4u          /* doubled so often while all fail */
 #define SNAPSHOT_LOOK_NS 50000000ull         /* between two looks for a peer that can be reached */
 #define SNAPSHOT_OFFER_NS 2000000000ull      /* an offer without an answer is made again */
 #define SNAPSHOT_BUSY_NS 300000000ull        /* ... and so is one that came too early */
+#define SNAPSHOT_BUSY_SHIFT_MAX 3u           /* doubled so often while all come too early */
 #define SNAPSHOT_ANSWER_NS 10000000000ull    /* without any answer: offer again */
 #define SNAPSHOT_PROGRESS_NS 60000000000ull  /* without progress: give up */
+#define SNAPSHOT_LOST_NS 5000000000ull       /* without a receiver: another peer may be served */
 #define SNAPSHOT_SILENCE_NS 60000000000ull   /* receiver: without a chunk: give up */
 #define SNAPSHOT_REPLACE_NS 3000000000ull    /* receiver: silent so long, another one may come */
+#define SNAPSHOT_REFUSED_NS 10000000000ull   /* receiver: between two lines on missing space */
 #define SNAPSHOT_CATCH_UP_NS 120000000000ull /* the log is kept for a peer behind its snapshot */
+
+/* How long a cut may take, and besides as long as the table would be on its way at SEND_RATE_MIN. */
+#define SNAPSHOT_CUT_NS 30000000000ull
 
 enum snapshot_job_kind {
     SNAPSHOT_JOB_CUT,     /* reader -> snapshot */
@@ -71,6 +78,8 @@ struct node_snapshot_job {
     uint32_t chunk_limit; /* CUT */
     struct buf *chunk;
     uint64_t free_bytes_min;          /* CUT: ends when there is less space left */
+    uint64_t cut_ns_max;              /* CUT: ends when it takes longer */
+    const char *stop_reason;          /* CUT: why it has ended early; NULL: it has not */
     const struct data_dir *data_dir;  /* CUT, STAGE */
     struct data_dir_table table_name; /* STAGE: what is made */
     size_t map_bytes;
@@ -83,6 +92,12 @@ enum sending_state {
     SENDING_OFFERING,
     SENDING_CHUNKS,
     SENDING_RELEASING, /* it is over; what is left is given back */
+};
+
+/* What became of a group's snapshots to one peer. */
+struct snapshot_attempts {
+    uint32_t failures_count; /* in a row */
+    uint64_t retry_ns;       /* not before */
 };
 
 /* The log is kept for a peer that goes on behind its snapshot. */
@@ -104,11 +119,14 @@ struct node_sending {
     uint32_t acked; /* chunks the receiver has stored */
     uint32_t sent;
     uint32_t offers_count;
+    uint32_t busy_count; /* offers in a row that came too early */
     uint64_t began_ns;
+    uint64_t cut_ns; /* how long the cut took */
     uint64_t progress_ns;
     uint64_t heard_ns;
-    uint64_t offer_ns; /* not before */
-    uint64_t send_ns;  /* not before */
+    uint64_t reached_ns; /* when the peer was last connected */
+    uint64_t offer_ns;   /* not before */
+    uint64_t send_ns;    /* not before */
     struct send_rate rate;
     uint32_t outdated_count; /* snapshots in a row that the log had left behind */
     struct snapshot_trail trail;
@@ -143,12 +161,17 @@ struct node_receiving {
 };
 
 struct node_group;
+struct node_peer;
 struct node_batch;
 
 /* ---- node_snapshot_job.c ---- */
 /* Gives the job out, with what is in it. */
 void node_snapshot_give(struct node *node, struct node_snapshot_job *job,
                         enum snapshot_job_kind kind);
+/* How long a cut of so many bytes may take. */
+uint64_t node_snapshot_cut_ns_max(uint64_t table_bytes);
+/* Why a job has failed, in words. */
+const char *node_snapshot_reason(enum tl_err err, const struct tl_fault *fault);
 /* Frees what a job has that nobody will carry out. */
 void node_snapshot_job_clear(struct node_snapshot_job *job);
 
@@ -162,6 +185,8 @@ void node_send_done(struct node *node, enum tl_err err, const struct tl_fault *f
 TL_MUST_CHECK enum tl_err node_send_on_answer(struct node *node, raft_id peer,
                                               struct bytes payload);
 void node_send_link_lost(struct node *node, raft_id peer);
+/* The peer may be another process than the one that failed. */
+void node_send_link_up(struct node_peer *peer);
 /* Entries from here on must stay in the group's log; 0: none must. */
 raft_index node_send_keep_from(const struct node_group *group);
 void node_send_note_commit(struct node *node, uint64_t spent_us);

@@ -26,18 +26,35 @@ void node_snapshot_job_clear(struct node_snapshot_job *job)
     buf_release(TL_TAKE(&job->chunk));
 }
 
+const char *node_snapshot_reason(enum tl_err err, const struct tl_fault *fault)
+{
+    bool has_reason = fault != NULL && fault->reason[0] != '\0';
+    return has_reason ? fault->reason : tl_err_text(err);
+}
+
+uint64_t node_snapshot_cut_ns_max(uint64_t table_bytes)
+{
+    return SNAPSHOT_CUT_NS + table_bytes / SEND_RATE_MIN * 1000000000;
+}
+
 static bool cut_is_stopped(void *context)
 {
     struct node_snapshot_job *job = context;
-    if (atomic_load(&job->is_canceled)) return true;
-    if (data_dir_free_bytes(job->data_dir) < job->free_bytes_min) return true;
     uint64_t now_ns = job->io->now_ns(job->io->context);
-    return now_ns > job->began_ns + SNAPSHOT_CUT_NS_MAX;
+    if (atomic_load(&job->is_canceled)) {
+        job->stop_reason = "not wanted any more";
+    } else if (data_dir_free_bytes(job->data_dir) < job->free_bytes_min) {
+        job->stop_reason = "too little space is left";
+    } else if (now_ns > job->began_ns + job->cut_ns_max) {
+        job->stop_reason = "the cut took too long";
+    }
+    return job->stop_reason != NULL;
 }
 
 static enum tl_err cut(struct node_snapshot_job *job, struct tl_fault *out_fault)
 {
     job->began_ns = job->io->now_ns(job->io->context); /* without the wait for the thread */
+    job->stop_reason = NULL;
     const struct snapshot_cut_options options = {
         .dir = job->dir,
         .group = job->group,
@@ -45,7 +62,11 @@ static enum tl_err cut(struct node_snapshot_job *job, struct tl_fault *out_fault
         .is_stopped = cut_is_stopped,
         .context = job,
     };
-    return snapshot_cut(&options, TL_TAKE(&job->reader), &job->snapshot, out_fault);
+    enum tl_err err = snapshot_cut(&options, TL_TAKE(&job->reader), &job->snapshot, out_fault);
+    if (job->stop_reason != NULL) {
+        tl_fault_set(out_fault, job->dir, job->group, 0, "%s", job->stop_reason);
+    }
+    return err;
 }
 
 /* Sealed here: hashing a chunk takes as long as a short turn of the loop. */
@@ -80,7 +101,13 @@ static enum tl_err finish(struct node_snapshot_job *job, struct tl_fault *out_fa
         .map_bytes = job->map_bytes,
         .readers_max = NODE_TABLE_READERS_MAX,
     };
-    return table_open(&options, &job->table, out_fault);
+    err = table_open(&options, &job->table, out_fault);
+    if (err != TL_OK) {
+        /* A whole copy of the table would be in the way of the next one. */
+        enum tl_err delete_err = table_delete(job->dir, NULL);
+        (void)delete_err; /* what is left, the next start deletes */
+    }
+    return err;
 }
 
 static enum tl_err abandon(struct node_snapshot_job *job, struct tl_fault *out_fault)

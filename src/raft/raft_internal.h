@@ -42,9 +42,6 @@
 #define RAFT_LOST_JITTER_MIN_NS 5000000ull
 #define RAFT_LOST_JITTER_MAX_NS 50000000ull
 
-/* Larger terms and indexes are no honest peer's; below them sums cannot overflow. */
-#define RAFT_NUMBER_MAX (UINT64_C(1) << 62)
-
 /* ---- the log in memory (raft_log.c) ---- */
 
 struct raft_log {

@@ -216,6 +216,18 @@ static bool has_hard_state(const struct raft *raft, raft_index last)
            raft->commit > issued->commit + lag_max;
 }
 
+/* What of the commit index may be written. Below a snapshot that is wanted: the log store never goes
+ * back behind what it knows as committed, so it would refuse a switch that another op of a new term
+ * has let the index overtake. The switch itself brings the index there. */
+static raft_index writable_commit(const struct raft *raft, raft_index last)
+{
+    raft_index commit = TL_MIN(raft->commit, last);
+    if (raft->install.state == RAFT_INSTALL_WANTED) {
+        commit = TL_MIN(commit, raft->install.install.base.index - 1);
+    }
+    return commit;
+}
+
 const struct raft_append_op *raft_ops_issue(struct raft *raft)
 {
     struct raft_ops *ops = &raft->ops;
@@ -256,7 +268,7 @@ const struct raft_append_op *raft_ops_issue(struct raft *raft)
     }
     if (op->op.has_hard_state) {
         op->op.hard_state = (struct raft_hard_state){
-            .term = raft->term, .vote = raft->vote, .commit = TL_MIN(raft->commit, last)};
+            .term = raft->term, .vote = raft->vote, .commit = writable_commit(raft, last)};
         TL_ASSERT(op->op.hard_state.commit >= ops->hard_issued.commit);
         ops->hard_issued = op->op.hard_state;
     }

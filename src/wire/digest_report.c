@@ -36,7 +36,9 @@ enum tl_err digest_report_decode(struct reader *reader, struct digest_report *ou
         struct digest_point *point = &report.points[i];
         point->index = read_u64(reader);
         struct bytes digest = read_bytes(reader, HASH_BYTES);
-        if (reader->failed || point->index <= previous) return TL_ERR_INVALID;
+        if (reader->failed || point->index <= previous || point->index > RAFT_NUMBER_MAX) {
+            return TL_ERR_INVALID;
+        }
         point->digest = hash_get(digest.data);
         previous = point->index;
     }

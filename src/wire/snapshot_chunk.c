@@ -121,7 +121,8 @@ static bool is_plausible(const struct snapshot_info *info)
            info->chunk_limit <= SNAPSHOT_CHUNK_LIMIT_MAX && info->items_count >= data_chunks &&
            (data_chunks > 0 || info->items_count == 0) &&
            info->bytes >= data_chunks * SNAPSHOT_CHUNK_HEADER_BYTES &&
-           info->bytes / SNAPSHOT_CHUNK_BYTES_MAX <= data_chunks && info->state.index > 0;
+           info->bytes / SNAPSHOT_CHUNK_BYTES_MAX <= data_chunks && info->state.index > 0 &&
+           info->state.index <= RAFT_NUMBER_MAX && info->state.term <= RAFT_NUMBER_MAX;
 }
 
 enum tl_err snapshot_info_decode(struct bytes source, struct snapshot_info *out_info)

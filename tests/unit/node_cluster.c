@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "src/node/node_snapshot.h"
+
 #define CLOCK_START_US 1700000000000000ull
 #define MAP_BYTES ((size_t)64 * 1024 * 1024)
 
@@ -14,7 +16,8 @@
 static uint64_t io_now_ns(void *context)
 {
     struct site *site = context;
-    return site->cluster->now_ns;
+    if (site->is_cutting) site->cut_ns += site->cut_chunk_ns;
+    return site->cluster->now_ns + (site->is_cutting ? site->cut_ns : 0);
 }
 
 static uint64_t io_clock_us(void *context)
@@ -138,10 +141,14 @@ static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 static void io_log(void *context, enum log_level level, const char *event, const char *format,
                    va_list args)
 {
-    (void)level;
-    (void)args;
     struct site *site = context;
     cr_assert_not_null(event);
+    if (level == LOG_LEVEL_WARN && format != NULL) {
+        va_list copy;
+        va_copy(copy, args);
+        vsnprintf(site->warning, sizeof site->warning, format, copy);
+        va_end(copy);
+    }
     if (getenv("TL_TEST_LOG") == NULL) return;
     fprintf(stderr, "%8.3f %s %s ", (double)site->cluster->now_ns / 1e9, site->address, event);
     if (format != NULL) vfprintf(stderr, format, args);
@@ -409,6 +416,29 @@ static bool deliver_all(struct cluster *cluster)
 
 /* ---- jobs ---- */
 
+static void run_read(struct site *site)
+{
+    struct node_log_read *job = site->reads[0];
+    site->reads_count--;
+    memmove(site->reads, site->reads + 1, site->reads_count * sizeof site->reads[0]);
+    struct tl_fault fault = {.reason = "planted"};
+    enum tl_err err = site->read_err;
+    if (err == TL_OK) {
+        err = node_log_read_carry_out(job, site->reader, &fault);
+        cr_assert(err == TL_OK || err == TL_ERR_COMPACTED, "%s", fault.reason);
+    }
+    site->reads_gone_count += err == TL_ERR_COMPACTED;
+    node_on_log_read_done(site->node, job, err, &fault);
+}
+
+static bool is_switch(const struct node_log_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->ops_count; i++) {
+        if (batch->ops[i].install != NULL) return true;
+    }
+    return false;
+}
+
 static void commit_batches(struct site *site)
 {
     uint32_t count = site->batches_count;
@@ -422,6 +452,7 @@ static void commit_batches(struct site *site)
             cr_assert_eq(err, TL_OK, "%s", fault.reason);
         }
         site->commits_count++;
+        while (site->reads_at_switch && is_switch(batch) && site->reads_count > 0) run_read(site);
         node_on_log_done(site->node, batch, err, &fault);
     }
     memmove(site->batches, site->batches + count,
@@ -441,20 +472,6 @@ static void run_flush(struct site *site)
     node_on_flush_done(site->node, job, err, &fault);
 }
 
-static void run_read(struct site *site)
-{
-    struct node_log_read *job = site->reads[0];
-    site->reads_count--;
-    memmove(site->reads, site->reads + 1, site->reads_count * sizeof site->reads[0]);
-    struct tl_fault fault = {.reason = "planted"};
-    enum tl_err err = site->read_err;
-    if (err == TL_OK) {
-        err = node_log_read_carry_out(job, site->reader, &fault);
-        cr_assert(err == TL_OK || err == TL_ERR_COMPACTED, "%s", fault.reason);
-    }
-    node_on_log_read_done(site->node, job, err, &fault);
-}
-
 static void run_snapshot(struct site *site)
 {
     struct node_snapshot_job *job = site->snapshots[0];
@@ -464,7 +481,11 @@ static void run_snapshot(struct site *site)
     struct tl_fault fault = {.reason = "planted"};
     enum tl_err err = site->snapshot_err;
     site->snapshot_err = TL_OK;
+    site->is_cutting = job->kind == SNAPSHOT_JOB_CUT;
+    site->cuts_count += site->is_cutting;
+    site->cut_ns = 0;
     if (err == TL_OK) err = node_snapshot_job_run(job, &fault);
+    site->is_cutting = false;
     node_on_snapshot_done(site->node, job, err, &fault);
 }
 
@@ -483,7 +504,10 @@ static bool work(struct site *site)
         run_read(site);
         has_worked = true;
     }
-    if (site->snapshots_count > 0 && !site->holds_snapshots) {
+    bool holds_snapshots =
+        site->holds_snapshots || (site->holds_finish && site->snapshots_count > 0 &&
+                                  site->snapshots[0]->kind == SNAPSHOT_JOB_FINISH);
+    if (site->snapshots_count > 0 && !holds_snapshots) {
         run_snapshot(site);
         has_worked = true;
     }

@@ -54,9 +54,12 @@ struct site {
     bool holds_flush;
     bool holds_reads;
     bool holds_snapshots;
-    bool is_mute;        /* its frames are dropped without its knowing */
-    bool is_raft_mute;   /* ... those of the raft class */
-    enum tl_err log_err; /* the next commit ends with it, unwritten */
+    bool holds_finish;     /* ... only those that finish a table */
+    uint64_t cut_chunk_ns; /* so long a cut's chunk takes on its clock */
+    bool reads_at_switch;  /* reads run between the commit of an install and its completion */
+    bool is_mute;          /* its frames are dropped without its knowing */
+    bool is_raft_mute;     /* ... those of the raft class */
+    enum tl_err log_err;   /* the next commit ends with it, unwritten */
     enum tl_err flush_err;
     enum tl_err read_err;
     enum tl_err snapshot_err; /* the next job ends with it, not carried out */
@@ -69,6 +72,11 @@ struct site {
     struct tl_fault fault;
     uint32_t commits_count;
     uint32_t log_reads_count; /* of purpose NODE_LOG_READ_APPLY */
+    char warning[512];        /* the last one */
+    uint32_t cuts_count;
+    bool is_cutting;
+    uint64_t cut_ns;           /* that the cut under way has taken */
+    uint32_t reads_gone_count; /* ended with TL_ERR_COMPACTED */
 };
 
 struct parcel {

@@ -357,12 +357,9 @@ static void check_applied(struct cluster *cluster, raft_index index, struct hash
 
 static bool is_installing(const struct cluster_node *node)
 {
-    for (uint32_t i = 0; i < node->ops_count; i++) {
-        if (node->ops[i].is_install) {
-            return true;
-        }
-    }
-    return false;
+    struct raft_status status;
+    raft_get_status(node->raft, &status);
+    return status.is_installing;
 }
 
 static void apply(struct cluster *cluster, struct cluster_node *node, raft_index to)
@@ -630,6 +627,7 @@ static void disk_install(struct cluster *cluster, struct cluster_node *node,
     raft_index kept_from = base->index + 1;
     raft_index last = node->base.index + node->entries_count;
     TL_ASSERT(base->index > node->applied);
+    TL_ASSERT(base->index > node->hard_state.commit); /* as the log store does */
     if (!install->keeps_suffix || kept_from > last) {
         disk_truncate(node, node->base.index + 1);
     } else {
@@ -643,6 +641,7 @@ static void disk_install(struct cluster *cluster, struct cluster_node *node,
     }
     node->base = *base;
     node->conf = install->conf;
+    node->hard_state.commit = base->index;
     node->applied = base->index;
     check_applied(cluster, base->index, base->hash);
 }

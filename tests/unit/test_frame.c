@@ -335,6 +335,11 @@ Test(digest_report, points_are_counted_and_rise)
     cr_assert_not(accepts_digests(payload_of(frame)), "an index twice");
     put_u64(payload + 8, 0);
     cr_assert_not(accepts_digests(payload_of(frame)), "index 0");
+    put_u64(payload + 8, 256);
+    put_u64(payload + 32, RAFT_NUMBER_MAX);
+    cr_assert(accepts_digests(payload_of(frame)));
+    put_u64(payload + 32, RAFT_NUMBER_MAX + 1);
+    cr_assert_not(accepts_digests(payload_of(frame)), "no honest peer's");
     buf_release(frame);
 }
 

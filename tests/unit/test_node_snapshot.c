@@ -1,9 +1,13 @@
 /* Snapshots between whole nodes: a follower that was away longer than the log is kept. */
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
+#include "lmdb_fault.h"
 #include "node_cluster.h"
+#include "src/node/node_snapshot.h"
 
 #define ROWS_COUNT 300u
 
@@ -14,10 +18,10 @@ struct scene {
     uint32_t away;  /* the one that needs a snapshot */
 };
 
-static struct cluster *small_cluster(void)
+static struct cluster *small_cluster(uint32_t nodes_count)
 {
-    struct cluster *cluster = cluster_create(3);
-    for (uint32_t i = 0; i < 3; i++) {
+    struct cluster *cluster = cluster_create(nodes_count);
+    for (uint32_t i = 0; i < nodes_count; i++) {
         struct node_options *options = &cluster->sites[i].options;
         options->log_retain_bytes = 0;
         options->log_cache_bytes = 1;
@@ -62,7 +66,7 @@ static void go_on_without(struct scene *scene, raft_index last)
 
 static struct scene formed(void)
 {
-    struct scene scene = {.cluster = small_cluster()};
+    struct scene scene = {.cluster = small_cluster(3)};
     scene.leader = cluster_form(scene.cluster);
     scene.away = (scene.leader + 1) % 3;
     scene.other = (scene.leader + 2) % 3;
@@ -273,7 +277,8 @@ static struct scene change_leader(struct scene scene)
     return scene;
 }
 
-Test(node_snapshot, entries_read_to_be_applied_come_too_late)
+/* Away and back, with entries to apply that are asked of the log and have not come. */
+static struct scene leave_reading(void)
 {
     struct scene scene = formed();
     for (uint32_t i = 0; i < 3; i++) scene.cluster->sites[i].holds_flush = true;
@@ -290,10 +295,31 @@ Test(node_snapshot, entries_read_to_be_applied_come_too_late)
     cr_assert_gt(away->reads_count, 0, "the replay reads the log");
     go_on_without(&scene, last_of(away));
     cluster_heal(scene.cluster);
+    return scene;
+}
+
+Test(node_snapshot, entries_read_to_be_applied_come_too_late)
+{
+    struct scene scene = leave_reading();
+    struct site *away = &scene.cluster->sites[scene.away];
     assert_level(&scene);
     away->holds_reads = false;
     cluster_pass(scene.cluster, CLUSTER_S);
     cr_assert_eq(away->failures_count, 0);
+    put_rows(&scene, 3000, 5);
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, entries_read_to_be_applied_are_gone_before_the_switch_is_known)
+{
+    struct scene scene = leave_reading();
+    struct site *away = &scene.cluster->sites[scene.away];
+    away->reads_at_switch = true;
+    assert_level(&scene);
+    cr_assert_eq(away->failures_count, 0, "%s", away->fault.reason);
+    cr_assert_eq(away->reads_gone_count, 1);
+    away->holds_reads = false;
     put_rows(&scene, 3000, 5);
     assert_level(&scene);
     cluster_destroy(scene.cluster);
@@ -356,6 +382,45 @@ Test(node_snapshot, a_stage_that_fails_is_begun_again)
     cluster_destroy(scene.cluster);
 }
 
+static bool is_finishing(void *context)
+{
+    const struct scene *scene = context;
+    const struct site *away = &scene->cluster->sites[scene->away];
+    return away->snapshots_count > 0 && away->snapshots[0]->kind == SNAPSHOT_JOB_FINISH;
+}
+
+/* Carries the job out with the n-th call into LMDB failing; false: there is no n-th. */
+static bool finish_with_failing_call(struct site *site, uint32_t n)
+{
+    struct node_snapshot_job *job = site->snapshots[0];
+    site->snapshots_count = 0;
+    struct tl_fault fault = {0};
+    lmdb_fault_arm(n, EMFILE, LMDB_FAULT_WITHOUT_EFFECT);
+    enum tl_err err = node_snapshot_job_run(job, &fault);
+    bool has_failed = lmdb_fault_disarm();
+    cr_assert_eq(err != TL_OK, has_failed);
+    if (has_failed) cr_assert_neq(access(job->dir, F_OK), 0, "%s", lmdb_fault_call());
+    node_on_snapshot_done(site->node, job, err, &fault);
+    return has_failed;
+}
+
+Test(node_snapshot, a_finished_table_that_cannot_be_opened_is_deleted)
+{
+    struct scene scene = leave_behind();
+    struct site *away = &scene.cluster->sites[scene.away];
+    cluster_heal(scene.cluster);
+    bool has_failed = true;
+    for (uint32_t n = 1; has_failed; n++) {
+        away->holds_finish = true;
+        cr_assert(cluster_run(scene.cluster, 60 * CLUSTER_S, is_finishing, &scene));
+        has_failed = finish_with_failing_call(away, n);
+        away->holds_finish = false;
+    }
+    assert_level(&scene);
+    cr_assert_eq(away->failures_count, 0);
+    cluster_destroy(scene.cluster);
+}
+
 Test(node_snapshot, a_cut_that_fails_is_made_again)
 {
     struct scene scene = leave_behind();
@@ -364,6 +429,112 @@ Test(node_snapshot, a_cut_that_fails_is_made_again)
     assert_level(&scene);
     cr_assert_geq(metrics_of(&scene, scene.leader)->snapshots_failed_count, 1);
     cr_assert_eq(scene.cluster->sites[scene.leader].failures_count, 0);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, a_cut_may_take_as_long_as_its_table_would_be_on_its_way)
+{
+    uint64_t table_bytes = 100ull << 30;
+    cr_assert_eq(node_snapshot_cut_ns_max(0), 30 * CLUSTER_S);
+    cr_assert_geq(node_snapshot_cut_ns_max(table_bytes), table_bytes / SEND_RATE_MIN * CLUSTER_S);
+}
+
+Test(node_snapshot, a_cut_that_takes_too_long_ends_and_says_so)
+{
+    struct scene scene = leave_behind();
+    struct site *leader = &scene.cluster->sites[scene.leader];
+    leader->cut_chunk_ns = 20 * CLUSTER_S;
+    cluster_heal(scene.cluster);
+    cluster_pass(scene.cluster, CLUSTER_S);
+    cr_assert_geq(metrics_of(&scene, scene.leader)->snapshots_failed_count, 1);
+    cr_assert_not_null(strstr(leader->warning, "reason=\"the cut took too long\""), "%s",
+                       leader->warning);
+    leader->cut_chunk_ns = CLUSTER_MS;
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, the_more_attempts_fail_the_longer_until_the_next)
+{
+    struct scene scene = leave_behind();
+    struct site *leader = &scene.cluster->sites[scene.leader];
+    leader->cut_chunk_ns = 20 * CLUSTER_S;
+    cluster_heal(scene.cluster);
+    cluster_pass(scene.cluster, 60 * CLUSTER_S);
+    cr_assert_geq(leader->cuts_count, 4);
+    cr_assert_leq(leader->cuts_count, 8);
+    leader->cut_chunk_ns = 0;
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+static void restart_with_free_bytes_min(struct site *site, uint64_t free_bytes_min)
+{
+    site_kill(site);
+    site->options.free_bytes_min = free_bytes_min;
+    site_start(site);
+}
+
+#define MORE_THAN_ANY_DISK (1ull << 60)
+
+Test(node_snapshot, what_a_receiver_has_no_room_for_is_offered_again_and_not_cut_again)
+{
+    struct scene scene = leave_behind();
+    struct site *leader = &scene.cluster->sites[scene.leader];
+    struct site *away = &scene.cluster->sites[scene.away];
+    uint64_t free_bytes_min = away->options.free_bytes_min;
+    restart_with_free_bytes_min(away, MORE_THAN_ANY_DISK);
+    cluster_heal(scene.cluster);
+    cluster_pass(scene.cluster, 10 * CLUSTER_S);
+    uint32_t cuts_count = leader->cuts_count;
+    cr_assert_geq(cuts_count, 1);
+    cr_assert_not_null(strstr(away->warning, "no space left for it"));
+    cluster_pass(scene.cluster, 30 * CLUSTER_S);
+    cr_assert_eq(metrics_of(&scene, scene.leader)->snapshots_failed_count, 0);
+    restart_with_free_bytes_min(away, free_bytes_min);
+    assert_level(&scene);
+    cr_assert_eq(leader->cuts_count, cuts_count);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, a_sender_without_room_for_the_spool_does_not_begin_it)
+{
+    struct scene scene = leave_behind();
+    struct site *others[] = {&scene.cluster->sites[scene.leader],
+                             &scene.cluster->sites[scene.other]};
+    uint64_t free_bytes_min = others[0]->options.free_bytes_min;
+    for (uint32_t i = 0; i < 2; i++) restart_with_free_bytes_min(others[i], MORE_THAN_ANY_DISK);
+    (void)cluster_await_leader(scene.cluster);
+    cluster_heal(scene.cluster);
+    cluster_pass(scene.cluster, 10 * CLUSTER_S);
+    scene.leader = cluster_await_leader(scene.cluster);
+    cr_assert_geq(metrics_of(&scene, scene.leader)->snapshots_failed_count, 1);
+    cr_assert_eq(others[0]->cuts_count + others[1]->cuts_count, 0);
+    for (uint32_t i = 0; i < 2; i++) restart_with_free_bytes_min(others[i], free_bytes_min);
+    scene.leader = cluster_await_leader(scene.cluster);
+    assert_level(&scene);
+    cluster_destroy(scene.cluster);
+}
+
+Test(node_snapshot, a_receiver_that_is_gone_does_not_keep_another_one_waiting)
+{
+    struct scene scene = {.cluster = small_cluster(5)};
+    scene.leader = cluster_form(scene.cluster);
+    const uint32_t places[] = {(scene.leader + 1) % 5, (scene.leader + 2) % 5};
+    put_rows(&scene, 0, 5);
+    cluster_pass(scene.cluster, 200 * CLUSTER_MS);
+    for (uint32_t i = 0; i < 2; i++) cluster_isolate(scene.cluster, places[i]);
+    go_on_without(&scene, last_of(&scene.cluster->sites[places[0]]));
+    cluster_heal(scene.cluster);
+    scene.away = places[0];
+    bool is_first = cluster_run(scene.cluster, 200 * CLUSTER_MS, is_half_way, &scene);
+    scene.away = places[is_first ? 1 : 0];
+    cr_assert_eq(received_bytes(&scene), UINT64_MAX, "one at a time");
+    cluster_isolate(scene.cluster, places[is_first ? 0 : 1]);
+    cr_assert(cluster_run(scene.cluster, 10 * CLUSTER_S, is_level, &scene));
+    scene.away = places[is_first ? 0 : 1];
+    cluster_heal(scene.cluster);
+    assert_level(&scene);
     cluster_destroy(scene.cluster);
 }
 

@@ -367,6 +367,34 @@ Test(raft_membership, commit_may_pass_the_snapshot_while_it_is_installed)
     cr_assert_eq(cluster_status(c, 3).applied, 2);
 }
 
+/* The commit index is written with a new term, and the switch behind it must not be one back. */
+Test(raft_membership, commit_that_passes_a_wanted_snapshot_is_not_written_before_the_switch)
+{
+    leave_entry_2_uncommitted_at_3();
+    struct cluster_snapshot snapshot = cluster_cut(c, 1, 3);
+    struct raft *raft = cluster_at(c, 3)->raft;
+    cr_assert_eq(raft_snapshot_install(raft, &snapshot.base, &snapshot.conf), TL_OK);
+    struct raft_message heartbeat = {
+        .type = RAFT_HEARTBEAT, .group = CLUSTER_GROUP, .from = 1, .to = 3, .term = 1, .commit = 2};
+    raft_message(raft, &heartbeat);
+    struct raft_message vote = {.type = RAFT_VOTE,
+                                .from = 2,
+                                .to = 3,
+                                .term = 2,
+                                .index = 2,
+                                .log_term = 1,
+                                .is_forced = true};
+    cluster_inject(c, &vote);
+    cr_assert_eq(cluster_status(c, 3).commit, 2);
+    cr_assert_eq(cluster_at(c, 3)->ops_count, 2);
+    cr_assert_eq(cluster_at(c, 3)->ops[0].hard_state.term, 2);
+    cr_assert_eq(cluster_at(c, 3)->ops[0].hard_state.commit, 1);
+    cr_assert(cluster_at(c, 3)->ops[1].is_install);
+    cluster_write(c, 3, UINT32_MAX);
+    cr_assert_eq(cluster_status(c, 3).applied, 2);
+    cr_assert_eq(cluster_status(c, 3).installs_count, 1);
+}
+
 Test(raft_membership, term_heard_during_the_switch_is_durable_before_it_is_acknowledged_in)
 {
     leave_entry_2_uncommitted_at_3();
@@ -377,12 +405,39 @@ Test(raft_membership, term_heard_during_the_switch_is_durable_before_it_is_ackno
     cr_assert_eq(cluster_status(c, 3).leader, 2);
     cluster_write(c, 3, 1);
     cr_assert_eq(cluster_status(c, 3).applied, 2, "the switch is done");
+    struct raft_message probe = {
+        .type = RAFT_APPEND, .from = 2, .to = 3, .term = 2, .index = 2, .log_term = 1};
+    cluster_inject(c, &probe);
     cr_assert_null(cluster_find(c, RAFT_APPEND_REPLY, 3, 2), "its disk knows nothing of term 2");
     cluster_write(c, 3, UINT32_MAX);
     cr_assert_eq(cluster_at(c, 3)->hard_state.term, 2);
     const struct raft_message *reply = cluster_find(c, RAFT_APPEND_REPLY, 3, 2);
     cr_assert_not_null(reply);
     cr_assert_eq(reply->term, 2);
+    cr_assert_eq(reply->index, 2);
+}
+
+/* The snapshot's last entry may have been committed in a term after this leader's, of which neither
+ * it nor the receiver has heard, and be another one in its log. */
+Test(raft_membership, leader_of_a_later_term_than_the_snapshots_last_entry_has_to_ask_for_it)
+{
+    leave_entry_2_uncommitted_at_3();
+    struct raft_message heartbeat = {.type = RAFT_HEARTBEAT, .from = 2, .to = 3, .term = 2};
+    cluster_inject(c, &heartbeat);
+    cluster_write(c, 3, UINT32_MAX);
+    cr_assert_eq(cluster_install(c, 1, 3), TL_OK);
+    cluster_write(c, 3, UINT32_MAX);
+    cr_assert_eq(cluster_status(c, 3).applied, 2);
+    cr_assert_null(cluster_find(c, RAFT_APPEND_REPLY, 3, 2));
+}
+
+Test(raft_membership, leader_that_wrote_the_snapshots_last_entry_need_not_ask_for_it)
+{
+    leave_entry_2_uncommitted_at_3();
+    cr_assert_eq(cluster_install(c, 1, 3), TL_OK);
+    cluster_write(c, 3, UINT32_MAX);
+    const struct raft_message *reply = cluster_find(c, RAFT_APPEND_REPLY, 3, 1);
+    cr_assert_not_null(reply);
     cr_assert_eq(reply->index, 2);
 }
 

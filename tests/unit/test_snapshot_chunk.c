@@ -68,7 +68,7 @@ Test(snapshot_chunk, impossible_totals_are_refused)
     struct buf *good = sample_snapshot_info();
     struct snapshot_info info;
     cr_assert_eq(snapshot_info_decode(buf_bytes(good), &info), TL_OK);
-    struct snapshot_info wrong[8];
+    struct snapshot_info wrong[10];
     for (size_t i = 0; i < TL_COUNT_OF(wrong); i++) wrong[i] = info;
     wrong[0].chunks_count = 0;
     wrong[1].chunks_count = 1; /* with an item */
@@ -76,6 +76,12 @@ Test(snapshot_chunk, impossible_totals_are_refused)
     wrong[3].bytes = 1;
     wrong[4].bytes = UINT64_MAX;
     wrong[5].chunk_limit = 0;
+    wrong[8].state.index = RAFT_NUMBER_MAX + 1;
+    wrong[9].state.term = RAFT_NUMBER_MAX + 1;
+    for (size_t i = 8; i < 10; i++) {
+        wrong[i].id = snapshot_id(wrong[i].group, wrong[i].chunk_limit, &wrong[i].state,
+                                  bytes_make(wrong[i].conf, wrong[i].conf_bytes));
+    }
     wrong[6].id.low++;
     wrong[7].state.revision++; /* no longer what the id is of */
     for (size_t i = 0; i < TL_COUNT_OF(wrong); i++) {
