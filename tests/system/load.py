@@ -18,7 +18,8 @@ class Client(threading.Thread):
         super().__init__(daemon=True)
         self.cluster, self.number = cluster, number
         self.random = random.Random(seed * 1000 + number)
-        self.stop_now = threading.Event()
+        self.stop_now, self.may_go = threading.Event(), threading.Event()
+        self.idle = threading.Event()     # it waits for may_go
         self.acked = [0] * REGISTERS      # highest acknowledged number
         self.tried = [0] * REGISTERS      # highest number ever sent
         self.tokens_acked, self.tokens_tried = [], []
@@ -87,6 +88,10 @@ class Client(threading.Thread):
 
     def run(self):
         while not self.stop_now.is_set():
+            if not self.may_go.is_set():
+                self.idle.set()
+                self.may_go.wait()
+                continue
             self.operations += 1
             # Lists stay below the largest value: one append in ten operations.
             self.random.choices((self.put, self.append, self.get), (5, 1, 4))[0]()
@@ -117,6 +122,7 @@ class Load:
         self.clients = [Client(cluster, i, seed) for i in range(clients)]
 
     def __enter__(self):
+        self.resume()
         for client in self.clients:
             client.start()
         return self
@@ -124,9 +130,23 @@ class Load:
     def __exit__(self, *_):
         self.stop()
 
+    def pause(self):
+        """Returns when every client has its answer and waits."""
+        for client in self.clients:
+            client.idle.clear()
+            client.may_go.clear()
+        for client in self.clients:
+            if not client.idle.wait(30):
+                raise AssertionError("a client has had no answer for 30 s")
+
+    def resume(self):
+        for client in self.clients:
+            client.may_go.set()
+
     def stop(self):
         for client in self.clients:
             client.stop_now.set()
+            client.may_go.set()
         for client in self.clients:
             client.join(30)
 
