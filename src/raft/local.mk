@@ -30,7 +30,9 @@ RAFT_SCENARIOS = async_storage_writes async_storage_writes_append_aba_race campa
     conf_rollback_joint conf_rollback_previous conf_rollback_snapshot disk_stall \
     disk_stall_silent forget_leader heartbeat_resp_recovers_from_probing lagging_commit prevote \
     prevote_checkquorum probe_and_replicate read_index replicate_pause single_node \
-    slow_follower_after_compaction snapshot_conf snapshot_restore snapshot_sent \
-    snapshot_succeed_via_app_resp snapshot_succeed_via_app_resp_behind snapshot_suffix \
-    snapshot_while_installing transfer transfer_late transfer_refused transfer_timeout
+    slow_follower_after_compaction snapshot_conf snapshot_during_write snapshot_joint \
+    snapshot_restore snapshot_sent snapshot_succeed_via_app_resp \
+    snapshot_succeed_via_app_resp_behind snapshot_suffix snapshot_while_installing transfer \
+    transfer_after_snapshot transfer_again transfer_back transfer_higher_term transfer_late \
+    transfer_refused transfer_replaced transfer_timeout
 EXTRA_DIST += $(RAFT_SCENARIOS:%=tests/unit/scenarios/%.txt)
