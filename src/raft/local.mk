@@ -7,11 +7,13 @@ libraft_a_SOURCES = src/raft/raft.c src/raft/raft_append.c src/raft/raft_conf.c 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_raft
 tests_unit_test_raft_SOURCES = tests/unit/raft_cluster.c tests/unit/raft_cluster.h \
-    tests/unit/test_raft_conf.c tests/unit/test_raft_election.c \
+    tests/unit/test_raft_conf.c tests/unit/test_raft_conf_change.c \
+    tests/unit/test_raft_election.c \
     tests/unit/test_raft_membership.c tests/unit/test_raft_paper.c \
     tests/unit/test_raft_random.c tests/unit/test_raft_read.c \
     tests/unit/test_raft_replication.c tests/unit/test_raft_restart.c \
-    tests/unit/test_raft_scenario.c
+    tests/unit/test_raft_scenario.c tests/unit/test_raft_snapshot.c \
+    tests/unit/test_raft_transfer.c
 tests_unit_test_raft_CPPFLAGS = $(AM_CPPFLAGS) $(CRITERION_CFLAGS) \
     -DTL_SOURCE_DIR='"$(srcdir)"'
 tests_unit_test_raft_LDADD = libraft.a libwire.a libbase.a $(CRITERION_LIBS)
