@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,10 +14,12 @@ void (*crash_point_hook)(const char *name);
 static char armed_name[CRASH_POINT_NAME_BYTES_MAX];
 static atomic_ulong passes_left;
 
-/* SIGKILL, as a power cut has it: no handler, no flush of anything. */
+/* SIGKILL, as a power cut has it: no handler, no flush of anything. The line tells it from one that
+ * came from outside. */
 static void kill_at(const char *name)
 {
     if (strcmp(name, armed_name) == 0 && atomic_fetch_sub(&passes_left, 1) == 1) {
+        (void)fprintf(stderr, "killed at crash point %s\n", name);
         (void)raise(SIGKILL); /* does not return */
     }
 }

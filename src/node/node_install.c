@@ -12,6 +12,8 @@
 
 #include "node_internal.h"
 
+#include "trilith/crash_point.h"
+
 /* ---- before ---- */
 
 void node_install_begin(struct node *node, struct node_receiving *receiving)
@@ -35,6 +37,7 @@ void node_install_begin(struct node *node, struct node_receiving *receiving)
     err = raft_snapshot_install(group->raft, &base, &conf);
     if (err == TL_OK) {
         receiving->state = RECEIVING_INSTALLING;
+        CRASH_POINT("install-begun");
         return;
     }
     group->installing = NULL;
@@ -133,6 +136,7 @@ void node_install_done(struct node_group *group)
     group->conf = buf_copy(bytes_make(info->conf, info->conf_bytes));
     if (group->id == 0) load_members(group);
     if (node->is_failed) return;
+    CRASH_POINT("install-published");
     node_member_wake(node);
     node_group_writes_installed(group);
     node->metrics.snapshots_installed_count++;

@@ -178,9 +178,12 @@ void raft_step_heartbeat(struct raft *raft, const struct raft_message *heartbeat
         return;
     }
     raft->leader_commit = TL_MAX(raft->leader_commit, heartbeat->commit);
-    /* <= our match with this leader, which is durable here; capped because it is a peer's word. */
+    /* <= our match with this leader, which is durable here; capped because it is a peer's word. Of
+     * a log that a snapshot is about to replace as a whole nothing more is committed. */
+    bool is_log_going =
+        raft->install.state != RAFT_INSTALL_NONE && !raft->install.install.keeps_suffix;
     raft_index commit = TL_MIN(heartbeat->commit, raft->log.last);
-    if (commit > raft->commit) {
+    if (commit > raft->commit && !is_log_going) {
         raft_commit_to(raft, commit);
     }
     struct raft_message reply = raft_message_make(raft, RAFT_HEARTBEAT_REPLY, heartbeat->from);

@@ -71,6 +71,7 @@ enum tl_err snapshot_stage_create(const struct snapshot_stage_options *options, 
     }
     stage_check(stage);
     *out_stage = stage;
+    CRASH_POINT("stage-begun");
     return TL_OK;
 }
 

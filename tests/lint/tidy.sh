@@ -78,6 +78,16 @@ errors=$(
         END { file_end() }
     ' $sources
 )
+# A crash point is documented, and the simulator fails unless it dies there.
+points=$(grep -rhoE 'CRASH_POINT\("[a-z-]+"\)' src | sed 's/.*("\(.*\)").*/\1/' | sort -u)
+for point in $points; do
+    grep -q "^| \`$point\` |" docs/correctness.md ||
+        errors="$errors
+docs/correctness.md: crash point $point is not listed"
+    grep -q "X(at_$(echo "$point" | tr - _))" tests/sim/sim.h ||
+        errors="$errors
+tests/sim/sim.h: crash point $point has no counter"
+done
 if [ -n "$errors" ]; then
     printf '%s\n' "$errors"
     exit 1

@@ -73,13 +73,16 @@
     X(stalls_judged)            \
     X(hangs_of_all)             \
     X(commit_errors)            \
+    X(at_stage_begun)           \
     X(at_stage_chunk)           \
     X(at_stage_before_sync)     \
     X(at_stage_before_rename)   \
     X(at_stage_before_dir_sync) \
     X(at_stage_done)            \
+    X(at_install_begun)         \
     X(at_switch_before_commit)  \
     X(at_switch_after_commit)   \
+    X(at_install_published)     \
     X(at_delete_before)         \
     X(at_delete_half)           \
     X(at_conf_proposed)         \

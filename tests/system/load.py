@@ -63,6 +63,7 @@ class Caller(threading.Thread):
 class Client(Caller):
     def __init__(self, cluster, number, seed):
         super().__init__(cluster, number, seed)
+        self.may_go, self.idle = threading.Event(), threading.Event()  # idle: it waits for may_go
         self.acked = [0] * REGISTERS      # highest acknowledged number
         self.tried = [0] * REGISTERS      # highest number ever sent
         self.tokens_acked, self.tokens_tried = [], []
@@ -107,6 +108,10 @@ class Client(Caller):
 
     def run(self):
         while not self.stop_now.is_set():
+            if not self.may_go.is_set():
+                self.idle.set()
+                self.may_go.wait()
+                continue
             self.operations += 1
             # Lists stay below the largest value: one append in ten operations.
             self.random.choices((self.put, self.append, self.get), (5, 1, 4))[0]()
@@ -137,6 +142,7 @@ class Load:
         self.clients = [Client(cluster, i, seed) for i in range(clients)]
 
     def __enter__(self):
+        self.resume()
         for client in self.clients:
             client.start()
         return self
@@ -144,9 +150,23 @@ class Load:
     def __exit__(self, *_):
         self.stop()
 
+    def pause(self):
+        """Returns when every client has its answer and waits."""
+        for client in self.clients:
+            client.idle.clear()
+            client.may_go.clear()
+        for client in self.clients:
+            if not client.idle.wait(30):
+                raise AssertionError("a client has had no answer for 30 s")
+
+    def resume(self):
+        for client in self.clients:
+            client.may_go.set()
+
     def stop(self):
         for client in self.clients:
             client.stop_now.set()
+            client.may_go.set()
         for client in self.clients:
             client.join(30)
 

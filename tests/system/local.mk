@@ -12,7 +12,8 @@ tests_system_client_load_LDADD = libtrilith.a libbase.a $(CURL_LIBS) $(JANSSON_L
 TESTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh \
     tests/system/linear.py tests/system/manual.sh
 dist_check_SCRIPTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh \
-    tests/system/manual.sh tests/system/synced.py tests/system/crash.py tests/system/failover.py \
+    tests/system/manual.sh tests/system/synced.py tests/system/crash.py \
+    tests/system/crash_points.py tests/system/failover.py \
     tests/system/handover.py tests/system/linear.py tests/system/members.py tests/system/rows.py \
     tests/system/snapshot.py tests/system/soak.py
 EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
@@ -32,6 +33,9 @@ check-system: $(system_test_needs)
 
 check-crash: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 100
+# Of a build with --enable-verify.
+check-crash-points: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/crash_points.py
 check-failover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 20
 check-handover: $(system_test_needs)
@@ -46,4 +50,5 @@ check-soak: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/soak.py --minutes 10
 check-chain: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/chain.py --entries 1000000 --log-retain 1GiB
-.PHONY: check-system check-chain check-crash check-failover check-handover check-members check-rows check-snapshot check-soak
+.PHONY: check-system check-chain check-crash check-crash-points check-failover check-handover \
+    check-members check-rows check-snapshot check-soak

@@ -112,6 +112,40 @@ Test(raft_conf, majorities_for_small_clusters)
     }
 }
 
+/* [etcd-io/raft quorum/majority_commit, joint_commit] */
+Test(raft_conf, quorum_index_by_hand)
+{
+    static const struct {
+        uint32_t voters;
+        uint32_t outgoing;
+        raft_index match[6]; /* of 1, 2, ... */
+        raft_index index;
+    } cases[] = {
+        {0x1, 0, {12}, 12},
+        {0x3, 0, {12, 5}, 5},
+        {0x3, 0, {12, 0}, 0},
+        {0x7, 0, {12, 5, 0}, 5},
+        {0x7, 0, {12, 5, 6}, 6},
+        {0x7, 0, {12, 0, 0}, 0},
+        {0xf, 0, {101, 104, 103, 103}, 103},
+        {0xf, 0, {101, 104, 0, 0}, 0},
+        {0x1f, 0, {101, 104, 103, 103, 99}, 103},
+        {0x1f, 0, {101, 0, 103, 103, 0}, 101},
+        {0x7, 0x7, {12, 5, 6}, 6},          /* twice the same half */
+        {0x7, 0x1, {5, 10, 20}, 5},         /* a single outgoing voter holds it up */
+        {0x1, 0x7, {100, 3, 2}, 3},         /* the outgoing majority does */
+        {0x7, 0x38, {6, 6, 6, 9, 9, 1}, 6}, /* no voter in common */
+        {0x7, 0x38, {9, 9, 9, 5, 0, 0}, 0}, /* one of three is none */
+        {0x7, 0xc, {2, 10, 10, 4}, 4},      /* overlap: both of 3 and 4 */
+    };
+    for (size_t i = 0; i < TL_COUNT_OF(cases); i++) {
+        struct raft_conf conf = conf_of(cases[i].voters, cases[i].outgoing);
+        struct facts facts = {0};
+        memcpy(&facts.match[1], cases[i].match, sizeof cases[i].match);
+        cr_assert_eq(raft_conf_quorum_index(&conf, match, &facts), cases[i].index, "case %zu", i);
+    }
+}
+
 Test(raft_conf, learners_are_members_and_no_voters)
 {
     struct raft_conf conf = conf_of(3, 4);

@@ -6,6 +6,7 @@
  * diff is then to be read, line by line, by whoever commits it.
  *
  *     cache BYTES                     of entries that a core keeps in memory, when it starts
+ *     window COUNT                    of appends that a peer may leave unanswered, when it starts
  *     nodes V [learners L] [spares S] [seed S]   voters 1 ... V, then learners, then nodes that
  *                                     wait to be added; ends the cluster before
  *     fill N T T ...                  entries 1, 2, ... on N's disk with these terms
@@ -115,6 +116,8 @@ static bool run_building(struct scenario *s, char **words, uint32_t count)
         cluster_fill(s->cluster, number(words[1]), terms, count - 2, 0);
     } else if (strcmp(verb, "cache") == 0) {
         s->cluster->cache_bytes_max = number(words[1]);
+    } else if (strcmp(verb, "window") == 0) {
+        s->cluster->inflight_messages_max = (uint32_t)number(words[1]);
     } else if (strcmp(verb, "term") == 0) {
         cluster_at(s->cluster, number(words[1]))->hard_state.term = number(words[2]);
     } else if (strcmp(verb, "conf") == 0) {
@@ -377,12 +380,20 @@ SCENARIO(checkquorum)
 SCENARIO(conf_add_voters)
 SCENARIO(conf_leader_in_leaving_half)
 SCENARIO(conf_new_leader_leaves)
+SCENARIO(conf_new_leader_pending)
+SCENARIO(conf_old_leader_leaves)
 SCENARIO(conf_refusals)
 SCENARIO(conf_remove_leader)
 SCENARIO(conf_remove_leader_alone)
+SCENARIO(conf_remove_self_of_three)
+SCENARIO(conf_replace_leader)
+SCENARIO(conf_replace_leader_stepdown)
 SCENARIO(conf_restart)
 SCENARIO(conf_rollback)
+SCENARIO(conf_rollback_initial)
 SCENARIO(conf_rollback_joint)
+SCENARIO(conf_rollback_previous)
+SCENARIO(conf_rollback_snapshot)
 SCENARIO(disk_stall)
 SCENARIO(disk_stall_silent)
 SCENARIO(forget_leader)
@@ -394,12 +405,22 @@ SCENARIO(probe_and_replicate)
 SCENARIO(read_index)
 SCENARIO(replicate_pause)
 SCENARIO(single_node)
+SCENARIO(slow_follower_after_compaction)
 SCENARIO(snapshot_conf)
+SCENARIO(snapshot_during_write)
+SCENARIO(snapshot_joint)
 SCENARIO(snapshot_restore)
 SCENARIO(snapshot_sent)
+SCENARIO(snapshot_succeed_via_app_resp)
+SCENARIO(snapshot_succeed_via_app_resp_behind)
 SCENARIO(snapshot_suffix)
 SCENARIO(snapshot_while_installing)
 SCENARIO(transfer)
+SCENARIO(transfer_after_snapshot)
+SCENARIO(transfer_again)
+SCENARIO(transfer_back)
+SCENARIO(transfer_higher_term)
 SCENARIO(transfer_late)
 SCENARIO(transfer_refused)
+SCENARIO(transfer_replaced)
 SCENARIO(transfer_timeout)
