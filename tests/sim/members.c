@@ -157,9 +157,17 @@ static bool half_bears(const struct losses *losses, const raft_id *ids, uint32_t
     return count == 0 || 2 * lost < count;
 }
 
+/* Learners that are lost count as voters too: they may become that before the leader notices. */
 static bool conf_bears(const struct losses *losses, const struct raft_conf *conf)
 {
-    return half_bears(losses, conf->voters, conf->voters_count) &&
+    raft_id later[RAFT_MEMBERS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < conf->voters_count; i++) later[count++] = conf->voters[i];
+    for (uint32_t i = 0; i < conf->learners_count; i++) {
+        if (is_lost(losses, conf->learners[i])) later[count++] = conf->learners[i];
+    }
+    return half_bears(losses, later, count) &&
+           half_bears(losses, conf->voters, conf->voters_count) &&
            half_bears(losses, conf->outgoing, conf->outgoing_count);
 }
 
