@@ -81,7 +81,6 @@ static void take_queue(struct sim *sim, struct sim_node *node)
     if (node->taken != NULL || node->queue == NULL) return;
     node->taken = TL_TAKE(&node->queue);
     uint64_t latency = draw_latency(sim, sim->swarm.commit_min_ns, sim->swarm.commit_mean_ns);
-    if (node->hangs_until_ns > sim->now_ns) latency += node->hangs_until_ns - sim->now_ns;
     push(sim, node, latency, EVENT_LOG_COMMIT, NULL);
     nemesis_maybe_crash_in(sim, node, sim->swarm.crash_in_commit_ppm, latency);
 }
@@ -629,6 +628,10 @@ static void on_log_done(struct sim *sim, struct sim_node *node, struct node_log_
 
 static void on_log_commit(struct sim *sim, struct sim_node *node)
 {
+    if (node->hangs_until_ns > sim->now_ns) {
+        push(sim, node, node->hangs_until_ns - sim->now_ns, EVENT_LOG_COMMIT, NULL);
+        return;
+    }
     struct node_log_batch *batch = TL_TAKE(&node->taken);
     if (fails(sim, node)) {
         fail_commit(sim, node, batch);
@@ -728,7 +731,7 @@ static void on_turn(struct sim *sim, struct sim_node *node)
 void host_on_event(struct sim *sim, struct sim_node *node, const struct event *event)
 {
     if (event->kind == EVENT_START) {
-        if (!node->is_off || event->a == 1) host_start(sim, node);
+        if (!node->is_off || (event->a == 1 && !sim->is_calm)) host_start(sim, node);
         return;
     }
     if (node->node == NULL || event->incarnation != node->incarnation) return;

@@ -172,7 +172,8 @@ static void note_stall(struct sim *sim)
     for (raft_group g = 0; g < SIM_GROUPS_COUNT && sim->swarm.hangs_all; g++) {
         struct ghost_log *ghost = &sim->ghosts[g];
         bool is_led = ghost->leader_term_max > 0 && sim->now_ns - ghost->leader_since_ns > SIM_S;
-        if (is_led) ghost->stalled_term = ghost->leader_term_max;
+        if (!is_led) sim->swarm.hangs_all = false; /* it may be about to change already */
+        ghost->stalled_term = ghost->leader_term_max;
         sim->result->counters.stalls_judged += is_led;
     }
 }
