@@ -27,8 +27,11 @@ trilith_sim_LDADD = $(SIM_LIBS)
 # 10:membership: one that had been alone forgot, by a crash, who its new fellow voter was.
 # 32:membership: all voters left the data group, and then nobody could lead group 0 on.
 # 90:membership: a snapshot offered to one that was removed kept the node busy for a minute.
+# 200566:network: a doubled message asked for an election when all was healed.
+# 200577:churn: a disk was emptied that could not be borne: another voter had ended before its time.
 # 1:stalls: all disks hung alike, and leadership moved to the one that was told first that it ended.
-SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:stalls
+SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:stalls 200566:network \
+    200577:churn
 # The planted bugs that the simulator has to find (docs/correctness.md).
 SIM_MUTATIONS = 1 4 5 10 11 13 14 15 16 21 22 25 26 27
 

@@ -145,9 +145,11 @@ struct losses {
     raft_id next;
 };
 
+/* A voter that was told that it leaves before it had anything has ended, and will not come again. */
 static bool is_lost(const struct losses *losses, raft_id id)
 {
-    return id == losses->next || host_find(losses->sim, id) == NULL;
+    const struct sim_node *node = host_find(losses->sim, id);
+    return id == losses->next || node == NULL || node->is_off;
 }
 
 static bool half_bears(const struct losses *losses, const raft_id *ids, uint32_t count)
