@@ -132,6 +132,7 @@ struct node_peer {
     uint64_t digests_ns;        /* when it was last told digests */
     struct node_promises promises[NODE_LIVES_MAX]; /* of its processes, the newest last */
     uint32_t promises_count;
+    uint64_t life;    /* of the process whose disk was judged last; 0: none */
     bool is_old_copy; /* its disk is: nothing that it says counts any more */
 };
 

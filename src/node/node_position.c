@@ -5,8 +5,8 @@
  * process says once to each peer what it found on its disk. Whoever had more promised by an earlier
  * process of that store knows better, and refuses it.
  *
- * What was promised is taken down from the messages themselves, each of which names the process that
- * sent it. So what a process acknowledges itself is never held against what it began with, in
+ * What was promised is taken down from the messages themselves, each of which names the process
+ * that sent it. So what a process acknowledges itself is never held against what it began with, in
  * whatever order its words arrive and over whichever connections. A disk of a later term than the
  * promise is not judged: a leader since may have truncated what an older one was told.
  */
@@ -40,24 +40,28 @@ static void promise(struct node_promises *promises, raft_group group, raft_term 
     promises->term[group] = term;
 }
 
-/* The oldest two become one when there are too many. */
+/* Those of this process, from now on the newest. Of too many the oldest two become one. */
 static struct node_promises *promises_of(struct node_peer *peer, uint64_t life)
 {
-    for (uint32_t i = peer->promises_count; i > 0; i--) {
-        if (peer->promises[i - 1].life == life) return &peer->promises[i - 1];
-    }
-    if (peer->promises_count == NODE_LIVES_MAX) {
-        struct node_promises *oldest = &peer->promises[0];
+    struct node_promises *all = peer->promises;
+    uint32_t at = peer->promises_count;
+    while (at > 0 && all[at - 1].life != life) at--;
+    if (at > 0 && at == peer->promises_count) return &all[at - 1];
+    struct node_promises found = {.life = life};
+    if (at > 0) {
+        found = all[at - 1];
+    } else if (peer->promises_count < NODE_LIVES_MAX) {
+        at = ++peer->promises_count;
+    } else {
         for (raft_group id = 0; id < NODE_GROUPS_MAX; id++) {
-            promise(oldest, id, oldest[1].term[id], oldest[1].index[id]);
+            promise(&all[1], id, all[0].term[id], all[0].index[id]);
         }
-        oldest->life = 0;
-        memmove(&oldest[1], &oldest[2], (NODE_LIVES_MAX - 2) * sizeof *oldest);
-        peer->promises_count--;
+        all[1].life = 0;
+        at = 1;
     }
-    struct node_promises *added = &peer->promises[peer->promises_count++];
-    *added = (struct node_promises){.life = life};
-    return added;
+    memmove(&all[at - 1], &all[at], (peer->promises_count - at) * sizeof all[0]);
+    all[peer->promises_count - 1] = found;
+    return &all[peer->promises_count - 1];
 }
 
 /* Those that leave only when the term, and what they acknowledge in it, is durable. */
@@ -92,12 +96,13 @@ enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct b
                                    "have: an old copy; empty the directory to join again");
         return TL_OK;
     }
-    for (uint32_t i = 0; i < peer->promises_count; i++) {
+    for (uint32_t i = 0; i < peer->promises_count && position.life != peer->life; i++) {
         const struct node_promises *promises = &peer->promises[i];
         if (promises->life != position.life && breaks(promises, &position)) {
             peer->is_old_copy = true; /* and stays one, whatever terms it learns of */
         }
     }
+    peer->life = position.life;
     if (!peer->is_old_copy || node->options.mutation == NODE_MUTATION_TAKE_OLD_COPY) return TL_OK;
     node_log(node, LOG_LEVEL_ERROR, "old_copy_refused", "address=%s", peer->member.address);
     position.is_refused = true;

@@ -130,6 +130,7 @@ static void restart_joiners(struct sim *sim, const struct sim_node *gone)
 
 void members_on_expelled(struct sim *sim, struct sim_node *node)
 {
+    if (rollback_explains(sim, node)) return;
     sim->result->counters.expulsions++;
     node->is_off = true;
     restart_joiners(sim, node);
@@ -145,7 +146,8 @@ struct losses {
     raft_id next;
 };
 
-/* A voter that was told that it leaves before it had anything has ended, and will not come again. */
+/* A voter that was told that it leaves before it had anything has ended, and will not come
+ * again. */
 static bool is_lost(const struct losses *losses, raft_id id)
 {
     const struct sim_node *node = host_find(losses->sim, id);
@@ -206,22 +208,32 @@ static void choose_start(struct sim *sim, struct sim_node *node)
                        prng_chance(&sim->fault_random, 500000);
 }
 
-void members_wipe(struct sim *sim, struct sim_node *node)
+bool members_can_lose(struct sim *sim, const struct sim_node *node)
 {
     const struct losses losses = {.sim = sim, .next = node->id};
-    bool may_wipe = node->is_wanted && has_seat(sim, node) &&
+    bool can_lose = node->is_wanted && has_seat(sim, node) &&
                     !sim->operator.is_busy && count_seats(sim) >= VOTERS_MIN_TO_WIPE &&
                     node->disk->logs[0].exists &&
                     sim->stores_count + 2 * SIM_NODES_MAX < SIM_STORES_MAX;
-    for (raft_group g = 0; g < SIM_GROUPS_COUNT && may_wipe; g++) {
-        may_wipe = group_bears(sim, g, &losses);
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT && can_lose; g++) {
+        can_lose = group_bears(sim, g, &losses);
     }
-    if (!may_wipe) return;
-    bool is_down = node->node == NULL;
-    host_crash(sim, node);
+    return can_lose;
+}
+
+void members_empty_disk(struct sim *sim, struct sim_node *node)
+{
     host_empty_disk(sim, node);
     choose_start(sim, node);
     sim_trace(sim, "n%u is to start with %s", node->number, node->is_founder ? "its view" : "join");
+}
+
+void members_wipe(struct sim *sim, struct sim_node *node)
+{
+    if (!members_can_lose(sim, node)) return;
+    bool is_down = node->node == NULL;
+    host_crash(sim, node);
+    members_empty_disk(sim, node);
     sim->result->counters.wipes_while_down += is_down;
 }
 

@@ -16,6 +16,7 @@ enum fault_kind {
     FAULT_HANG,
     FAULT_WIPE,
     FAULT_TRANSFER,
+    FAULT_ROLLBACK,
     FAULTS_COUNT,
 };
 
@@ -35,6 +36,10 @@ void nemesis_init(struct sim *sim)
 
 void nemesis_on_end(struct sim *sim, struct sim_node *node)
 {
+    if (rollback_explains(sim, node)) {
+        rollback_on_refused(sim, node);
+        return;
+    }
     uint64_t down = sim_exponential(&sim->fault_random, sim->swarm.down_mean_ns);
     struct event event = {.kind = EVENT_START, .node = node->number};
     if (node->is_off) {
@@ -49,7 +54,7 @@ void nemesis_on_end(struct sim *sim, struct sim_node *node)
 void nemesis_maybe_crash_in(struct sim *sim, struct sim_node *node, uint32_t ppm,
                             uint64_t latency_ns)
 {
-    if (sim->is_calm || !prng_chance(&sim->fault_random, ppm)) return;
+    if (sim_is_quiet(sim) || !prng_chance(&sim->fault_random, ppm)) return;
     struct event event = {
         .kind = EVENT_CRASH, .node = node->number, .incarnation = node->incarnation};
     sim_push(sim, sim->now_ns + prng_below(&sim->fault_random, latency_ns + 200 * SIM_US), &event);
@@ -201,9 +206,10 @@ static enum fault_kind draw_kind(struct sim *sim)
 {
     const struct swarm *swarm = &sim->swarm;
     const uint32_t weights[FAULTS_COUNT] = {
-        swarm->crash_weight, swarm->crash_all_weight, swarm->stop_weight,  swarm->partition_weight,
-        swarm->pause_weight, swarm->clock_weight,     swarm->reset_weight, swarm->hang_weight,
-        swarm->wipe_weight,  swarm->transfer_weight};
+        swarm->crash_weight,     swarm->crash_all_weight, swarm->stop_weight,
+        swarm->partition_weight, swarm->pause_weight,     swarm->clock_weight,
+        swarm->reset_weight,     swarm->hang_weight,      swarm->wipe_weight,
+        swarm->transfer_weight,  swarm->rollback_weight};
     uint32_t sum = 0;
     for (size_t i = 0; i < FAULTS_COUNT; i++) sum += weights[i];
     if (sum == 0) return FAULT_RESET;
@@ -243,6 +249,9 @@ static void inject(struct sim *sim)
     case FAULT_TRANSFER:
         members_transfer(sim, node, &sim->nodes[peer]);
         break;
+    case FAULT_ROLLBACK:
+        rollback_inject(sim, node);
+        break;
     case FAULT_WIPE:
         members_wipe(sim, node);
         break;
@@ -276,6 +285,6 @@ void nemesis_on_event(struct sim *sim, const struct event *event)
     }
     TL_ASSERT(event->kind == EVENT_FAULT);
     if (sim->is_calm) return;
-    inject(sim);
+    if (!sim_is_quiet(sim)) inject(sim);
     push_fault(sim);
 }

@@ -67,6 +67,9 @@
     X(disks_emptied)            \
     X(wipes_while_down)         \
     X(wipes_of_most)            \
+    X(rollbacks)                \
+    X(rollbacks_of_leaders)     \
+    X(rollbacks_refused)        \
     X(transfers_asked)          \
     X(transfers_done)           \
     X(hangs)                    \

@@ -186,6 +186,24 @@ static void profile_wipes(struct swarm *swarm)
     swarm->loss_ppm = TL_MIN(swarm->loss_ppm, 20000);
 }
 
+/* Disks go back to older copies of themselves, between crashes and partitions. */
+static void profile_rollback(struct swarm *swarm)
+{
+    swarm->founders_count = 3 + 2 * (swarm->clients_count % 2);
+    swarm->nodes_count = swarm->founders_count;
+    swarm->storm_ns = 40 * SIM_S;
+    swarm->rollback_weight = 12;
+    swarm->fault_mean_ns = 400 * SIM_MS;
+    swarm->crash_weight = 3;
+    swarm->crash_all_weight = swarm->hang_weight = swarm->pause_weight = swarm->stop_weight = 0;
+    swarm->partition_weight = 2;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+    swarm->down_mean_ns = TL_MIN(swarm->down_mean_ns, 200 * SIM_MS);
+    swarm->loss_ppm = 0;
+    swarm->delay_mean_ns = TL_MIN(swarm->delay_mean_ns, 2 * SIM_MS);
+    swarm->commit_mean_ns = TL_MIN(swarm->commit_mean_ns, 5 * SIM_MS);
+}
+
 /* Both, with room for five voters. */
 static void profile_churn(struct swarm *swarm)
 {
@@ -257,18 +275,28 @@ static void profile_calm(struct swarm *swarm)
     swarm->crash_at_point_ppm = 0;
 }
 
+/* Of a mixture's first draw. Newer ones have one of their own, so that the seeds that are kept stay
+ * what they were; the last is for asking only. */
 #define PROFILES_DRAWN 11u
+#define PROFILES_DRAWN_LATER 1u
 
 static const struct profile {
     const char *name;
     void (*apply)(struct swarm *swarm);
 } profiles[] = {
-    {"crash", profile_crash},           {"reads", profile_reads},
-    {"network", profile_network},       {"snapshots", profile_snapshots},
-    {"membership", profile_membership}, {"wipes", profile_wipes},
-    {"churn", profile_churn},           {"hangs", profile_hangs},
-    {"errors", profile_errors},         {"transfers", profile_transfers},
-    {"stalls", profile_stalls},         {"calm", profile_calm},
+    {"crash", profile_crash},
+    {"reads", profile_reads},
+    {"network", profile_network},
+    {"snapshots", profile_snapshots},
+    {"membership", profile_membership},
+    {"wipes", profile_wipes},
+    {"churn", profile_churn},
+    {"hangs", profile_hangs},
+    {"errors", profile_errors},
+    {"transfers", profile_transfers},
+    {"stalls", profile_stalls},
+    {"rollback", profile_rollback},
+    {"calm", profile_calm},
 };
 
 static const struct profile *find_profile(const char *name)
@@ -297,7 +325,8 @@ void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile)
     if (profile != NULL) {
         find_profile(profile)->apply(swarm);
     } else if (prng_chance(&draw.prng, 500000)) {
-        /* calm is for asking only */
         profiles[prng_below(&draw.prng, PROFILES_DRAWN)].apply(swarm);
+    } else if (prng_chance(&draw.prng, 60000 * PROFILES_DRAWN_LATER)) {
+        profiles[PROFILES_DRAWN + prng_below(&draw.prng, PROFILES_DRAWN_LATER)].apply(swarm);
     }
 }
