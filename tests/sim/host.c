@@ -259,6 +259,15 @@ bool host_is_born(const struct sim_node *node)
     return node->node != NULL && node_views(node->node, NODE_DATA_GROUP) != NULL;
 }
 
+bool host_leads(const struct sim *sim, const struct sim_node *node, raft_group group)
+{
+    struct node_group_status status;
+    if (!host_is_born(node)) return false;
+    node_get_group_status(node->node, group, &status);
+    return status.raft.role == RAFT_LEADER &&
+           status.raft.term == sim->ghosts[group].leader_term_max;
+}
+
 /* Planted bug 25 looks where a flusher must not look. */
 static bool live_state(void *context, struct mem_disk *disk, raft_group group,
                        struct group_state *out_state)

@@ -35,7 +35,7 @@ trilith_sim_LDADD = $(SIM_LIBS)
 SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:stalls 200566:network \
     200577:churn 200540:hangs 24:rollback
 # The planted bugs that the simulator has to find (docs/correctness.md).
-SIM_MUTATIONS = 1 4 5 10 11 13 14 15 16 21 22 25 26 27 28
+SIM_MUTATIONS = 1 4 5 10 11 13 14 15 16 21 22 25 26 27 28 29 30
 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_mem_disk

@@ -93,10 +93,7 @@ static bool may_put_back(struct sim *sim, const struct sim_node *node)
         if (!other->is_wanted) continue;
         if (!is_well(sim, other)) return false;
         for (raft_group g = 0; g < SIM_GROUPS_COUNT; g++) {
-            struct node_group_status status;
-            node_get_group_status(other->node, g, &status);
-            is_led[g] = is_led[g] || (status.raft.role == RAFT_LEADER &&
-                                      status.raft.term == sim->ghosts[g].leader_term_max);
+            is_led[g] = is_led[g] || host_leads(sim, other, g);
         }
         const struct sim_promise *promise = &other->promises[node->number];
         is_known =
@@ -106,14 +103,9 @@ static bool may_put_back(struct sim *sim, const struct sim_node *node)
            members_can_lose(sim, node);
 }
 
-static bool leads(const struct sim_node *node)
+static bool leads(const struct sim *sim, const struct sim_node *node)
 {
-    for (raft_group g = 0; g < SIM_GROUPS_COUNT; g++) {
-        struct node_group_status status;
-        node_get_group_status(node->node, g, &status);
-        if (status.raft.role == RAFT_LEADER) return true;
-    }
-    return false;
+    return host_leads(sim, node, 0) || host_leads(sim, node, NODE_DATA_GROUP);
 }
 
 /* ---- the fault ---- */
@@ -137,9 +129,9 @@ void rollback_inject(struct sim *sim, struct sim_node *node)
 
 static void put_back(struct sim *sim, struct sim_node *node)
 {
-    uint64_t delay_ns = leads(node) ? ELECT_NS : SIM_MS;
+    uint64_t delay_ns = leads(sim, node) ? ELECT_NS : SIM_MS;
     sim->result->counters.rollbacks++;
-    sim->result->counters.rollbacks_of_leaders += leads(node);
+    sim->result->counters.rollbacks_of_leaders += leads(sim, node);
     node->is_off = true; /* nobody else starts it */
     host_crash(sim, node);
     node->is_off = false;

@@ -75,6 +75,8 @@
     X(hangs)                    \
     X(stalls_judged)            \
     X(hangs_of_all)             \
+    X(hangs_of_leaders)         \
+    X(isolations)               \
     X(commit_errors)            \
     X(at_stage_chunk)           \
     X(at_stage_before_sync)     \

@@ -60,6 +60,7 @@ enum event_kind {
     EVENT_HEAL, /* a: partition number */
     EVENT_OPERATOR,
     EVENT_ROLLBACK, /* a: its number */
+    EVENT_HUNG,     /* node: whose log commits hang */
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
 };
@@ -114,8 +115,10 @@ struct swarm {
     uint32_t rollback_weight;  /* a disk goes back to an older copy of itself */
     uint64_t operator_mean_ns; /* between changes of the membership; 0: none */
     uint64_t hang_mean_ns;
-    bool hangs_all;  /* all nodes at once, or none */
-    bool wipes_most; /* at the end all but one are emptied: they have to wait for ever */
+    bool hangs_all;    /* all nodes at once, or none */
+    bool hangs_leader; /* the leader's alone: it has to go */
+    bool isolates;     /* cuts off one that leads nothing: no leader has to go */
+    bool wipes_most;   /* at the end all but one are emptied: they have to wait for ever */
     uint32_t commit_error_ppm;
     uint32_t crash_in_commit_ppm; /* per commit */
     uint32_t crash_in_flush_ppm;
@@ -285,7 +288,7 @@ struct ghost_log {
     size_t leaders_count;
     raft_term leader_term_max;
     uint64_t leader_since_ns; /* when its leader was seen first */
-    raft_term stalled_term;   /* of the leader whose followers hung with it; 0: none */
+    raft_term kept_term;      /* of a leader that has no reason to go; 0: nothing is sure */
     struct ghost_conf *confs;
     size_t confs_count;
 };
@@ -347,6 +350,8 @@ struct sim {
     uint32_t stores_count;
     struct sim_operator operator;
     struct sim_rollback rollback;
+    uint64_t isolated_until_ns; /* of the node that was cut off last */
+    uint64_t hung_ns;           /* when the leader's log commits hung last; 0: never */
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX][PEER_CLASSES_COUNT]; /* [low][high] */
     uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* partitions that cut from -> to */
     bool cuts[64][SIM_NODES_MAX][SIM_NODES_MAX];    /* per partition number */
@@ -406,6 +411,8 @@ void host_empty_disk(struct sim *sim, struct sim_node *node);
 void host_put_back(struct sim *sim, struct sim_node *node);
 uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns);
 bool host_is_born(const struct sim_node *node);
+/* Whether it leads the group in the newest term there is. */
+bool host_leads(const struct sim *sim, const struct sim_node *node, raft_group group);
 
 /* ---- network.c ---- */
 void network_init(struct sim *sim);
