@@ -57,9 +57,10 @@ struct buf *hello_encode(const struct hello *hello); /* a sealed frame */
 TL_MUST_CHECK enum tl_err hello_decode(struct bytes payload, struct hello *out_hello);
 
 /* In front of the messages of a FRAME_RAFT. */
-#define RAFT_BATCH_HEAD_BYTES 16u
+#define RAFT_BATCH_HEAD_BYTES 24u
 struct raft_batch_head {
     uint64_t clock_us;          /* sender's wall clock */
+    uint64_t life;              /* of the sending process, as in struct position */
     uint32_t log_commit_age_ms; /* of its oldest unfinished log commit; 0: none */
     uint32_t messages_count;
 };
@@ -106,8 +107,8 @@ TL_MUST_CHECK enum tl_err snapshot_ack_decode(struct bytes payload, struct snaps
 
 /* What a process found on its disk when it started: held against what it acknowledged before. */
 struct position {
-    bool is_refused; /* back to the sender: it had acknowledged more */
-    uint64_t life;   /* random, of the process */
+    bool is_refused; /* back to that process: its store had promised more */
+    uint64_t life;   /* random, of the process that the disk is of */
     uint32_t groups_count;
     raft_index last[GENESIS_GROUPS_MAX];
     raft_term term[GENESIS_GROUPS_MAX]; /* of the hard state */

@@ -129,6 +129,7 @@ enum node_mutation {
     NODE_MUTATION_IGNORE_LOG_ERROR = 16, /* a failed log commit counts as done */
     NODE_MUTATION_TIMEOUT_DEFINITE = 17, /* a proposed write's deadline says TL_ERR_TIMEOUT */
     NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
+    NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
 };
 
 struct node_options {

@@ -500,14 +500,15 @@ void node_on_log_read_done(struct node *node, struct node_log_read *read, enum t
 
 /* ---- frames and connections ---- */
 
-static enum tl_err step_message(struct node *node, raft_id peer, struct reader *reader)
+static enum tl_err step_message(struct node *node, struct node_peer *peer, uint64_t life,
+                                struct reader *reader)
 {
     struct raft_message message;
     enum tl_err err = raft_message_decode(reader, &message);
     if (err != TL_OK) return err;
     struct node_group *group = node_find_group(node, message.group);
-    if (message.from != peer || group == NULL) {
-        err = message.from != peer ? TL_ERR_INVALID : TL_OK;
+    if (message.from != peer->id || group == NULL) {
+        err = message.from != peer->id ? TL_ERR_INVALID : TL_OK;
         raft_message_clear(&message);
         return err;
     }
@@ -524,6 +525,7 @@ static enum tl_err step_message(struct node *node, raft_id peer, struct reader *
         return TL_OK;
     }
     node_group_advance(group);
+    node_position_heed(peer, life, &message);
     raft_message(group->raft, &message);
     return TL_OK;
 }
@@ -555,7 +557,7 @@ static enum tl_err on_raft(struct node *node, struct node_peer *peer, struct byt
     peer->clock_read_ns = node->now_ns;
     hear_fitness(node, peer, head.log_commit_age_ms);
     for (uint32_t i = 0; i < head.messages_count && !node->is_failed; i++) {
-        err = step_message(node, peer->id, &reader);
+        err = step_message(node, peer, head.life, &reader);
         if (err != TL_OK) return err;
     }
     return node->is_failed || reader_is_done(&reader) ? TL_OK : TL_ERR_INVALID;
@@ -593,7 +595,7 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
     peer->is_up[class] = true;
     if (class == PEER_CLASS_RAFT) node_digests_peer_up(node, id);
     if (class == PEER_CLASS_BULK) node_send_link_up(peer);
-    node_position_peer_up(node, peer, class);
+    if (class == PEER_CLASS_FORWARD) node_position_peer_up(node, peer);
     node_member_wake(node);
 }
 
@@ -602,7 +604,6 @@ void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, boo
     node_enter(node);
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL || node->is_failed) return;
-    if (class == PEER_CLASS_RAFT && peer->is_up[class]) node_position_peer_down(node, peer);
     peer->is_up[class] = false;
     node_member_wake(node);
     if (class == PEER_CLASS_FORWARD) node_writes_link_lost(node, id);

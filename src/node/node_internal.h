@@ -6,7 +6,7 @@
  *   node_birth.c   from an empty data directory to a member
  *   node_member.c  who the members are, and configurations that follow the placement
  *   node_change.c  changes of the placement that an operator asks for
- *   node_position.c  members that come back with less than they had acknowledged
+ *   node_position.c  members that come back with less than they had promised
  *   node_apply.c   applying, replay from the log, freezing, flushing
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
@@ -42,6 +42,7 @@
 #define NODE_REPLAY_READ_BYTES (4u * 1024u * 1024u)
 #define NODE_TABLE_READERS_MAX 64u
 #define NODE_NEVER UINT64_MAX
+#define NODE_LIVES_MAX 3u /* processes of a peer whose promises are told apart */
 /* A slice of a check: some milliseconds on a cold page cache, far below the 50 ms that a read
  * transaction of the log may be open. */
 #define NODE_VERIFY_SLICE_ENTRIES 2048u
@@ -109,6 +110,14 @@ struct node_inbound {
     struct node_inbound *next_free;
 };
 
+/* What one process of a peer has promised to this one: for each group the highest term, and in it
+ * the last entry that it acknowledged. */
+struct node_promises {
+    uint64_t life; /* of that process; 0: of several that came before */
+    raft_term term[NODE_GROUPS_MAX];
+    raft_index index[NODE_GROUPS_MAX];
+};
+
 /* A member, self included. */
 struct node_peer {
     struct member member;
@@ -121,11 +130,11 @@ struct node_peer {
     uint32_t log_commit_age_ms; /* of its oldest unfinished log commit, as last told */
     uint64_t heard_ns;          /* when its last frame came; since it is a member if none has */
     uint64_t digests_ns;        /* when it was last told digests */
-    uint64_t life;              /* of the process there, as it last said; 0: not said */
-    bool has_said_life;         /* while its present raft connection is up */
     struct snapshot_attempts snapshots[NODE_GROUPS_MAX];
-    raft_index acked_index[NODE_GROUPS_MAX]; /* to this leader, when a connection was lost */
-    raft_term acked_term[NODE_GROUPS_MAX];   /* in which term; 0: nothing is known */
+    struct node_promises promises[NODE_LIVES_MAX]; /* of its processes, the newest last */
+    uint32_t promises_count;
+    uint64_t life;    /* of the process whose disk was judged last; 0: none */
+    bool is_old_copy; /* its disk is: nothing that it says counts any more */
 };
 
 /* Digests of one member's state: its own place for each of the last DIGEST_POINTS_MAX indexes. */
@@ -398,9 +407,9 @@ enum birth_word node_member_admit(struct node *node, const struct member *member
 void node_member_expelled(struct node *node, const char *reason);
 
 /* ---- node_position.c ---- */
-void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class);
-/* Its raft connection is lost. */
-void node_position_peer_down(struct node *node, struct node_peer *peer);
+void node_position_peer_up(struct node *node, struct node_peer *peer); /* its forward connection */
+/* Takes down what a message of the process `life` of this peer promises. */
+void node_position_heed(struct node_peer *peer, uint64_t life, const struct raft_message *message);
 TL_MUST_CHECK enum tl_err node_on_position(struct node *node, struct node_peer *peer,
                                            struct bytes payload);
 

@@ -1,64 +1,88 @@
-/* node_position.c - members that come back with less than they had acknowledged.
+/* node_position.c - members that come back with less than they had promised.
  *
  * A disk restored from an old copy has forgotten votes and acknowledgements that others count on.
  * Its store id is the same, unlike a wiped disk's: nothing else tells it from the store it was. A
- * process says to each peer what it found on its disk, on every new connection: of the raft class,
- * whose acknowledgements are its own from then on, and of the forward class, which loses nothing.
- * The leader that an earlier process of that store acknowledged to knows better, and refuses it.
+ * process says once to each peer what it found on its disk. Whoever had more promised by an earlier
+ * process of that store knows better, and refuses it.
  *
- * What was acknowledged is taken down when the connection to a process is lost, and belongs to that
- * process only if it has said who it is over this connection. So what a process acknowledges itself
- * is never held against what it began with, in whatever order its words arrive. Only this leader's
- * own term counts: a newer leader may have truncated what an older one was told.
+ * What was promised is taken down from the messages themselves, each of which names the process
+ * that sent it. So what a process acknowledges itself is never held against what it began with, in
+ * whatever order its words arrive and over whichever connections. A disk of a later term than the
+ * promise is not judged: a leader since may have truncated what an older one was told.
  */
 
 #include "node_internal.h"
 
-static void send(struct node *node, raft_id peer, enum peer_class class, bool is_refused)
+static void send(struct node *node, raft_id peer, const struct position *position)
 {
-    struct position position = {
-        .is_refused = is_refused, .life = node->life, .groups_count = node->groups_count};
+    node->metrics.frames_sent_count++;
+    /* Lost with its connection: said again on the next. */
+    (void)node->io.send(node->io.context, peer, PEER_CLASS_FORWARD, position_encode(position));
+}
+
+void node_position_peer_up(struct node *node, struct node_peer *peer)
+{
+    if (node->groups_count == 0) return;
+    struct position position = {.life = node->life, .groups_count = node->groups_count};
     for (raft_group id = 0; id < node->groups_count; id++) {
         position.last[id] = node->groups[id]->start_last;
         position.term[id] = node->groups[id]->start_term;
     }
-    node->metrics.frames_sent_count++;
-    /* Lost with its connection: said again on the next. */
-    (void)node->io.send(node->io.context, peer, class, position_encode(&position));
+    send(node, peer->id, &position);
 }
 
-void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class)
+static void promise(struct node_promises *promises, raft_group group, raft_term term,
+                    raft_index index)
 {
-    if (class == PEER_CLASS_RAFT) peer->has_said_life = false;
-    if (class != PEER_CLASS_BULK && node->groups_count > 0) send(node, peer->id, class, false);
+    if (term < promises->term[group]) return;
+    bool is_later = term > promises->term[group];
+    promises->index[group] = is_later ? index : TL_MAX(promises->index[group], index);
+    promises->term[group] = term;
 }
 
-static void take_down(struct node_group *group, struct node_peer *peer)
+/* Those of this process, from now on the newest. Of too many the oldest two become one. */
+static struct node_promises *promises_of(struct node_peer *peer, uint64_t life)
 {
-    struct raft_status status;
-    raft_get_status(group->raft, &status);
-    for (uint32_t i = 0; i < status.peers_count; i++) {
-        if (status.peers[i].id != peer->id) continue;
-        peer->acked_index[group->id] = status.peers[i].match;
-        peer->acked_term[group->id] = status.term;
+    struct node_promises *all = peer->promises;
+    uint32_t at = peer->promises_count;
+    while (at > 0 && all[at - 1].life != life) at--;
+    if (at > 0 && at == peer->promises_count) return &all[at - 1];
+    struct node_promises found = {.life = life};
+    if (at > 0) {
+        found = all[at - 1];
+    } else if (peer->promises_count < NODE_LIVES_MAX) {
+        at = ++peer->promises_count;
+    } else {
+        for (raft_group id = 0; id < NODE_GROUPS_MAX; id++) {
+            promise(&all[1], id, all[0].term[id], all[0].index[id]);
+        }
+        all[1].life = 0;
+        at = 1;
     }
+    memmove(&all[at - 1], &all[at], (peer->promises_count - at) * sizeof all[0]);
+    all[peer->promises_count - 1] = found;
+    return &all[peer->promises_count - 1];
 }
 
-void node_position_peer_down(struct node *node, struct node_peer *peer)
+/* Those that leave only when the term, and what they acknowledge in it, is durable. */
+void node_position_heed(struct node_peer *peer, uint64_t life, const struct raft_message *message)
 {
-    for (raft_group id = 0; id < node->groups_count && peer->has_said_life; id++) {
-        if (raft_role_of(node->groups[id]->raft) == RAFT_LEADER) take_down(node->groups[id], peer);
+    bool is_ack = message->type == RAFT_APPEND_REPLY && message->reject == RAFT_REJECT_NONE;
+    bool is_vote = message->type == RAFT_VOTE_REPLY && message->granted;
+    bool is_own_term = message->type == RAFT_VOTE || message->type == RAFT_APPEND;
+    if (!is_ack && !is_vote && !is_own_term) return;
+    promise(promises_of(peer, life), message->group, message->term, is_ack ? message->index : 0);
+}
+
+static bool breaks(const struct node_promises *promises, const struct position *position)
+{
+    uint32_t groups_count = TL_MIN(position->groups_count, NODE_GROUPS_MAX);
+    for (raft_group id = 0; id < groups_count; id++) {
+        bool has_less =
+            position->term[id] == promises->term[id] && position->last[id] < promises->index[id];
+        if (position->term[id] < promises->term[id] || has_less) return true;
     }
-    peer->has_said_life = false;
-}
-
-static bool has_less(const struct node_group *group, const struct node_peer *peer,
-                     const struct position *position)
-{
-    raft_term term = raft_current_term(group->raft);
-    return raft_role_of(group->raft) == RAFT_LEADER && peer->acked_term[group->id] == term &&
-           position->term[group->id] <= term &&
-           position->last[group->id] < peer->acked_index[group->id];
+    return false;
 }
 
 enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct bytes payload)
@@ -67,24 +91,21 @@ enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct b
     enum tl_err err = position_decode(payload, &position);
     if (err != TL_OK) return err;
     if (position.is_refused) {
-        node_member_expelled(node, "the cluster has acknowledgements of this store that its disk "
-                                   "does not have: an old copy; empty the directory to join again");
+        if (position.life != node->life) return TL_OK; /* meant for an earlier process */
+        node_member_expelled(node, "the cluster has promises of this store that its disk does not "
+                                   "have: an old copy; empty the directory to join again");
         return TL_OK;
     }
-    bool is_new = position.life != peer->life;
+    for (uint32_t i = 0; i < peer->promises_count && position.life != peer->life; i++) {
+        const struct node_promises *promises = &peer->promises[i];
+        if (promises->life != position.life && breaks(promises, &position)) {
+            peer->is_old_copy = true; /* and stays one, whatever terms it learns of */
+        }
+    }
     peer->life = position.life;
-    peer->has_said_life = peer->is_up[PEER_CLASS_RAFT];
-    bool is_old_copy = false;
-    uint32_t groups_count = TL_MIN(node->groups_count, position.groups_count);
-    for (raft_group id = 0; id < groups_count && is_new; id++) {
-        is_old_copy = is_old_copy || has_less(node->groups[id], peer, &position);
-    }
-    if (is_old_copy) {
-        bool has_forward = peer->is_up[PEER_CLASS_FORWARD];
-        enum peer_class class = has_forward ? PEER_CLASS_FORWARD : PEER_CLASS_RAFT;
-        node_log(node, LOG_LEVEL_ERROR, "old_copy_refused", "address=%s", peer->member.address);
-        peer->life = 0; /* judged again when it says the same again */
-        send(node, peer->id, class, true);
-    }
+    if (!peer->is_old_copy || node->options.mutation == NODE_MUTATION_TAKE_OLD_COPY) return TL_OK;
+    node_log(node, LOG_LEVEL_ERROR, "old_copy_refused", "address=%s", peer->member.address);
+    position.is_refused = true;
+    send(node, peer->id, &position);
     return TL_OK;
 }

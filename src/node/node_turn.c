@@ -232,6 +232,7 @@ static void send_frame(struct node *node, raft_id to, struct message_cursor *cur
     TL_ASSERT(bytes <= FRAME_PAYLOAD_BYTES_MAX);
     const struct raft_batch_head head = {
         .clock_us = node->io.clock_us(node->io.context),
+        .life = node->life,
         .log_commit_age_ms = node_log_commit_age_ms(node),
         .messages_count = count,
     };

@@ -224,6 +224,10 @@ void raft_count_votes(struct raft *raft)
 void raft_campaign(struct raft *raft)
 {
     TL_ASSERT(raft_can_campaign(raft));
+    if (raft->mutation == RAFT_MUTATION_NO_PREVOTE) {
+        become_candidate(raft, false);
+        return;
+    }
     start_tally(raft, RAFT_PRECANDIDATE);
     raft->has_own_vote = true; /* promises nothing: no need to be durable */
     for (uint32_t i = 0; i < raft->peers_count; i++) {

@@ -155,7 +155,7 @@ static raft_id healthy_target(const struct raft *raft)
 static void heed_disk(struct raft *raft)
 {
     raft_id target = raft_is_disk_stalled(raft) ? healthy_target(raft) : RAFT_ID_NONE;
-    if (target == RAFT_ID_NONE) {
+    if (target == RAFT_ID_NONE || raft->mutation == RAFT_MUTATION_IGNORE_DISK) {
         return;
     }
     bool has_acted = raft->disk_acted_ns != 0;

@@ -120,13 +120,15 @@ enum tl_err hello_decode(struct bytes payload, struct hello *out_hello)
 void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t at[RAFT_BATCH_HEAD_BYTES])
 {
     put_u64(at, head->clock_us);
-    put_u32(at + 8, head->log_commit_age_ms);
-    put_u32(at + 12, head->messages_count);
+    put_u64(at + 8, head->life);
+    put_u32(at + 16, head->log_commit_age_ms);
+    put_u32(at + 20, head->messages_count);
 }
 
 enum tl_err raft_batch_head_decode(struct reader *reader, struct raft_batch_head *out_head)
 {
     struct raft_batch_head head = {.clock_us = read_u64(reader)};
+    head.life = read_u64(reader);
     head.log_commit_age_ms = read_u32(reader);
     head.messages_count = read_u32(reader);
     if (reader->failed || head.messages_count > reader_left(reader) / RAFT_MESSAGE_HEAD_BYTES) {

@@ -10,6 +10,7 @@
 
 #define DRAIN_NS (5 * SIM_S) /* as long as the server waits before it just ends */
 #define TELL_DELAY_NS (100 * SIM_US)
+#define COMMIT_MAX_NS (19 * SIM_S) /* by its clock 20: a process whose commit hangs longer ends */
 #define EXIT_EXPELLED 3
 #define EXIT_STORAGE 4
 
@@ -68,7 +69,7 @@ static void io_random(void *context, void *out_bytes, size_t count)
 static uint64_t draw_latency(struct sim *sim, uint64_t min_ns, uint64_t mean_ns)
 {
     uint64_t latency = min_ns + sim_exponential(&sim->disk_random, mean_ns);
-    if (!sim->is_calm && prng_chance(&sim->disk_random, sim->swarm.stall_ppm)) {
+    if (!sim_is_quiet(sim) && prng_chance(&sim->disk_random, sim->swarm.stall_ppm)) {
         sim->result->counters.disk_stalls++;
         latency += sim_exponential(&sim->disk_random, sim->swarm.stall_mean_ns);
     }
@@ -80,8 +81,8 @@ static void take_queue(struct sim *sim, struct sim_node *node)
 {
     if (node->taken != NULL || node->queue == NULL) return;
     node->taken = TL_TAKE(&node->queue);
+    node->taken_ns = sim->now_ns;
     uint64_t latency = draw_latency(sim, sim->swarm.commit_min_ns, sim->swarm.commit_mean_ns);
-    if (node->hangs_until_ns > sim->now_ns) latency += node->hangs_until_ns - sim->now_ns;
     push(sim, node, latency, EVENT_LOG_COMMIT, NULL);
     nemesis_maybe_crash_in(sim, node, sim->swarm.crash_in_commit_ppm, latency);
 }
@@ -196,7 +197,9 @@ static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
     struct sim *sim = sim_of;
     if (node->is_crashing) return;
     sim_trace(sim, "n%u must end: %d %s", node->number, exit_code, fault->reason);
-    if (exit_code == EXIT_EXPELLED || (exit_code == EXIT_STORAGE && node->has_failed)) {
+    bool has_waited = node->taken != NULL && sim->now_ns - node->taken_ns > COMMIT_MAX_NS;
+    bool is_disk = exit_code == EXIT_STORAGE && (node->has_failed || has_waited);
+    if (exit_code == EXIT_EXPELLED || is_disk) {
         if (exit_code == EXIT_EXPELLED) members_on_expelled(sim, node);
         node->has_failed = true;
         push(sim, node, 0, EVENT_CRASH, NULL);
@@ -256,6 +259,15 @@ bool host_is_born(const struct sim_node *node)
     return node->node != NULL && node_views(node->node, NODE_DATA_GROUP) != NULL;
 }
 
+bool host_leads(const struct sim *sim, const struct sim_node *node, raft_group group)
+{
+    struct node_group_status status;
+    if (!host_is_born(node)) return false;
+    node_get_group_status(node->node, group, &status);
+    return status.raft.role == RAFT_LEADER &&
+           status.raft.term == sim->ghosts[group].leader_term_max;
+}
+
 /* Planted bug 25 looks where a flusher must not look. */
 static bool live_state(void *context, struct mem_disk *disk, raft_group group,
                        struct group_state *out_state)
@@ -301,7 +313,7 @@ static void on_crash_point(const char *name)
 {
     struct sim *sim = sim_of;
     struct sim_node *node = sim->at_disk;
-    if (node == NULL || node->disk->is_cut_off || sim->is_calm) return;
+    if (node == NULL || node->disk->is_cut_off || sim_is_quiet(sim)) return;
     if (!prng_chance(&sim->disk_random, sim->swarm.crash_at_point_ppm)) return;
     node->disk->is_cut_off = true;
     node->is_crashing = true;
@@ -328,6 +340,13 @@ void host_empty_disk(struct sim *sim, struct sim_node *node)
     mem_disk_retire(node->disk);
     add_store(sim, node);
     node->is_off = false;
+}
+
+void host_put_back(struct sim *sim, struct sim_node *node)
+{
+    TL_ASSERT(node->node == NULL);
+    mem_disk_replace(node->disk, TL_TAKE(&node->copy));
+    add_store(sim, node);
 }
 
 void host_init(struct sim *sim)
@@ -426,6 +445,7 @@ void host_start(struct sim *sim, struct sim_node *node)
     node->has_failed = false;
     node->hangs_until_ns = 0;
     memset(node->groups, 0, sizeof node->groups);
+    memset(node->promises, 0, sizeof node->promises);
     node->has_turn_coming = false;
     node->is_draining = false;
     node->queue = node->taken = NULL;
@@ -455,7 +475,8 @@ void host_start(struct sim *sim, struct sim_node *node)
 /* An error of the disk: what was to be written may be there or not. */
 static bool fails(struct sim *sim, struct sim_node *node)
 {
-    if (sim->is_calm || !prng_chance(&sim->disk_random, sim->swarm.commit_error_ppm)) return false;
+    if (sim_is_quiet(sim)) return false;
+    if (!prng_chance(&sim->disk_random, sim->swarm.commit_error_ppm)) return false;
     sim->result->counters.commit_errors++;
     sim_trace(sim, "a log commit of n%u fails", node->number);
     return true;
@@ -629,6 +650,10 @@ static void on_log_done(struct sim *sim, struct sim_node *node, struct node_log_
 
 static void on_log_commit(struct sim *sim, struct sim_node *node)
 {
+    if (node->hangs_until_ns > sim->now_ns) {
+        push(sim, node, node->hangs_until_ns - sim->now_ns, EVENT_LOG_COMMIT, NULL);
+        return;
+    }
     struct node_log_batch *batch = TL_TAKE(&node->taken);
     if (fails(sim, node)) {
         fail_commit(sim, node, batch);
@@ -728,7 +753,7 @@ static void on_turn(struct sim *sim, struct sim_node *node)
 void host_on_event(struct sim *sim, struct sim_node *node, const struct event *event)
 {
     if (event->kind == EVENT_START) {
-        if (!node->is_off || event->a == 1) host_start(sim, node);
+        if (!node->is_off || (event->a == 1 && !sim->is_calm)) host_start(sim, node);
         return;
     }
     if (node->node == NULL || event->incarnation != node->incarnation) return;

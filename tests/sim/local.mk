@@ -6,7 +6,7 @@ libsim_a_SOURCES = tests/sim/event_heap.c tests/sim/event_heap.h tests/sim/host.
     tests/sim/mem_log_store.c tests/sim/mem_snapshot.c \
     tests/sim/mem_table.c tests/sim/model.c tests/sim/model.h \
     tests/sim/members.c tests/sim/nemesis.c tests/sim/network.c tests/sim/oracle.c \
-    tests/sim/oracle_conf.c tests/sim/reading.c \
+    tests/sim/oracle_conf.c tests/sim/reading.c tests/sim/rollback.c \
     tests/sim/sim.c tests/sim/sim.h tests/sim/sim_internal.h tests/sim/swarm.c \
     tests/sim/workload.c src/store/arena.c src/store/arena.h src/store/generation.c \
     src/store/generation_internal.h src/store/kv_table.c src/store/scan.c \
@@ -27,10 +27,15 @@ trilith_sim_LDADD = $(SIM_LIBS)
 # 10:membership: one that had been alone forgot, by a crash, who its new fellow voter was.
 # 32:membership: all voters left the data group, and then nobody could lead group 0 on.
 # 90:membership: a snapshot offered to one that was removed kept the node busy for a minute.
+# 200566:network: a doubled message asked for an election when all was healed.
+# 200577:churn: a disk was emptied that could not be borne: another voter had ended before its time.
+# 200540:hangs: a process whose log commit hung for 20 s ended, as it should.
+# 24:rollback: what a process had acknowledged itself was held against what it had found at its start.
 # 1:stalls: all disks hung alike, and leadership moved to the one that was told first that it ended.
-SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:stalls
+SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:stalls 200566:network \
+    200577:churn 200540:hangs 24:rollback
 # The planted bugs that the simulator has to find (docs/correctness.md).
-SIM_MUTATIONS = 1 4 5 10 11 13 14 15 16 21 22 25 26 27
+SIM_MUTATIONS = 1 4 5 10 11 13 14 15 16 21 22 25 26 27 28 29 30
 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_mem_disk

@@ -70,6 +70,44 @@ void mem_disk_retire(struct mem_disk *disk)
     (void)snprintf(disk->path, sizeof disk->path, "(retired)");
 }
 
+static void log_copy(struct mem_log *copy, const struct mem_log *log)
+{
+    *copy = *log;
+    if (log->base_conf != NULL) copy->base_conf = buf_acquire(log->base_conf);
+    copy->entries_capacity = log->last;
+    copy->entries = calloc(TL_MAX(log->last, 1u), sizeof(struct buf *));
+    TL_ASSERT(copy->entries != NULL);
+    for (raft_index i = 0; i < log->last; i++) {
+        if (log->entries[i] != NULL) copy->entries[i] = buf_acquire(log->entries[i]);
+    }
+}
+
+bool mem_disks_are_full(void)
+{
+    return disks_count > MEM_DISKS_MAX / 2;
+}
+
+struct mem_disk *mem_disk_copy(const struct mem_disk *disk)
+{
+    struct mem_disk *copy = disk_create("(copy)");
+    *copy = *disk;
+    (void)snprintf(copy->path, sizeof copy->path, "(copy)");
+    copy->is_locked = copy->is_cut_off = false;
+    for (uint32_t g = 0; g < MEM_DISK_GROUPS_MAX; g++) log_copy(&copy->logs[g], &disk->logs[g]);
+    for (uint32_t t = 0; t < disk->tables_count; t++) {
+        if (copy->tables[t].current != NULL) copy->tables[t].current->refs_count++;
+    }
+    copy->truncations_count = copy->deletions_count = copy->flushes_count = 0;
+    copy->installs_count = 0;
+    return copy;
+}
+
+void mem_disk_replace(struct mem_disk *disk, struct mem_disk *copy)
+{
+    (void)snprintf(copy->path, sizeof copy->path, "%s", disk->path);
+    mem_disk_retire(disk);
+}
+
 struct mem_table *mem_disk_find_table(struct mem_disk *disk, const char *path)
 {
     for (uint32_t i = 0; i < disk->tables_count; i++) {

@@ -15,7 +15,7 @@
 #include "trilith/log_store.h"
 #include "trilith/table.h"
 
-#define MEM_DISKS_MAX 64u
+#define MEM_DISKS_MAX 128u
 #define MEM_DISK_GROUPS_MAX 4u
 #define MEM_DISK_TABLES_MAX 16u
 
@@ -102,6 +102,12 @@ void mem_disks_reset(uint64_t seed); /* empties the registry; store ids follow f
 struct mem_disk *mem_disk_at(const char *path);
 /* Takes the disk out of its machine: no path leads to it any more, and what is on it stays. */
 void mem_disk_retire(struct mem_disk *disk);
+
+bool mem_disks_are_full(void); /* the registry has no room for many more */
+/* What is on the disk now, in no machine yet. */
+struct mem_disk *mem_disk_copy(const struct mem_disk *disk);
+/* Takes the disk out of its machine and puts the copy in its place. */
+void mem_disk_replace(struct mem_disk *disk, struct mem_disk *copy);
 
 /* The durable entry, borrowed; NULL when there is none (deleted, or above last). */
 struct buf *mem_log_entry(const struct mem_log *log, raft_index index);

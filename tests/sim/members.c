@@ -130,6 +130,7 @@ static void restart_joiners(struct sim *sim, const struct sim_node *gone)
 
 void members_on_expelled(struct sim *sim, struct sim_node *node)
 {
+    if (rollback_explains(sim, node)) return;
     sim->result->counters.expulsions++;
     node->is_off = true;
     restart_joiners(sim, node);
@@ -145,9 +146,12 @@ struct losses {
     raft_id next;
 };
 
+/* A voter that was told that it leaves before it had anything has ended, and will not come
+ * again. */
 static bool is_lost(const struct losses *losses, raft_id id)
 {
-    return id == losses->next || host_find(losses->sim, id) == NULL;
+    const struct sim_node *node = host_find(losses->sim, id);
+    return id == losses->next || node == NULL || node->is_off;
 }
 
 static bool half_bears(const struct losses *losses, const raft_id *ids, uint32_t count)
@@ -157,9 +161,17 @@ static bool half_bears(const struct losses *losses, const raft_id *ids, uint32_t
     return count == 0 || 2 * lost < count;
 }
 
+/* Learners that are lost count as voters too: they may become that before the leader notices. */
 static bool conf_bears(const struct losses *losses, const struct raft_conf *conf)
 {
-    return half_bears(losses, conf->voters, conf->voters_count) &&
+    raft_id later[RAFT_MEMBERS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < conf->voters_count; i++) later[count++] = conf->voters[i];
+    for (uint32_t i = 0; i < conf->learners_count; i++) {
+        if (is_lost(losses, conf->learners[i])) later[count++] = conf->learners[i];
+    }
+    return half_bears(losses, later, count) &&
+           half_bears(losses, conf->voters, conf->voters_count) &&
            half_bears(losses, conf->outgoing, conf->outgoing_count);
 }
 
@@ -196,22 +208,32 @@ static void choose_start(struct sim *sim, struct sim_node *node)
                        prng_chance(&sim->fault_random, 500000);
 }
 
-void members_wipe(struct sim *sim, struct sim_node *node)
+bool members_can_lose(struct sim *sim, const struct sim_node *node)
 {
     const struct losses losses = {.sim = sim, .next = node->id};
-    bool may_wipe = node->is_wanted && has_seat(sim, node) &&
+    bool can_lose = node->is_wanted && has_seat(sim, node) &&
                     !sim->operator.is_busy && count_seats(sim) >= VOTERS_MIN_TO_WIPE &&
                     node->disk->logs[0].exists &&
                     sim->stores_count + 2 * SIM_NODES_MAX < SIM_STORES_MAX;
-    for (raft_group g = 0; g < SIM_GROUPS_COUNT && may_wipe; g++) {
-        may_wipe = group_bears(sim, g, &losses);
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT && can_lose; g++) {
+        can_lose = group_bears(sim, g, &losses);
     }
-    if (!may_wipe) return;
-    bool is_down = node->node == NULL;
-    host_crash(sim, node);
+    return can_lose;
+}
+
+void members_empty_disk(struct sim *sim, struct sim_node *node)
+{
     host_empty_disk(sim, node);
     choose_start(sim, node);
     sim_trace(sim, "n%u is to start with %s", node->number, node->is_founder ? "its view" : "join");
+}
+
+void members_wipe(struct sim *sim, struct sim_node *node)
+{
+    if (!members_can_lose(sim, node)) return;
+    bool is_down = node->node == NULL;
+    host_crash(sim, node);
+    members_empty_disk(sim, node);
     sim->result->counters.wipes_while_down += is_down;
 }
 

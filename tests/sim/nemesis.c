@@ -4,6 +4,11 @@
 #include "sim_internal.h"
 
 #define PAUSE_NS_MAX (3 * SIM_S)
+#define ISOLATED_APART_NS (2 * SIM_S)
+#define HUNG_NS (5 * SIM_S) /* the log commits of a leader */
+#define HUNG_APART_NS (16 * SIM_S)
+#define HUNG_LOOK_NS (50 * SIM_MS)
+#define HUNG_MAX_NS (2 * SIM_S) /* it has gone after that */
 
 enum fault_kind {
     FAULT_CRASH,
@@ -16,6 +21,7 @@ enum fault_kind {
     FAULT_HANG,
     FAULT_WIPE,
     FAULT_TRANSFER,
+    FAULT_ROLLBACK,
     FAULTS_COUNT,
 };
 
@@ -35,6 +41,10 @@ void nemesis_init(struct sim *sim)
 
 void nemesis_on_end(struct sim *sim, struct sim_node *node)
 {
+    if (rollback_explains(sim, node)) {
+        rollback_on_refused(sim, node);
+        return;
+    }
     uint64_t down = sim_exponential(&sim->fault_random, sim->swarm.down_mean_ns);
     struct event event = {.kind = EVENT_START, .node = node->number};
     if (node->is_off) {
@@ -49,10 +59,31 @@ void nemesis_on_end(struct sim *sim, struct sim_node *node)
 void nemesis_maybe_crash_in(struct sim *sim, struct sim_node *node, uint32_t ppm,
                             uint64_t latency_ns)
 {
-    if (sim->is_calm || !prng_chance(&sim->fault_random, ppm)) return;
+    if (sim_is_quiet(sim) || !prng_chance(&sim->fault_random, ppm)) return;
     struct event event = {
         .kind = EVENT_CRASH, .node = node->number, .incarnation = node->incarnation};
     sim_push(sim, sim->now_ns + prng_below(&sim->fault_random, latency_ns + 200 * SIM_US), &event);
+}
+
+/* ---- leadership ---- */
+
+static bool leads_any(const struct sim *sim, const struct sim_node *node)
+{
+    return host_leads(sim, node, 0) || host_leads(sim, node, NODE_DATA_GROUP);
+}
+
+/* From here on leadership has to stay where it is, if it has been there for a while. */
+static bool keep_leaders(struct sim *sim)
+{
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT; g++) {
+        const struct ghost_log *ghost = &sim->ghosts[g];
+        bool is_led = ghost->leader_term_max > 0 && sim->now_ns - ghost->leader_since_ns > SIM_S;
+        if (!is_led) return false; /* it may be about to change already */
+    }
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT; g++) {
+        sim->ghosts[g].kept_term = sim->ghosts[g].leader_term_max;
+    }
+    return true;
 }
 
 /* ---- partitions ---- */
@@ -116,6 +147,13 @@ static bool is_in_shape(enum cut_shape shape, uint32_t victim, uint64_t side, ui
            (to == victim && from == (victim + 1) % SIM_NODES_MAX);
 }
 
+/* One at a time, that leads nothing. */
+static bool may_isolate(struct sim *sim, const struct sim_node *victim)
+{
+    bool is_over = sim->now_ns >= sim->isolated_until_ns + ISOLATED_APART_NS;
+    return is_over && !leads_any(sim, victim) && keep_leaders(sim);
+}
+
 static void partition(struct sim *sim)
 {
     uint32_t number = sim->partitions_count % TL_COUNT_OF(sim->cuts);
@@ -125,6 +163,13 @@ static void partition(struct sim *sim)
     uint32_t victim = choose_victim(sim);
     enum cut_shape shape = (enum cut_shape)prng_below(&sim->fault_random, CUT_LINK + 1);
     uint64_t side = prng_next(&sim->fault_random);
+    uint64_t length = sim_exponential(&sim->fault_random, sim->swarm.partition_mean_ns);
+    if (sim->swarm.isolates) {
+        if (!may_isolate(sim, &sim->nodes[victim])) return;
+        sim->isolated_until_ns = sim->now_ns + length;
+        sim->result->counters.isolations++;
+        shape = CUT_ISOLATE;
+    }
     sim_trace(sim, "partition %u shape %d around n%u", number, (int)shape, victim);
     for (uint32_t a = 0; a < sim->swarm.nodes_count; a++) {
         for (uint32_t b = 0; b < sim->swarm.nodes_count; b++) {
@@ -132,8 +177,7 @@ static void partition(struct sim *sim)
         }
     }
     struct event event = {.kind = EVENT_HEAL, .node = SIM_WORLD, .a = number};
-    sim_push(sim, sim->now_ns + sim_exponential(&sim->fault_random, sim->swarm.partition_mean_ns),
-             &event);
+    sim_push(sim, sim->now_ns + length, &event);
 }
 
 /* ---- the others ---- */
@@ -162,29 +206,56 @@ static void hang(struct sim *sim, struct sim_node *node, uint64_t length_ns)
               (double)length_ns / (double)SIM_MS);
 }
 
-/* Leadership has to stay where it is, unless some disk has nothing to write: it then looks as if it
- * were well, and from then on nothing is sure. */
-static void note_stall(struct sim *sim)
+/* A disk that has nothing to write looks as if it were well, and then nothing is sure. */
+static bool hang_all_alike(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
-        if (sim->nodes[i].taken == NULL) sim->swarm.hangs_all = false;
+        if (sim->nodes[i].taken == NULL) return false;
     }
-    for (raft_group g = 0; g < SIM_GROUPS_COUNT && sim->swarm.hangs_all; g++) {
-        struct ghost_log *ghost = &sim->ghosts[g];
-        bool is_led = ghost->leader_term_max > 0 && sim->now_ns - ghost->leader_since_ns > SIM_S;
-        if (is_led) ghost->stalled_term = ghost->leader_term_max;
-        sim->result->counters.stalls_judged += is_led;
-    }
+    return keep_leaders(sim);
+}
+
+/* The log commits of one that leads: it acts on that once in ten seconds. */
+static void hang_leader(struct sim *sim, struct sim_node *victim)
+{
+    bool is_again = sim->hung_ns != 0 && sim->now_ns - sim->hung_ns < HUNG_APART_NS;
+    if (is_again || !leads_any(sim, victim) || !keep_leaders(sim)) return;
+    for (raft_group g = 0; g < SIM_GROUPS_COUNT; g++) sim->ghosts[g].kept_term = 0;
+    sim->hung_ns = sim->now_ns;
+    sim->result->counters.hangs_of_leaders++;
+    hang(sim, victim, HUNG_NS);
+    struct event event = {.kind = EVENT_HUNG, .node = victim->number};
+    sim_push(sim, sim->now_ns + HUNG_LOOK_NS, &event);
+}
+
+/* Somebody else leads two seconds after a commit has begun to hang: what it leads on nobody could
+ * hear the outcome of. */
+static void judge_hung(struct sim *sim, const struct event *event)
+{
+    struct sim_node *node = &sim->nodes[event->node];
+    if (node->hangs_until_ns <= sim->now_ns || sim->is_calm) return;
+    sim_push(sim, sim->now_ns + HUNG_LOOK_NS, event);
+    if (node->taken == NULL || sim->now_ns - node->taken_ns < HUNG_MAX_NS) return;
+    if (!leads_any(sim, node)) return;
+    sim_fail(sim, "[40] node %u leads on, although its log commits have hung for %.0f ms",
+             node->number, (double)(sim->now_ns - node->taken_ns) / (double)SIM_MS);
 }
 
 /* The log commits of one node, of some or of all stand still: one cause, one length. */
 static void hang_disks(struct sim *sim, struct sim_node *victim)
 {
+    if (sim->swarm.hangs_leader) {
+        hang_leader(sim, victim);
+        return;
+    }
     uint64_t length = sim_exponential(&sim->fault_random, sim->swarm.hang_mean_ns);
     uint64_t count = prng_between(&sim->fault_random, 1, sim->swarm.nodes_count);
-    if (sim->swarm.hangs_all) count = sim->swarm.nodes_count;
+    if (sim->swarm.hangs_all) {
+        if (!hang_all_alike(sim)) return;
+        count = sim->swarm.nodes_count;
+        sim->result->counters.stalls_judged++;
+    }
     sim->result->counters.hangs_of_all += count == sim->swarm.nodes_count;
-    if (sim->swarm.hangs_all) note_stall(sim);
     for (uint32_t i = 0; i < count; i++) {
         hang(sim, &sim->nodes[(victim->number + i) % sim->swarm.nodes_count], length);
     }
@@ -200,9 +271,10 @@ static enum fault_kind draw_kind(struct sim *sim)
 {
     const struct swarm *swarm = &sim->swarm;
     const uint32_t weights[FAULTS_COUNT] = {
-        swarm->crash_weight, swarm->crash_all_weight, swarm->stop_weight,  swarm->partition_weight,
-        swarm->pause_weight, swarm->clock_weight,     swarm->reset_weight, swarm->hang_weight,
-        swarm->wipe_weight,  swarm->transfer_weight};
+        swarm->crash_weight,     swarm->crash_all_weight, swarm->stop_weight,
+        swarm->partition_weight, swarm->pause_weight,     swarm->clock_weight,
+        swarm->reset_weight,     swarm->hang_weight,      swarm->wipe_weight,
+        swarm->transfer_weight,  swarm->rollback_weight};
     uint32_t sum = 0;
     for (size_t i = 0; i < FAULTS_COUNT; i++) sum += weights[i];
     if (sum == 0) return FAULT_RESET;
@@ -242,6 +314,9 @@ static void inject(struct sim *sim)
     case FAULT_TRANSFER:
         members_transfer(sim, node, &sim->nodes[peer]);
         break;
+    case FAULT_ROLLBACK:
+        rollback_inject(sim, node);
+        break;
     case FAULT_WIPE:
         members_wipe(sim, node);
         break;
@@ -273,8 +348,12 @@ void nemesis_on_event(struct sim *sim, const struct event *event)
         heal(sim, (uint32_t)event->a);
         return;
     }
+    if (event->kind == EVENT_HUNG) {
+        judge_hung(sim, event);
+        return;
+    }
     TL_ASSERT(event->kind == EVENT_FAULT);
     if (sim->is_calm) return;
-    inject(sim);
+    if (!sim_is_quiet(sim)) inject(sim);
     push_fault(sim);
 }

@@ -245,8 +245,10 @@ static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer
     if (prng_chance(&sim->net_random, sim->swarm.duplicate_ppm)) {
         sim->result->counters.frames_duplicated++;
         uint64_t late = sim_exponential(&sim->net_random, sim->swarm.duplicate_delay_ns);
-        push_frame(sim, EVENT_FRAME, from, to, sim->now_ns + draw_delay(sim) + late,
-                   stores_of(sim, from, to), class, buf_acquire(frame));
+        /* Not when all is healed: a node asked to campaign, once more, obeys. */
+        uint64_t arrival = TL_MIN(sim->now_ns + draw_delay(sim) + late, sim->swarm.storm_ns);
+        push_frame(sim, EVENT_FRAME, from, to, arrival, stores_of(sim, from, to), class,
+                   buf_acquire(frame));
     }
     if (prng_chance(&sim->net_random, sim->swarm.loss_ppm)) {
         sim->result->counters.frames_lost++;
@@ -332,6 +334,7 @@ static void on_frame(struct sim *sim, const struct event *event)
                   payload.count);
         if (header.type == FRAME_RAFT) {
             node->heard_ns[sim->nodes[event->peer].store] = sim->now_ns;
+            rollback_on_frame(sim, node, &sim->nodes[event->peer], payload);
         }
         enum tl_err err =
             node_on_frame(node->node, sim->nodes[event->peer].id, header.type, payload);

@@ -212,7 +212,8 @@ static bool is_heard(void *context, raft_id id)
     const struct sim *sim = hearing->sim;
     if (id == hearing->node->id) return true;
     for (uint32_t i = 0; i < sim->stores_count; i++) {
-        if (sim->stores[i].id == id) return hearing->node->heard_ns[i] >= hearing->since_ns;
+        if (sim->stores[i].id != id) continue;
+        if (hearing->node->heard_ns[i] >= hearing->since_ns) return true;
     }
     return false;
 }

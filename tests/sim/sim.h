@@ -67,11 +67,16 @@
     X(disks_emptied)            \
     X(wipes_while_down)         \
     X(wipes_of_most)            \
+    X(rollbacks)                \
+    X(rollbacks_of_leaders)     \
+    X(rollbacks_refused)        \
     X(transfers_asked)          \
     X(transfers_done)           \
     X(hangs)                    \
     X(stalls_judged)            \
     X(hangs_of_all)             \
+    X(hangs_of_leaders)         \
+    X(isolations)               \
     X(commit_errors)            \
     X(at_stage_begun)           \
     X(at_stage_chunk)           \

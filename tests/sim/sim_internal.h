@@ -1,8 +1,9 @@
 /* sim_internal.h - the parts of the simulator and what they share.
  *
  * Role:       sim.c runs the clock and the phases; host.c owns the nodes and their disks; network.c
- * the connections; nemesis.c the faults; members.c who is to be a member, and disks that
- *             are emptied; workload.c the clients; oracle.c the judges, oracle_conf.c those of
+ * the connections; nemesis.c the faults; members.c who is to be a member, and disks that are
+ * emptied; rollback.c disks that go back to older copies; workload.c the clients; oracle.c the
+ * judges, oracle_conf.c those of
  *             configurations; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
  */
@@ -58,6 +59,8 @@ enum event_kind {
     EVENT_FAULT,
     EVENT_HEAL, /* a: partition number */
     EVENT_OPERATOR,
+    EVENT_ROLLBACK, /* a: its number */
+    EVENT_HUNG,     /* node: whose log commits hang */
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
 };
@@ -109,10 +112,13 @@ struct swarm {
     uint32_t hang_weight;      /* log commits of one, some or all nodes stand still */
     uint32_t transfer_weight;  /* leadership is asked to move */
     uint32_t wipe_weight;      /* a node's disk is emptied */
+    uint32_t rollback_weight;  /* a disk goes back to an older copy of itself */
     uint64_t operator_mean_ns; /* between changes of the membership; 0: none */
     uint64_t hang_mean_ns;
-    bool hangs_all;  /* all nodes at once, or none */
-    bool wipes_most; /* at the end all but one are emptied: they have to wait for ever */
+    bool hangs_all;    /* all nodes at once, or none */
+    bool hangs_leader; /* the leader's alone: it has to go */
+    bool isolates;     /* cuts off one that leads nothing: no leader has to go */
+    bool wipes_most;   /* at the end all but one are emptied: they have to wait for ever */
     uint32_t commit_error_ppm;
     uint32_t crash_in_commit_ppm; /* per commit */
     uint32_t crash_in_flush_ppm;
@@ -152,13 +158,22 @@ struct sim_node_group {
     uint64_t led_since_ns;
 };
 
+/* What a store has promised to a process, from what was delivered: its highest term, and the last
+ * entry that it acknowledged in that. */
+struct sim_promise {
+    raft_id id;
+    raft_term term[SIM_GROUPS_COUNT];
+    raft_index index[SIM_GROUPS_COUNT];
+};
+
 struct sim_node {
     uint32_t number;
     char address[32];
     char peer_address[32];
     char data_dir[32];
     struct mem_disk *disk;
-    raft_id id; /* 0 until its disk has an identity */
+    struct mem_disk *copy; /* an older state of some disk it has had, or NULL */
+    raft_id id;            /* 0 until its disk has an identity */
     uint32_t incarnation;
     struct prng random;
     int32_t clock_ppm;
@@ -181,6 +196,7 @@ struct sim_node {
     bool has_turn_coming;
     struct node_log_batch *queue; /* given to the writer, not yet taken */
     struct node_log_batch *taken; /* in the commit under way */
+    uint64_t taken_ns;            /* when that began */
     struct node_log_batch *done;  /* durable, not yet told */
     struct node_flush_job *flush;
     bool flush_is_durable;
@@ -194,6 +210,7 @@ struct sim_node {
     struct view_reader *reader;
     struct sim_node_group groups[SIM_GROUPS_COUNT];
     uint64_t replayed_count;
+    struct sim_promise promises[SIM_NODES_MAX]; /* by the machine they come from */
 };
 
 /* Connection of one class of a pair; sides: 0 the lower number, 1 the higher. */
@@ -271,7 +288,7 @@ struct ghost_log {
     size_t leaders_count;
     raft_term leader_term_max;
     uint64_t leader_since_ns; /* when its leader was seen first */
-    raft_term stalled_term;   /* of the leader whose followers hung with it; 0: none */
+    raft_term kept_term;      /* of a leader that has no reason to go; 0: nothing is sure */
     struct ghost_conf *confs;
     size_t confs_count;
 };
@@ -284,6 +301,13 @@ struct sim_operator {
     struct node_change change;
     bool is_transferring;
     struct node_leader_transfer transfer;
+};
+
+/* A disk that goes back to an older copy. Until it is refused nothing else happens. */
+struct sim_rollback {
+    struct sim_node *node; /* NULL: none */
+    uint64_t number;
+    bool is_done; /* the copy is in the machine */
 };
 
 /* An answer to be judged once the ghost log has caught up with whoever gave it. */
@@ -325,6 +349,9 @@ struct sim {
     struct sim_store stores[SIM_STORES_MAX];
     uint32_t stores_count;
     struct sim_operator operator;
+    struct sim_rollback rollback;
+    uint64_t isolated_until_ns; /* of the node that was cut off last */
+    uint64_t hung_ns;           /* when the leader's log commits hung last; 0: never */
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX][PEER_CLASSES_COUNT]; /* [low][high] */
     uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* partitions that cut from -> to */
     bool cuts[64][SIM_NODES_MAX][SIM_NODES_MAX];    /* per partition number */
@@ -380,8 +407,12 @@ void host_run_flush_now(struct sim *sim, struct sim_node *node, bool also_tell);
 struct sim_node *host_find(struct sim *sim, raft_id id);
 /* Puts an empty disk into a machine that is down. */
 void host_empty_disk(struct sim *sim, struct sim_node *node);
+/* Puts the copy of its disk into a machine that is down. */
+void host_put_back(struct sim *sim, struct sim_node *node);
 uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns);
 bool host_is_born(const struct sim_node *node);
+/* Whether it leads the group in the newest term there is. */
+bool host_leads(const struct sim *sim, const struct sim_node *node, raft_group group);
 
 /* ---- network.c ---- */
 void network_init(struct sim *sim);
@@ -445,6 +476,10 @@ void members_deinit(struct sim *sim);
 void members_on_event(struct sim *sim, const struct event *event);
 void members_on_committed(struct sim *sim, const struct buf *entry); /* of group 0 */
 void members_wipe(struct sim *sim, struct sim_node *node);           /* if it can be borne */
+/* Whether the others have all that is promised when this one's disk is lost. */
+bool members_can_lose(struct sim *sim, const struct sim_node *node);
+/* Its store is no more: it is to take its seat again. The machine is down. */
+void members_empty_disk(struct sim *sim, struct sim_node *node);
 /* All but one that has the cluster; false: there is none. */
 bool members_wipe_most(struct sim *sim);
 /* Asks `node` to see to it that `target` leads one of the groups. */
@@ -454,6 +489,17 @@ void members_on_expelled(struct sim *sim, struct sim_node *node);
 bool members_has_removed(const struct sim *sim, raft_id id);
 /* What is missing of the membership that is wanted; NULL: nothing. */
 const char *members_find_unsettled(struct sim *sim, raft_group group, uint32_t *out_node);
+
+/* ---- rollback.c ---- */
+/* Copies the node's disk, or begins to put it back to its copy, if that can be borne. */
+void rollback_inject(struct sim *sim, struct sim_node *node);
+void rollback_on_event(struct sim *sim, const struct event *event);
+void rollback_on_frame(struct sim *sim, struct sim_node *to, const struct sim_node *from,
+                       struct bytes payload); /* a frame of consensus that is delivered */
+/* Whether the node has an old copy, and so has to be refused. */
+bool rollback_explains(const struct sim *sim, const struct sim_node *node);
+void rollback_on_refused(struct sim *sim, struct sim_node *node); /* its process has ended */
+bool sim_is_quiet(const struct sim *sim);                         /* no fault is injected */
 
 /* ---- reading.c ---- */
 /* Reads the keys of a judgement through the node's own reader; false: it has no view. */

@@ -186,6 +186,24 @@ static void profile_wipes(struct swarm *swarm)
     swarm->loss_ppm = TL_MIN(swarm->loss_ppm, 20000);
 }
 
+/* Disks go back to older copies of themselves, between crashes and partitions. */
+static void profile_rollback(struct swarm *swarm)
+{
+    swarm->founders_count = 3 + 2 * (swarm->clients_count % 2);
+    swarm->nodes_count = swarm->founders_count;
+    swarm->storm_ns = 40 * SIM_S;
+    swarm->rollback_weight = 12;
+    swarm->fault_mean_ns = 400 * SIM_MS;
+    swarm->crash_weight = 3;
+    swarm->crash_all_weight = swarm->hang_weight = swarm->pause_weight = swarm->stop_weight = 0;
+    swarm->partition_weight = 2;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+    swarm->down_mean_ns = TL_MIN(swarm->down_mean_ns, 200 * SIM_MS);
+    swarm->loss_ppm = 0;
+    swarm->delay_mean_ns = TL_MIN(swarm->delay_mean_ns, 2 * SIM_MS);
+    swarm->commit_mean_ns = TL_MIN(swarm->commit_mean_ns, 5 * SIM_MS);
+}
+
 /* Both, with room for five voters. */
 static void profile_churn(struct swarm *swarm)
 {
@@ -206,16 +224,12 @@ static void profile_hangs(struct swarm *swarm)
     swarm->crash_all_weight = 0;
 }
 
-/* Log commits that hang at all nodes at once, and nothing else: no reason for an election. */
-static void profile_stalls(struct swarm *swarm)
+/* A healthy world with clients enough that there is always something to write. */
+static void make_healthy(struct swarm *swarm)
 {
     profile_calm(swarm);
     swarm->founders_count = swarm->nodes_count = 3;
-    swarm->hangs_all = true;
-    swarm->hang_weight = 1;
-    swarm->hang_mean_ns = 700 * SIM_MS;
-    swarm->fault_mean_ns = SIM_S;
-    swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = 0;
+    swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = swarm->hang_weight = 0;
     swarm->partition_weight = swarm->pause_weight = swarm->clock_weight = swarm->reset_weight = 0;
     swarm->wipe_weight = swarm->transfer_weight = 0;
     swarm->delay_min_ns = 100 * SIM_US;
@@ -224,7 +238,41 @@ static void profile_stalls(struct swarm *swarm)
     swarm->clients_count = SIM_CLIENTS_MAX;
     swarm->think_mean_ns = SIM_MS;
     swarm->read_ppm = 50000;
+}
+
+/* Log commits that hang at all nodes at once, and nothing else: no reason for an election. */
+static void profile_stalls(struct swarm *swarm)
+{
+    make_healthy(swarm);
+    swarm->hangs_all = true;
+    swarm->hang_weight = 1;
+    swarm->hang_mean_ns = 700 * SIM_MS;
+    swarm->fault_mean_ns = SIM_S;
     swarm->commit_mean_ns = 20 * SIM_MS;
+}
+
+/* Log commits that hang at one that leads, and nothing else: it has to go. */
+static void profile_handover(struct swarm *swarm)
+{
+    make_healthy(swarm);
+    swarm->founders_count = swarm->nodes_count = 3 + 2 * (swarm->keys_count % 2);
+    swarm->hangs_leader = true;
+    swarm->hang_weight = 1;
+    swarm->fault_mean_ns = SIM_S;
+    swarm->commit_min_ns = 100 * SIM_US;
+    swarm->commit_mean_ns = TL_MIN(swarm->commit_mean_ns, 5 * SIM_MS); /* others are well */
+}
+
+/* One node at a time that leads nothing is cut off and comes back: nobody else has to notice. */
+static void profile_isolation(struct swarm *swarm)
+{
+    make_healthy(swarm);
+    swarm->founders_count = swarm->nodes_count = 3 + 2 * (swarm->keys_count % 2);
+    swarm->isolates = true;
+    swarm->partition_weight = 1;
+    swarm->partition_mean_ns = 700 * SIM_MS;
+    swarm->fault_mean_ns = 3 * SIM_S;
+    swarm->think_mean_ns = 20 * SIM_MS;
 }
 
 /* Leadership that is asked to move, again and again, and nodes that stop and hand over. */
@@ -257,18 +305,30 @@ static void profile_calm(struct swarm *swarm)
     swarm->crash_at_point_ppm = 0;
 }
 
+/* Of a mixture's first draw. Newer ones have one of their own, so that the seeds that are kept stay
+ * what they were; the last is for asking only. */
 #define PROFILES_DRAWN 11u
+#define PROFILES_DRAWN_LATER 3u
 
 static const struct profile {
     const char *name;
     void (*apply)(struct swarm *swarm);
 } profiles[] = {
-    {"crash", profile_crash},           {"reads", profile_reads},
-    {"network", profile_network},       {"snapshots", profile_snapshots},
-    {"membership", profile_membership}, {"wipes", profile_wipes},
-    {"churn", profile_churn},           {"hangs", profile_hangs},
-    {"errors", profile_errors},         {"transfers", profile_transfers},
-    {"stalls", profile_stalls},         {"calm", profile_calm},
+    {"crash", profile_crash},
+    {"reads", profile_reads},
+    {"network", profile_network},
+    {"snapshots", profile_snapshots},
+    {"membership", profile_membership},
+    {"wipes", profile_wipes},
+    {"churn", profile_churn},
+    {"hangs", profile_hangs},
+    {"errors", profile_errors},
+    {"transfers", profile_transfers},
+    {"stalls", profile_stalls},
+    {"rollback", profile_rollback},
+    {"handover", profile_handover},
+    {"isolation", profile_isolation},
+    {"calm", profile_calm},
 };
 
 static const struct profile *find_profile(const char *name)
@@ -297,7 +357,8 @@ void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile)
     if (profile != NULL) {
         find_profile(profile)->apply(swarm);
     } else if (prng_chance(&draw.prng, 500000)) {
-        /* calm is for asking only */
         profiles[prng_below(&draw.prng, PROFILES_DRAWN)].apply(swarm);
+    } else if (prng_chance(&draw.prng, 60000 * PROFILES_DRAWN_LATER)) {
+        profiles[PROFILES_DRAWN + prng_below(&draw.prng, PROFILES_DRAWN_LATER)].apply(swarm);
     }
 }

@@ -164,6 +164,7 @@ Test(raft_batch, is_the_documented_one_and_read_back)
     struct raft_batch_head head;
     cr_assert_eq(raft_batch_head_decode(&reader, &head), TL_OK);
     cr_assert_eq(head.clock_us, 1700000000000000u);
+    cr_assert_eq(head.life, 12);
     cr_assert_eq(head.log_commit_age_ms, 7);
     cr_assert_eq(head.messages_count, 1);
     struct raft_message message;

@@ -659,32 +659,42 @@ static void copy_dir(const char *from, const char *to)
     cr_assert_eq(system(command), 0);
 }
 
-static void expect_refusal_of_an_old_copy(bool is_flapping)
+/* `site` is killed, having acknowledged what a copy of its disk lacks. */
+static void make_old_copy(struct cluster *cluster, struct site *site, uint32_t leader,
+                          char copy[256])
 {
-    struct cluster *cluster = cluster_create(CLUSTER_NODES);
-    uint32_t leader = cluster_form(cluster);
-    struct site *site = &cluster->sites[(leader + 1) % CLUSTER_NODES];
-    char copy[256];
-    snprintf(copy, sizeof copy, "%s.copy", site->dir);
+    snprintf(copy, 256, "%s.copy", site->dir);
     put_many(&cluster->sites[leader], 0, 10);
     site_kill(site);
     copy_dir(site->dir, copy);
     site_start(site);
     cluster_pass(cluster, CLUSTER_S);
-    if (is_flapping) cluster_flap(cluster, leader, site->place, PEER_CLASS_RAFT);
     put_many(&cluster->sites[leader], 10, 10);
     cluster_pass(cluster, CLUSTER_S);
     cr_assert_eq(cluster->sites[leader].exit_code, 0);
     cr_assert_eq(site->exit_code, 0, "its own disk is taken");
     site_kill(site);
+}
+
+static void expect_refusal(struct cluster *cluster, struct site *site)
+{
+    site_start(site);
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert_eq(site->exit_code, 3);
+    cr_assert_not_null(strstr(site->fault.reason, "an old copy"));
+    site_kill(site);
+}
+
+Test(node_member, an_old_copy_of_a_disk_is_refused)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[(leader + 1) % CLUSTER_NODES];
+    char copy[256];
+    make_old_copy(cluster, site, leader, copy);
     copy_dir(copy, site->dir);
-    for (uint32_t i = 0; i < 2; i++) {
-        site_start(site);
-        cluster_pass(cluster, CLUSTER_S);
-        cr_assert_eq(site->exit_code, 3, "time %u", i);
-        cr_assert_not_null(strstr(site->fault.reason, "an old copy"));
-        site_kill(site);
-    }
+    expect_refusal(cluster, site);
+    expect_refusal(cluster, site); /* and again */
     site_empty_disk(site);
     site_start(site);
     const struct wish three = {.cluster = cluster, .places = {0, 1, 2}, .count = 3};
@@ -693,15 +703,79 @@ static void expect_refusal_of_an_old_copy(bool is_flapping)
     cluster_destroy(cluster);
 }
 
-Test(node_member, an_old_copy_of_a_disk_is_refused)
+static void on_transferred(struct node_leader_transfer *transfer, enum tl_err err)
 {
-    expect_refusal_of_an_old_copy(false);
+    cr_assert_eq(err, TL_OK);
+    cr_assert_null(transfer->report.refusal_code);
 }
 
-/* The other classes' connections stay, and with them what was said over them. */
-Test(node_member, an_old_copy_of_a_disk_is_refused_after_its_raft_link_was_lost_for_a_moment)
+/* Whom it acknowledged to still knows, whoever leads now; and still when the copy, refused once,
+ * has taken over the new leader's term. */
+Test(node_member, an_old_copy_of_a_disk_is_refused_after_leadership_has_moved)
 {
-    expect_refusal_of_an_old_copy(true);
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t first = cluster_form(cluster);
+    uint32_t other = (first + 2) % CLUSTER_NODES;
+    struct site *site = &cluster->sites[(first + 1) % CLUSTER_NODES];
+    char copy[256];
+    make_old_copy(cluster, site, first, copy);
+    struct node_leader_transfer transfer = {.group = NODE_DATA_GROUP,
+                                            .deadline_ns = cluster->now_ns + 5 * CLUSTER_S,
+                                            .on_done = on_transferred};
+    memcpy(transfer.address, cluster->sites[other].address, sizeof cluster->sites[other].address);
+    cr_assert_eq(node_leader_transfer(cluster->sites[first].node, &transfer), TL_OK);
+    cluster_pass(cluster, CLUSTER_S);
+    cr_assert_eq(cluster_await_leader(cluster), other);
+    copy_dir(copy, site->dir);
+    expect_refusal(cluster, site);
+    expect_refusal(cluster, site);
+    cluster_destroy(cluster);
+}
+
+/* A broken connection between two processes that live on makes nobody forget. */
+Test(node_member, an_old_copy_of_a_disk_is_refused_after_a_connection_was_lost)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    uint32_t number = (leader + 1) % CLUSTER_NODES;
+    struct site *site = &cluster->sites[number];
+    cluster_flap(cluster, leader, number, PEER_CLASS_RAFT);
+    char copy[256];
+    snprintf(copy, sizeof copy, "%s.copy", site->dir);
+    copy_dir(site->dir, copy);
+    put_many(&cluster->sites[leader], 0, 10);
+    cluster_pass(cluster, CLUSTER_S);
+    site_kill(site);
+    copy_dir(copy, site->dir);
+    expect_refusal(cluster, site);
+    cluster_destroy(cluster);
+}
+
+/* Or takes over a term that it had once voted in: it would vote again. */
+Test(node_member, an_old_copy_of_a_disk_that_has_forgotten_a_term_is_refused)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t first = cluster_form(cluster);
+    uint32_t number = (first + 1) % CLUSTER_NODES;
+    struct site *site = &cluster->sites[number];
+    char copy[256];
+    snprintf(copy, sizeof copy, "%s.copy", site->dir);
+    site_kill(site);
+    copy_dir(site->dir, copy);
+    site_start(site);
+    uint32_t leader = first;
+    for (uint32_t i = 0; i < 20 && leader == first; i++) {
+        cluster_cut(cluster, first, number);
+        cluster_cut(cluster, first, (first + 2) % CLUSTER_NODES);
+        cluster_pass(cluster, 2 * CLUSTER_S);
+        cluster_heal(cluster);
+        leader = cluster_await_leader(cluster);
+    }
+    cr_assert_neq(leader, first);
+    site_kill(site);
+    copy_dir(copy, site->dir);
+    expect_refusal(cluster, site);
+    cluster_destroy(cluster);
 }
 
 /* Whatever is lost or late: what a process acknowledges is not held against what it began with. */

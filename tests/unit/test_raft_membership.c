@@ -494,3 +494,48 @@ Test(raft_membership, no_check_quorum_is_found)
     cluster_destroy(c);
     cr_assert(leads_alone_for_a_second(RAFT_MUTATION_NO_CHECK_QUORUM));
 }
+
+/* A leader whose disk hangs, while the others' are well, moves on. */
+static bool leads_on_with_a_hung_disk(uint32_t mutation)
+{
+    c = cluster_create(3, 0);
+    for (raft_id id = 1; id <= 3; id++) cluster_at(c, id)->mutation = mutation;
+    cluster_start_all(c);
+    cluster_elect(c, 1);
+    struct cluster_node *node = cluster_at(c, 1);
+    raft_set_disk_began(node->raft, node->now_ns);
+    for (uint32_t i = 0; i < 40 && cluster_leader(c) == 1; i++) {
+        for (raft_id id = 2; id <= 3; id++) raft_set_peer_disk_age(node->raft, id, 0);
+        cluster_run(c, 50 * MS);
+    }
+    return cluster_leader(c) == 1;
+}
+
+Test(raft_membership, ignore_disk_is_found)
+{
+    cr_assert_not(leads_on_with_a_hung_disk(RAFT_MUTATION_NONE));
+    cluster_destroy(c);
+    cr_assert(leads_on_with_a_hung_disk(RAFT_MUTATION_IGNORE_DISK));
+}
+
+/* One that was cut off comes back, and nobody has to notice. */
+static bool disturbs_when_it_is_back(uint32_t mutation)
+{
+    c = cluster_create(3, 0);
+    for (raft_id id = 1; id <= 3; id++) cluster_at(c, id)->mutation = mutation;
+    cluster_start_all(c);
+    cluster_elect(c, 1);
+    raft_term term = cluster_status(c, 1).term;
+    cluster_isolate(c, 3, true);
+    cluster_run(c, 3000 * MS);
+    cluster_isolate(c, 3, false);
+    cluster_run(c, 2000 * MS);
+    return cluster_status(c, 1).term != term;
+}
+
+Test(raft_membership, no_prevote_is_found)
+{
+    cr_assert_not(disturbs_when_it_is_back(RAFT_MUTATION_NONE));
+    cluster_destroy(c);
+    cr_assert(disturbs_when_it_is_back(RAFT_MUTATION_NO_PREVOTE));
+}

@@ -299,7 +299,7 @@ struct buf *sample_hello(void)
 struct buf *sample_raft_batch(void)
 {
     const struct raft_batch_head head = {
-        .clock_us = TIME_US, .log_commit_age_ms = 7, .messages_count = 1};
+        .clock_us = TIME_US, .life = 12, .log_commit_age_ms = 7, .messages_count = 1};
     struct buf *message = sample_raft_message();
     struct buf *frame = buf_create(FRAME_HEADER_BYTES + RAFT_BATCH_HEAD_BYTES + message->count);
     raft_batch_head_encode(&head, frame->data + FRAME_HEADER_BYTES);
