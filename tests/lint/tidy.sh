@@ -3,7 +3,7 @@
 #
 # Checks: layering of includes, lines > 100 columns, functions > 70 lines, files > 1,200 lines, banned
 # calls, head comment and thread line of headers, unfinished marks, skipped tests, commented-out
-# assertions.
+# assertions, crash points that nobody counts or documents.
 set -eu
 cd "${srcdir:-.}"
 sources=$(find src include tests bench -name '*.[ch]' | sort)

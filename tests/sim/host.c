@@ -644,8 +644,14 @@ static void on_log_done(struct sim *sim, struct sim_node *node, struct node_log_
     struct tl_fault fault;
     tl_fault_set(&fault, node->data_dir, UINT32_MAX, 0, "a simulated error of the disk");
     node->has_failed = has_failed && sim->options.mutation != NODE_MUTATION_IGNORE_LOG_ERROR;
+    sim->at_disk = node; /* a snapshot may be switched to: it can die at that */
     node_on_log_done(node->node, batch, has_failed ? TL_ERR_IO : TL_OK, &fault);
-    host_wake(sim, node);
+    sim->at_disk = NULL;
+    if (node->is_crashing) {
+        host_crash(sim, node);
+    } else {
+        host_wake(sim, node);
+    }
 }
 
 static void on_log_commit(struct sim *sim, struct sim_node *node)

@@ -345,7 +345,7 @@ struct sim {
     struct prng work_random;
 
     struct sim_node nodes[SIM_NODES_MAX];
-    struct sim_node *at_disk; /* whose disk is being written; NULL: none */
+    struct sim_node *at_disk; /* who may die at a crash point now; NULL: nobody */
     struct sim_store stores[SIM_STORES_MAX];
     uint32_t stores_count;
     struct sim_operator operator;

@@ -208,6 +208,7 @@ def change(run, newcomer, at_leader, at_follower, at_newcomer):
     if newcomer not in cluster.nodes:
         asked.join()
         wait_for(lambda: not newcomer.running, 30, f"{newcomer.address} to end")
+        assert newcomer.process.returncode == 3, newcomer.process.returncode
         newcomer.empty()                  # the next one may get its port
         cluster.removed.remove(newcomer)
         newcomer = None

@@ -1,5 +1,5 @@
-/* raft: what a change of configuration comes to, against the definition, and what it does to quorums
- * that are being gathered meanwhile. */
+/* raft: what a change of configuration comes to, against the definition, and what it does to
+ * quorums that are being gathered meanwhile. */
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -328,8 +328,9 @@ Test(raft_conf_change, voter_that_falls_silent_deposes_its_leader_after_a_timeou
     cr_assert_eq(cluster_status(c, 1).role, RAFT_FOLLOWER);
 }
 
-/* The entry that leaves the joint configuration is in force when it is appended: what stands before it
- * needs no more than the new voters, and is committed at once. [etcd-io/raft TestCommitAfterRemoveNode] */
+/* The entry that leaves the joint configuration is in force when it is appended: what stands
+ * before it needs no more than the new voters, and is committed at once. [etcd-io/raft
+ * TestCommitAfterRemoveNode] */
 Test(raft_conf_change, what_waited_for_the_larger_quorum_is_committed_with_the_smaller)
 {
     c = cluster_create(2, 0);

@@ -162,8 +162,8 @@ Test(raft_snapshot, late_rejects_of_before_it_change_nothing)
 
 /* ---- the switch and what is heard during it ---- */
 
-/* No honest leader can say that what the snapshot contradicts is committed; whoever says so must not
- * stop this node. */
+/* No honest leader can say that what the snapshot contradicts is committed; whoever says so must
+ * not stop this node. */
 Test(raft_snapshot, commit_index_heard_for_a_log_that_goes_away_is_not_taken)
 {
     static const raft_term terms[] = {1, 1, 1, 1, 1, 1, 1, 1};
@@ -184,7 +184,8 @@ Test(raft_snapshot, commit_index_heard_for_a_log_that_goes_away_is_not_taken)
 
 /* ---- start ---- */
 
-/* [cowsql/raft start/oneSnapshotAndSomeFollowUpEntries; etcd-io/raft TestNodeRestartFromSnapshot] */
+/* [cowsql/raft start/oneSnapshotAndSomeFollowUpEntries; etcd-io/raft
+ * TestNodeRestartFromSnapshot] */
 Test(raft_snapshot, node_starts_from_one_and_the_entries_behind_it)
 {
     static const raft_term terms[] = {1, 1, 1, 2, 2, 2};

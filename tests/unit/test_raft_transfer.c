@@ -76,8 +76,8 @@ Test(raft_transfer, removed_node_is_not_elected)
     cr_assert_eq(cluster_status(c, 4).term, 1);
 }
 
-/* [etcd-io/raft TestLeaderTransferRemoveNode, TestLeaderTransferDemoteNode: there it is given up, here
- * it cannot come to that] */
+/* [etcd-io/raft TestLeaderTransferRemoveNode, TestLeaderTransferDemoteNode: there it is given
+ * up, here it cannot come to that] */
 Test(raft_transfer, who_is_being_removed_or_demoted_is_no_target)
 {
     lead(4, 0, 0);
