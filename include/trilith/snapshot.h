@@ -26,8 +26,8 @@ struct snapshot_cut_options {
     const char *dir; /* where the spool is made: the data directory */
     raft_group group;
     uint32_t chunk_limit; /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT */
-    /* Asked before every chunk: true ends the cut with TL_ERR_CANCELED. A cut's transaction must not
-     * get too old: pages freed meanwhile are not used again (LMDB). NULL: never. */
+    /* Asked before every chunk: true ends the cut with TL_ERR_CANCELED. A cut's transaction must
+     * not get too old: pages freed meanwhile are not used again (LMDB). NULL: never. */
     bool (*is_stopped)(void *context);
     void *context;
 };

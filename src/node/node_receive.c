@@ -148,8 +148,8 @@ void node_receive_done(struct node *node, struct node_receiving *receiving, enum
 
 /* ---- what the sender says ---- */
 
-/* Two copies of the table, and the log goes on growing meanwhile. Without the space the sender keeps
- * what it has cut, for a while, and offers it again. */
+/* Two copies of the table, and the log goes on growing meanwhile. Without the space the sender
+ * keeps what it has cut, for a while, and offers it again. */
 static bool has_space(struct node *node, raft_id peer, const struct snapshot_info *info)
 {
     uint64_t needed =

@@ -49,7 +49,8 @@
 #define SNAPSHOT_REFUSED_NS 10000000000ull   /* receiver: between two lines on missing space */
 #define SNAPSHOT_CATCH_UP_NS 120000000000ull /* the log is kept for a peer behind its snapshot */
 
-/* How long a cut may take, and besides as long as the table would be on its way at SEND_RATE_MIN. */
+/* How long a cut may take, and besides as long as the table would be on its way at
+ * SEND_RATE_MIN. */
 #define SNAPSHOT_CUT_NS 30000000000ull
 
 enum snapshot_job_kind {

@@ -216,9 +216,9 @@ static bool has_hard_state(const struct raft *raft, raft_index last)
            raft->commit > issued->commit + lag_max;
 }
 
-/* What of the commit index may be written. Below a snapshot that is wanted: the log store never goes
- * back behind what it knows as committed, so it would refuse a switch that another op of a new term
- * has let the index overtake. The switch itself brings the index there. */
+/* What of the commit index may be written. Below a snapshot that is wanted: the log store never
+ * goes back behind what it knows as committed, so it would refuse a switch that another op of a
+ * new term has let the index overtake. The switch itself brings the index there. */
 static raft_index writable_commit(const struct raft *raft, raft_index last)
 {
     raft_index commit = TL_MIN(raft->commit, last);

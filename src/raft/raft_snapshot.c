@@ -129,9 +129,9 @@ void raft_install_done(struct raft *raft)
     raft_membership_on_install(raft, &install->conf);
     raft_update_evictable(raft);
 
-    /* A leader of the term of the snapshot's last entry has written that entry: it need not ask. One
-     * of a later term does: the snapshot may have been committed in a term after its own, of which
-     * neither has heard, and it may have another entry there. */
+    /* A leader of the term of the snapshot's last entry has written that entry: it need not ask.
+     * One of a later term does: the snapshot may have been committed in a term after its own, of
+     * which neither has heard, and it may have another entry there. */
     if (raft->leader != RAFT_ID_NONE && raft->term == base->term) {
         struct raft_message reply = raft_message_make(raft, RAFT_APPEND_REPLY, raft->leader);
         reply.index = base->index;
