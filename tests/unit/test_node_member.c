@@ -419,6 +419,42 @@ static bool knows_four(void *context)
     return status.members_count == 4;
 }
 
+static bool is_member(void *context)
+{
+    struct node_status status;
+    node_get_status(((struct site *)context)->node, &status);
+    return is_in(&status);
+}
+
+/* All that its disk names are those who formed the cluster, and none of them answers. */
+Test(node_member, a_node_whose_members_have_all_gone_asks_whom_it_is_to_join)
+{
+    struct cluster *cluster = formed();
+    struct site *last = &cluster->sites[3];
+    struct site *away = &cluster->sites[4];
+    join_through(last, &cluster->sites[0]);
+    site_start(last);
+    const struct wish four = {.cluster = cluster, .places = {0, 1, 2, 3}, .count = 4};
+    cr_assert(comes_true(&four, 10 * CLUSTER_S));
+    join_through(away, last);
+    site_start(away);
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, is_member, away));
+    site_kill(away);
+    const uint32_t leaving[] = {4, 0, 1};
+    for (uint32_t i = 0; i < TL_COUNT_OF(leaving); i++) {
+        struct site *site = &cluster->sites[leaving[i]];
+        struct node_change_report report = change(last, NODE_CHANGE_REMOVE, site, false);
+        cr_assert(report.is_changed, "%s", report.refusal);
+        cluster_pass(cluster, 10 * CLUSTER_S);
+        if (site->node != NULL) site_kill(site);
+    }
+    site_kill(&cluster->sites[2]);
+    site_start(away);
+    cluster_pass(cluster, 5 * CLUSTER_S);
+    cr_assert_eq(away->exit_code, 3, "it was removed, and has not heard it");
+    cluster_destroy(cluster);
+}
+
 /* Nobody leads: the newcomer may need the vote of one that has not heard of it. */
 Test(node_member, a_member_without_a_leader_tells_whom_it_asks_who_the_members_are)
 {
@@ -534,7 +570,6 @@ Test(node_member, a_disk_emptied_twice_takes_its_seat_too)
     expect_many(&cluster->sites[2], 30);
     cluster_destroy(cluster);
 }
-
 
 Test(node_member, one_of_two_voters_cannot_be_replaced_and_is_told_so)
 {
