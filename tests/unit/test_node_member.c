@@ -372,6 +372,31 @@ Test(node_member, a_removal_that_would_lose_the_quorum_is_refused)
     cluster_destroy(cluster);
 }
 
+/* They are to vote, and do not yet: the one that is left is a majority of those that do. */
+Test(node_member, those_that_were_added_and_never_came_can_be_removed)
+{
+    struct cluster *cluster = cluster_create(1);
+    cluster_form(cluster);
+    struct site *first = &cluster->sites[0];
+    for (uint32_t i = 1; i < 3; i++) {
+        join_through(&cluster->sites[i], first);
+        cluster->sites[i].is_raft_mute = true;
+        site_start(&cluster->sites[i]);
+        cluster_pass(cluster, 2 * CLUSTER_S);
+    }
+    for (uint32_t i = 1; i < 3; i++) site_kill(&cluster->sites[i]);
+    cr_assert_eq(conf_of(first, 0).voters_count, 1);
+    struct node_change_report report = change(first, NODE_CHANGE_REMOVE, first, true);
+    cr_assert_str_eq(report.refusal_code, "would_lose_quorum");
+    for (uint32_t i = 1; i < 3; i++) {
+        report = change(first, NODE_CHANGE_REMOVE, &cluster->sites[i], false);
+        cr_assert(report.is_changed, "%s", report.refusal);
+    }
+    const struct wish one = {.cluster = cluster, .places = {0}, .count = 1};
+    cr_assert(comes_true(&one, 10 * CLUSTER_S));
+    cluster_destroy(cluster);
+}
+
 Test(node_member, removing_again_changes_nothing)
 {
     struct cluster *cluster = formed();
