@@ -54,8 +54,9 @@ const char *data_dir_address(const struct data_dir *dir);
 TL_MUST_CHECK enum tl_err data_dir_sub(const struct data_dir *dir, const char *name, char *out_path,
                                        size_t path_bytes, struct tl_fault *out_fault);
 
-/* A mark that stays with the identity: what this directory holds of a group was found to differ from
- * what most other replicas hold, so no node serves clients from it any more. Durable on return. */
+/* A mark that stays with the identity: what this directory holds of a group was found to differ
+ * from what most other replicas hold, so no node serves clients from it any more. Durable on
+ * return. */
 TL_MUST_CHECK enum tl_err data_dir_mark_diverged(const struct data_dir *dir, raft_group group,
                                                  raft_index index, struct tl_fault *out_fault);
 /* TL_ERR_NOT_FOUND: it is not marked. A mark that cannot be read is one: *out_index is 0 then.

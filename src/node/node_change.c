@@ -65,10 +65,7 @@ static void refuse_by_verdict(struct node_change *change, enum placement_verdict
                "a member has this address, or this peer address, together with another");
         break;
     case PLACEMENT_FULL:
-        refuse(change, "too_many_members",
-               change->kind == NODE_CHANGE_ADD
-                   ? "there is no room for another store"
-                   : "as many stores were removed as can be remembered");
+        refuse(change, "too_many_members", "there is no room for another store");
         break;
     case PLACEMENT_LAST:
         refuse(change, "last_voter", "the last voter cannot be removed");
@@ -92,6 +89,15 @@ static void describe_now(struct node_change *change)
     change->report.epoch = placement->epoch;
     change->report.can_lose_before = placement_can_lose(placement, is_able, change);
     change->report.can_lose_after = change->report.can_lose_before;
+}
+
+/* Without a store that does not answer those that are left are no fewer: it may be one of many that
+ * were added and never came, and the placement then counts on more than vote yet. */
+static bool is_holder_able(const struct node_change *change)
+{
+    const struct placement_member *holder =
+        placement_holder(change->node->placement, change->address);
+    return holder != NULL && is_able(change, store_id_raft(&holder->member.store_id));
 }
 
 static uint64_t bytes_of_tables(const struct node *node)
@@ -127,6 +133,7 @@ static void decide(struct node_change *change, const struct member *newcomer)
     *next = *node->placement;
     change->newcomer_id = newcomer != NULL ? store_id_raft(&newcomer->store_id) : RAFT_ID_NONE;
     report->can_lose_before = placement_can_lose(next, is_able, change);
+    bool takes_away = newcomer == NULL && is_holder_able(change);
     enum placement_verdict verdict =
         newcomer != NULL ? placement_add(next, newcomer) : placement_remove(next, change->address);
     report->can_lose_after = placement_can_lose(next, is_able, change);
@@ -134,7 +141,7 @@ static void decide(struct node_change *change, const struct member *newcomer)
     report->epoch = next->epoch;
     report->bytes_to_move = newcomer != NULL && report->is_changed ? bytes_of_tables(node) : 0;
     refuse_by_verdict(change, verdict);
-    if (report->is_changed && report->can_lose_after < 0) {
+    if (report->is_changed && report->can_lose_after < 0 && takes_away) {
         refuse(change, "would_lose_quorum",
                "those that are left and answer would be no majority of the voters");
     }

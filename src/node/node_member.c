@@ -509,6 +509,25 @@ static bool is_lost(const struct knowledge *knowledge)
     return knowledge->group.leader == RAFT_ID_NONE || !knowledge->group.has_quorum;
 }
 
+static bool is_peer_address(const struct node *node, const char *peer_address)
+{
+    for (uint32_t i = 0; i < node->peers_count; i++) {
+        if (strcmp(node->peers[i].member.peer_address, peer_address) == 0) return true;
+    }
+    return false;
+}
+
+/* Whom the options name: the members that this node knows may all have gone while it was away. */
+static void ask_named(struct node *node)
+{
+    for (uint32_t i = 0; i < node->view_count; i++) {
+        const struct member *member = &node->view[i].member;
+        if (node->view[i].is_self || is_peer_address(node, member->peer_address)) continue;
+        node->io.ask(node->io.context, member->peer_address,
+                     node_birth_make_note(node, BIRTH_WORD_NONE, true));
+    }
+}
+
 /* It may have been removed, or everyone else may have moved: asks whom it knows, and says who the
  * members are, in case that it is the other who has not heard. */
 static void ask_members(struct node *node)
@@ -527,6 +546,7 @@ static void ask_members(struct node *node)
         node->io.ask(node->io.context, peer->member.peer_address,
                      node_birth_make_note(node, BIRTH_WORD_NONE, true));
     }
+    ask_named(node);
 }
 
 void node_member_leader_changed(struct node *node)

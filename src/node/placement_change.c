@@ -261,7 +261,8 @@ static bool is_wanted_learner(const struct placement_outlook *outlook,
 }
 
 /* Adds those that vote now to the newcomers of the target: those that stay, or everyone while those
- * alone would be less than a majority of what is wanted. */
+ * alone would be less than a majority of what is wanted, or could lose fewer than now although more
+ * are to come: nobody leaves before who is to follow votes. */
 static void keep_voters(const struct placement *placement, const struct placement_outlook *outlook,
                         struct raft_conf *target)
 {
@@ -270,7 +271,10 @@ static void keep_voters(const struct placement *placement, const struct placemen
     for (uint32_t i = 0; i < conf->voters_count; i++) {
         staying_count += stays_voter(placement, outlook, conf->voters[i]);
     }
-    bool is_enough = target->voters_count + staying_count > count_voters(placement) / 2;
+    uint32_t wanted_count = count_voters(placement);
+    uint32_t left_count = target->voters_count + staying_count;
+    bool is_enough =
+        left_count > wanted_count / 2 && left_count >= TL_MIN(wanted_count, conf->voters_count);
     for (uint32_t i = 0; i < conf->voters_count; i++) {
         if (is_enough && !stays_voter(placement, outlook, conf->voters[i])) continue;
         target->voters[target->voters_count++] = conf->voters[i];

@@ -1,6 +1,6 @@
 /* data_dir_mark.c - the mark of a directory whose state is not that of the other replicas:
- * FORMAT.md 1. A file of its own that is only ever added: nothing has to be rewritten for it. It goes
- * with the identity (data_dir.c). */
+ * FORMAT.md 1. A file of its own that is only ever added: nothing has to be rewritten for it. It
+ * goes with the identity (data_dir.c). */
 
 #include <errno.h>
 #include <fcntl.h>

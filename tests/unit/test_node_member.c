@@ -394,6 +394,31 @@ Test(node_member, a_removal_that_would_lose_the_quorum_is_refused)
     cluster_destroy(cluster);
 }
 
+/* They are to vote, and do not yet: the one that is left is a majority of those that do. */
+Test(node_member, those_that_were_added_and_never_came_can_be_removed)
+{
+    struct cluster *cluster = cluster_create(1);
+    cluster_form(cluster);
+    struct site *first = &cluster->sites[0];
+    for (uint32_t i = 1; i < 3; i++) {
+        join_through(&cluster->sites[i], first);
+        cluster->sites[i].is_raft_mute = true;
+        site_start(&cluster->sites[i]);
+        cluster_pass(cluster, 2 * CLUSTER_S);
+    }
+    for (uint32_t i = 1; i < 3; i++) site_kill(&cluster->sites[i]);
+    cr_assert_eq(conf_of(first, 0).voters_count, 1);
+    struct node_change_report report = change(first, NODE_CHANGE_REMOVE, first, true);
+    cr_assert_str_eq(report.refusal_code, "would_lose_quorum");
+    for (uint32_t i = 1; i < 3; i++) {
+        report = change(first, NODE_CHANGE_REMOVE, &cluster->sites[i], false);
+        cr_assert(report.is_changed, "%s", report.refusal);
+    }
+    const struct wish one = {.cluster = cluster, .places = {0}, .count = 1};
+    cr_assert(comes_true(&one, 10 * CLUSTER_S));
+    cluster_destroy(cluster);
+}
+
 Test(node_member, removing_again_changes_nothing)
 {
     struct cluster *cluster = formed();
@@ -439,6 +464,42 @@ static bool knows_four(void *context)
     struct node_status status;
     node_get_status(site->node, &status);
     return status.members_count == 4;
+}
+
+static bool is_member(void *context)
+{
+    struct node_status status;
+    node_get_status(((struct site *)context)->node, &status);
+    return is_in(&status);
+}
+
+/* All that its disk names are those who formed the cluster, and none of them answers. */
+Test(node_member, a_node_whose_members_have_all_gone_asks_whom_it_is_to_join)
+{
+    struct cluster *cluster = formed();
+    struct site *last = &cluster->sites[3];
+    struct site *away = &cluster->sites[4];
+    join_through(last, &cluster->sites[0]);
+    site_start(last);
+    const struct wish four = {.cluster = cluster, .places = {0, 1, 2, 3}, .count = 4};
+    cr_assert(comes_true(&four, 10 * CLUSTER_S));
+    join_through(away, last);
+    site_start(away);
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, is_member, away));
+    site_kill(away);
+    const uint32_t leaving[] = {4, 0, 1};
+    for (uint32_t i = 0; i < TL_COUNT_OF(leaving); i++) {
+        struct site *site = &cluster->sites[leaving[i]];
+        struct node_change_report report = change(last, NODE_CHANGE_REMOVE, site, false);
+        cr_assert(report.is_changed, "%s", report.refusal);
+        cluster_pass(cluster, 10 * CLUSTER_S);
+        if (site->node != NULL) site_kill(site);
+    }
+    site_kill(&cluster->sites[2]);
+    site_start(away);
+    cluster_pass(cluster, 5 * CLUSTER_S);
+    cr_assert_eq(away->exit_code, 3, "it was removed, and has not heard it");
+    cluster_destroy(cluster);
 }
 
 /* Nobody leads: the newcomer may need the vote of one that has not heard of it. */
@@ -556,7 +617,6 @@ Test(node_member, a_disk_emptied_twice_takes_its_seat_too)
     expect_many(&cluster->sites[2], 30);
     cluster_destroy(cluster);
 }
-
 
 Test(node_member, one_of_two_voters_cannot_be_replaced_and_is_told_so)
 {

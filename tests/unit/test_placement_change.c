@@ -305,6 +305,27 @@ Test(placement_follow, a_seat_changes_hands_in_one_step)
     cr_assert_eq(target.voters_count, 3);
 }
 
+/* Two voters of three would be left, until the fourth one votes. */
+Test(placement_follow, nobody_leaves_before_who_is_to_follow_votes)
+{
+    struct world world;
+    struct raft_conf target;
+    start(3);
+    world_start(&world);
+    cr_assert_eq(add(4, 'd'), PLACEMENT_CHANGED);
+    cr_assert(follow(&world, 0, &target));
+    world.confs[0] = target;
+    cr_assert(follow(&world, 1, &target));
+    world.confs[1] = target;
+    cr_assert_eq(placement_remove(&placement, "b:1"), PLACEMENT_CHANGED);
+    world.is_ready = false;
+    cr_assert_not(follow(&world, 1, &target));
+    world.is_ready = true;
+    cr_assert(follow(&world, 1, &target));
+    cr_assert(votes(&target, 4) && !raft_conf_is_member(&target, 2));
+    cr_assert_eq(target.voters_count, 3);
+}
+
 /* Who leads group 0 has to know what becomes of the data groups, of which it is a member if it
  * stays. */
 static bool has_heir(const struct world *world, uint32_t group)
@@ -401,9 +422,15 @@ static void change_at_random(struct history *history)
     cr_assert(placement_is_right(&placement));
 }
 
-/* What the core refuses is not to be asked for. */
-static void expect_possible(const struct raft_conf *conf, const struct raft_conf *target)
+/* What the core refuses is not to be asked for, nor what could lose fewer than before and after. */
+static void expect_possible(const struct placement *seen, const struct raft_conf *conf,
+                            const struct raft_conf *target)
 {
+    uint32_t wanted_count = 0;
+    for (uint32_t i = 0; i < seen->members_count; i++) {
+        wanted_count += seen->members[i].role == MEMBER_VOTER;
+    }
+    cr_assert_geq(target->voters_count, TL_MIN(wanted_count, conf->voters_count));
     struct raft_conf joint = *target;
     memcpy(joint.outgoing, conf->voters, sizeof joint.outgoing);
     joint.outgoing_count = conf->voters_count;
@@ -432,7 +459,7 @@ static void step_at_random(struct history *history)
     struct raft_conf target;
     if (!follow_with(&history->world, seen, group, unknown, &target)) return;
     if (target.epoch < history->world.confs[group].epoch) return; /* stale: the core refuses it */
-    expect_possible(&history->world.confs[group], &target);
+    expect_possible(seen, &history->world.confs[group], &target);
     *pending = target;
 }
 
@@ -465,7 +492,7 @@ static void settle(struct history *history)
         for (uint32_t group = 0; group < GROUPS_COUNT; group++) {
             struct raft_conf target;
             if (!follow(world, group, &target)) continue;
-            expect_possible(&world->confs[group], &target);
+            expect_possible(&placement, &world->confs[group], &target);
             world->confs[group] = target;
         }
         for (uint32_t i = 0; i < placement.members_count; i++) {
