@@ -230,13 +230,9 @@ void network_on_crash(struct sim *sim, struct sim_node *node)
 
 /* ---- frames ---- */
 
-/* What a process says of itself belongs to the connection, like its hello. */
-static bool goes_as_datagram(const struct sim *sim, enum peer_class class, const struct buf *frame)
+static bool goes_as_datagram(const struct sim *sim, enum peer_class class)
 {
-    struct frame_header header;
-    enum tl_err err = frame_header_decode(frame->data, &header);
-    TL_ASSERT(err == TL_OK);
-    return sim->swarm.is_datagram && class == PEER_CLASS_RAFT && header.type != FRAME_POSITION;
+    return sim->swarm.is_datagram && class == PEER_CLASS_RAFT;
 }
 
 static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
@@ -284,7 +280,7 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
     }
     sim->result->counters.frames++;
     oracle_observe_message(sim, from, buf_bytes(frame));
-    if (goes_as_datagram(sim, class, frame)) {
+    if (goes_as_datagram(sim, class)) {
         send_datagram(sim, from->number, peer->number, class, frame);
     } else {
         send_in_stream(sim, from->number, peer->number, class, frame);
@@ -300,7 +296,7 @@ static bool is_received(struct sim *sim, const struct event *event)
     const struct sim_link *link = link_of(sim, event->node, event->peer, class);
     bool is_up = node->node != NULL && link->is_up[side_of(event->node, event->peer)];
     bool is_stopped = sim->blocked[event->peer][event->node] > 0;
-    if (goes_as_datagram(sim, class, event->data)) {
+    if (goes_as_datagram(sim, class)) {
         return is_up && !is_stopped && event->a == stores_of(sim, event->peer, event->node);
     }
     if (link->generation != event->a || link->is_broken) return false;
