@@ -91,6 +91,18 @@ enum tl_err data_dir_diverged(const struct data_dir *dir, raft_group *out_group,
     return TL_OK;
 }
 
+enum tl_err data_dir_mark_refused(const struct data_dir *dir, struct tl_fault *out_fault)
+{
+    enum tl_err err = mem_disk_may_write(dir->disk, out_fault);
+    if (err == TL_OK) dir->disk->is_refused = true;
+    return err;
+}
+
+bool data_dir_is_refused(const struct data_dir *dir)
+{
+    return dir->disk->is_refused;
+}
+
 const char *data_dir_address(const struct data_dir *dir)
 {
     return dir->disk->address;

@@ -571,6 +571,20 @@ Test(data_dir, a_mark_stays_and_is_read_back)
     cr_assert_eq(index, 512);
 }
 
+Test(data_dir, a_refusal_stays)
+{
+    open_dir();
+    make_log();
+    cr_assert_not(data_dir_is_refused(dir));
+    cr_assert_eq(data_dir_mark_refused(dir, &fault), TL_OK);
+    (void)close_dir();
+    open_dir();
+    cr_assert(data_dir_is_refused(dir));
+    raft_group group;
+    raft_index index;
+    cr_assert_eq(data_dir_diverged(dir, &group, &index), TL_ERR_NOT_FOUND);
+}
+
 Test(data_dir, a_mark_that_was_cut_short_is_one)
 {
     open_dir();
