@@ -1,7 +1,8 @@
 /* data_dir.h - the data directory of a node: lock, format mark, identity.
  *
  * Role:       DIR/lock (flock), DIR/identity (format, store id, address, checksum), DIR/log (log
- *             env), DIR/kv.<group>.<n> (tables), DIR/diverged (a mark). src/store/FORMAT.md 1.
+ *             env), DIR/kv.<group>.<n> (tables), DIR/diverged and DIR/refused (marks).
+ *             src/store/FORMAT.md 1.
  * Thread:     the owner, before anything else runs.
  * Blocking:   creation waits for fsync of file and directory: an identity is durable before it is
  *             told.
@@ -63,6 +64,13 @@ TL_MUST_CHECK enum tl_err data_dir_mark_diverged(const struct data_dir *dir, raf
  * TL_ERR_IO: nobody can say. */
 TL_MUST_CHECK enum tl_err data_dir_diverged(const struct data_dir *dir, raft_group *out_group,
                                             raft_index *out_index, struct tl_fault *out_fault);
+
+/* Another mark that stays with the identity: the cluster has refused this store, for the disk is an old copy of itself.
+ * Durable on return. */
+TL_MUST_CHECK enum tl_err data_dir_mark_refused(const struct data_dir *dir,
+                                                struct tl_fault *out_fault);
+/* TL_ERR_NOT_FOUND: it is not marked. TL_ERR_IO: nobody can say. */
+TL_MUST_CHECK enum tl_err data_dir_refused(const struct data_dir *dir, struct tl_fault *out_fault);
 
 /* A table's directory, kv.<group>.<number>. Which number is in use the log says
  * (log_group_info.table_number). */

@@ -188,6 +188,12 @@ static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
     enum tl_err err = data_dir_open(options->data_dir, options->address, options->allow_any_fs,
                                     &node->data_dir, out_fault);
     if (err != TL_OK) return err;
+    err = data_dir_refused(node->data_dir, out_fault);
+    if (err == TL_OK) {
+        tl_fault_set(out_fault, options->data_dir, UINT32_MAX, 0, "%s", NODE_OLD_COPY_TEXT);
+        return TL_ERR_FOREIGN;
+    }
+    if (err != TL_ERR_NOT_FOUND) return err;
     node->store_id = *data_dir_store_id(node->data_dir);
     node->self = store_id_raft(&node->store_id);
     char dir[512];

@@ -42,7 +42,10 @@
 #define NODE_REPLAY_READ_BYTES (4u * 1024u * 1024u)
 #define NODE_TABLE_READERS_MAX 64u
 #define NODE_NEVER UINT64_MAX
-#define NODE_LIVES_MAX 3u /* processes of a peer whose promises are told apart */
+#define NODE_OLD_COPY_TEXT                                                                    \
+    "the cluster has promises of this store that its disk does not have: an old copy; empty " \
+    "the directory to join again"
+#define NODE_LIVES_MAX 4u /* processes of a peer whose promises are told apart */
 /* A slice of a check: some milliseconds on a cold page cache, far below the 50 ms that a read
  * transaction of the log may be open. */
 #define NODE_VERIFY_SLICE_ENTRIES 2048u
@@ -113,7 +116,7 @@ struct node_inbound {
 /* What one process of a peer has promised to this one: for each group the highest term, and in it
  * the last entry that it acknowledged. */
 struct node_promises {
-    uint64_t life; /* of that process; 0: of several that came before */
+    uint64_t life; /* of that process */
     raft_term term[NODE_GROUPS_MAX];
     raft_index index[NODE_GROUPS_MAX];
 };
@@ -133,8 +136,6 @@ struct node_peer {
     struct snapshot_attempts snapshots[NODE_GROUPS_MAX];
     struct node_promises promises[NODE_LIVES_MAX]; /* of its processes, the newest last */
     uint32_t promises_count;
-    uint64_t life;    /* of the process whose disk was judged last; 0: none */
-    bool is_old_copy; /* its disk is: nothing that it says counts any more */
 };
 
 /* Digests of one member's state: its own place for each of the last DIGEST_POINTS_MAX indexes. */

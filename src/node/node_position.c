@@ -31,16 +31,8 @@ void node_position_peer_up(struct node *node, struct node_peer *peer)
     send(node, peer->id, &position);
 }
 
-static void promise(struct node_promises *promises, raft_group group, raft_term term,
-                    raft_index index)
-{
-    if (term < promises->term[group]) return;
-    bool is_later = term > promises->term[group];
-    promises->index[group] = is_later ? index : TL_MAX(promises->index[group], index);
-    promises->term[group] = term;
-}
-
-/* Those of this process, from now on the newest. Of too many the oldest two become one. */
+/* Those of this process, from now on the newest. Of too many the oldest are forgotten: taken
+ * together with others they could not be told from what a process has promised itself. */
 static struct node_promises *promises_of(struct node_peer *peer, uint64_t life)
 {
     struct node_promises *all = peer->promises;
@@ -53,10 +45,6 @@ static struct node_promises *promises_of(struct node_peer *peer, uint64_t life)
     } else if (peer->promises_count < NODE_LIVES_MAX) {
         at = ++peer->promises_count;
     } else {
-        for (raft_group id = 0; id < NODE_GROUPS_MAX; id++) {
-            promise(&all[1], id, all[0].term[id], all[0].index[id]);
-        }
-        all[1].life = 0;
         at = 1;
     }
     memmove(&all[at - 1], &all[at], (peer->promises_count - at) * sizeof all[0]);
@@ -71,7 +59,12 @@ void node_position_heed(struct node_peer *peer, uint64_t life, const struct raft
     bool is_vote = message->type == RAFT_VOTE_REPLY && message->granted;
     bool is_own_term = message->type == RAFT_VOTE || message->type == RAFT_APPEND;
     if (!is_ack && !is_vote && !is_own_term) return;
-    promise(promises_of(peer, life), message->group, message->term, is_ack ? message->index : 0);
+    struct node_promises *promises = promises_of(peer, life);
+    raft_term *term = &promises->term[message->group];
+    raft_index *index = &promises->index[message->group];
+    if (message->term > *term) *index = 0;
+    if (message->term >= *term && is_ack) *index = TL_MAX(*index, message->index);
+    *term = TL_MAX(*term, message->term);
 }
 
 static bool breaks(const struct node_promises *promises, const struct position *position)
@@ -85,25 +78,34 @@ static bool breaks(const struct node_promises *promises, const struct position *
     return false;
 }
 
+/* Never to be started again: the next process would begin with what this one has learnt, a term
+ * perhaps that hides what it lacks. */
+static void be_refused(struct node *node)
+{
+    struct tl_fault fault;
+    if (node->is_failed) return;
+    if (data_dir_mark_refused(node->data_dir, &fault) != TL_OK) {
+        node_log(node, LOG_LEVEL_ERROR, "mark_failed", "reason=\"%s\"", fault.reason);
+    }
+    node_member_expelled(node, NODE_OLD_COPY_TEXT);
+}
+
 enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct bytes payload)
 {
     struct position position;
     enum tl_err err = position_decode(payload, &position);
     if (err != TL_OK) return err;
     if (position.is_refused) {
-        if (position.life != node->life) return TL_OK; /* meant for an earlier process */
-        node_member_expelled(node, "the cluster has promises of this store that its disk does not "
-                                   "have: an old copy; empty the directory to join again");
+        if (position.life == node->life) be_refused(node); /* else meant for an earlier process */
         return TL_OK;
     }
-    for (uint32_t i = 0; i < peer->promises_count && position.life != peer->life; i++) {
+    bool is_old_copy = false;
+    for (uint32_t i = 0; i < peer->promises_count; i++) {
         const struct node_promises *promises = &peer->promises[i];
-        if (promises->life != position.life && breaks(promises, &position)) {
-            peer->is_old_copy = true; /* and stays one, whatever terms it learns of */
-        }
+        is_old_copy =
+            is_old_copy || (promises->life != position.life && breaks(promises, &position));
     }
-    peer->life = position.life;
-    if (!peer->is_old_copy || node->options.mutation == NODE_MUTATION_TAKE_OLD_COPY) return TL_OK;
+    if (!is_old_copy || node->options.mutation == NODE_MUTATION_TAKE_OLD_COPY) return TL_OK;
     node_log(node, LOG_LEVEL_ERROR, "old_copy_refused", "address=%s", peer->member.address);
     position.is_refused = true;
     send(node, peer->id, &position);

@@ -158,6 +158,7 @@ void raft_step_append(struct raft *raft, const struct raft_message *append)
      * committed whatever the leader's commit index is (thesis 3.5, figure 3.1, "AppendEntries 5").
      */
     raft_index verified = append->index + taken_count;
+    raft->verified = TL_MAX(raft->verified, verified);
     raft_index commit = TL_MIN(append->commit, verified);
     if (raft->mutation == RAFT_MUTATION_COMMIT_UNCAPPED) {
         commit = TL_MIN(append->commit, log->last);
@@ -171,6 +172,15 @@ void raft_step_append(struct raft *raft, const struct raft_message *append)
     raft_send_after(raft, &reply);
 }
 
+raft_index raft_common_index(const struct raft *raft)
+{
+    raft_index last = raft->log.last;
+    if (raft->mutation == RAFT_MUTATION_COMMIT_UNCAPPED) {
+        return last;
+    }
+    return raft_log_term(&raft->log, last) == raft->term ? last : TL_MIN(raft->verified, last);
+}
+
 void raft_step_heartbeat(struct raft *raft, const struct raft_message *heartbeat)
 {
     if (!raft_hear_leader(raft, heartbeat->from)) {
@@ -178,11 +188,11 @@ void raft_step_heartbeat(struct raft *raft, const struct raft_message *heartbeat
         return;
     }
     raft->leader_commit = TL_MAX(raft->leader_commit, heartbeat->commit);
-    /* <= our match with this leader, which is durable here; capped because it is a peer's word. Of
-     * a log that a snapshot is about to replace as a whole nothing more is committed. */
+    /* Capped because it is a peer's word. Of a log that a snapshot is about to replace as a whole
+     * nothing more is committed. */
     bool is_log_going =
         raft->install.state != RAFT_INSTALL_NONE && !raft->install.install.keeps_suffix;
-    raft_index commit = TL_MIN(heartbeat->commit, raft->log.last);
+    raft_index commit = TL_MIN(heartbeat->commit, raft_common_index(raft));
     if (commit > raft->commit && !is_log_going) {
         raft_commit_to(raft, commit);
     }

@@ -82,6 +82,7 @@ static void set_term(struct raft *raft, raft_term term)
     if (term > raft->term) {
         raft->term = term;
         raft->vote = RAFT_ID_NONE;
+        raft->verified = 0;
         raft_reads_drop(raft);
     }
 }

@@ -236,6 +236,7 @@ struct raft {
     raft_id leader_last;      /* the last one known, for counting changes */
     uint64_t leader_heard_ns; /* valid while `leader` is another node */
     raft_index leader_commit;
+    raft_index verified; /* appends of this term have shown the log to be the leader's up to here */
     uint64_t election_deadline_ns;
     bool is_leader_lost; /* the deadline is that of raft_peer_lost(): own writes do not move it */
     bool has_own_vote;   /* the (pre-)vote for itself counts */
@@ -376,6 +377,11 @@ void raft_step_timeout_now(struct raft *raft, const struct raft_message *message
 
 /* raft_append.c */
 void raft_step_append(struct raft *raft, const struct raft_message *message);
+/* Up to where this log is the leader's. An entry of its own term is the leader's, and so is all
+ * before it (thesis 3.5); behind that it is what the leader's appends have shown to this
+ * process. The leader's word alone is not enough: it speaks of what an earlier process on this
+ * disk had, and the disk may be an old copy of itself. */
+raft_index raft_common_index(const struct raft *raft);
 void raft_step_heartbeat(struct raft *raft, const struct raft_message *message);
 
 /* raft_replication.c */

@@ -200,7 +200,7 @@ void raft_step_read_reply(struct raft *raft, const struct raft_message *message)
         raft->messages_dropped_count++;
         return;
     }
-    raft_index commit = TL_MIN(message->commit, raft->log.last);
+    raft_index commit = TL_MIN(message->commit, raft_common_index(raft));
     if (commit > raft->commit) {
         raft_commit_to(raft, commit);
     }

@@ -27,7 +27,6 @@
 #define NAME_IDENTITY "identity"
 #define NAME_IDENTITY_TMP "identity.tmp"
 #define NAME_LOG_DATA "log/data.mdb"
-#define NAME_MARK "diverged"
 #define NAME_KV_PREFIX "kv."
 #define NAME_LOST_FOUND "lost+found" /* of a file system mounted here */
 #define DIRECTORY_MODE 0700
@@ -376,12 +375,16 @@ static enum tl_err draw_store_id(struct store_id *out_id, struct tl_fault *fault
 }
 
 /* What an earlier store here was is not held against a new one. Durable with the new identity. */
-static enum tl_err remove_mark(const struct data_dir *dir, struct tl_fault *fault)
+static enum tl_err remove_marks(const struct data_dir *dir, struct tl_fault *fault)
 {
-    char path[PATH_MAX];
-    enum tl_err err = join(dir->path, NAME_MARK, path, sizeof path, fault);
-    if (err == TL_OK && unlink(path) != 0 && errno != ENOENT) {
-        err = fail(path, "unlink", errno, fault);
+    static const char *const names[] = {"diverged", "refused"};
+    enum tl_err err = TL_OK;
+    for (size_t i = 0; i < TL_COUNT_OF(names) && err == TL_OK; i++) {
+        char path[PATH_MAX];
+        err = join(dir->path, names[i], path, sizeof path, fault);
+        if (err == TL_OK && unlink(path) != 0 && errno != ENOENT) {
+            err = fail(path, "unlink", errno, fault);
+        }
     }
     return err;
 }
@@ -392,7 +395,7 @@ static enum tl_err identity_create(struct data_dir *dir, const char *path, const
 {
     struct store_id store_id;
     enum tl_err err = draw_store_id(&store_id, fault);
-    if (err == TL_OK) err = remove_mark(dir, fault);
+    if (err == TL_OK) err = remove_marks(dir, fault);
     if (err != TL_OK) {
         return err;
     }

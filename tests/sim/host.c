@@ -456,9 +456,14 @@ void host_start(struct sim *sim, struct sim_node *node)
     sim_trace(sim, "n%u starts", node->number);
     struct tl_fault fault = {0};
     enum tl_err err = node_open(&options, &io, &node->node, &fault);
-    if (err == TL_ERR_FOREIGN && members_has_removed(sim, node->id)) {
+    bool is_old_copy = rollback_explains(sim, node);
+    if (err == TL_ERR_FOREIGN && (is_old_copy || members_has_removed(sim, node->id))) {
         sim_trace(sim, "n%u is refused: %s", node->number, fault.reason);
         node->node = NULL;
+        if (is_old_copy) {
+            rollback_on_refused(sim, node);
+            return;
+        }
         node->is_off = true;
         return;
     }

@@ -30,10 +30,12 @@ trilith_sim_LDADD = $(SIM_LIBS)
 # 200566:network: a doubled message asked for an election when all was healed.
 # 200577:churn: a disk was emptied that could not be borne: another voter had ended before its time.
 # 200540:hangs: a process whose log commit hung for 20 s ended, as it should.
-# 24:rollback: what a process had acknowledged itself was held against what it had found at its start.
+# 24:rollback, 1249: what a process had acknowledged itself was held against what it had found at start.
+# 300735:rollback: an old copy committed the tail of a dead leader on the word of one that knew the disk before.
+# 1960: all disks hung alike when all was healed, and one after the other went on.
 # 1:stalls: all disks hung alike, and leadership moved to the one that was told first that it ended.
 SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:stalls 200566:network \
-    200577:churn 200540:hangs 24:rollback
+    200577:churn 200540:hangs 24:rollback 1249 300735:rollback 1960
 # The planted bugs that the simulator has to find (docs/correctness.md).
 SIM_MUTATIONS = 1 4 5 10 11 13 14 15 16 21 22 25 26 27 28 29 30
 

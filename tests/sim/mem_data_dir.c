@@ -92,6 +92,19 @@ enum tl_err data_dir_diverged(const struct data_dir *dir, raft_group *out_group,
     return TL_OK;
 }
 
+enum tl_err data_dir_mark_refused(const struct data_dir *dir, struct tl_fault *out_fault)
+{
+    enum tl_err err = mem_disk_may_write(dir->disk, out_fault);
+    if (err == TL_OK) dir->disk->is_refused = true;
+    return err;
+}
+
+enum tl_err data_dir_refused(const struct data_dir *dir, struct tl_fault *out_fault)
+{
+    (void)out_fault;
+    return dir->disk->is_refused ? TL_OK : TL_ERR_NOT_FOUND;
+}
+
 const char *data_dir_address(const struct data_dir *dir)
 {
     return dir->disk->address;

@@ -64,6 +64,7 @@ struct mem_disk {
     bool is_cut_off;
     struct store_id store_id;
     char address[ADDRESS_BYTES_MAX];
+    bool is_refused;
     bool is_diverged;
     raft_group diverged_group;
     raft_index diverged_index;

@@ -593,6 +593,20 @@ Test(data_dir, a_mark_stays_and_is_read_back)
     cr_assert_eq(index, 512);
 }
 
+Test(data_dir, a_refusal_stays)
+{
+    open_dir();
+    make_log();
+    cr_assert_eq(data_dir_refused(dir, &fault), TL_ERR_NOT_FOUND);
+    cr_assert_eq(data_dir_mark_refused(dir, &fault), TL_OK);
+    (void)close_dir();
+    open_dir();
+    cr_assert_eq(data_dir_refused(dir, &fault), TL_OK);
+    raft_group group;
+    raft_index index;
+    cr_assert_eq(data_dir_diverged(dir, &group, &index, &fault), TL_ERR_NOT_FOUND);
+}
+
 Test(data_dir, a_mark_that_was_cut_short_is_one)
 {
     open_dir();
@@ -636,11 +650,13 @@ Test(data_dir, a_new_identity_has_no_mark)
     open_dir();
     make_log();
     cr_assert_eq(data_dir_mark_diverged(dir, 1, 512, &fault), TL_OK);
+    cr_assert_eq(data_dir_mark_refused(dir, &fault), TL_OK);
     (void)close_dir();
     cr_assert_eq(unlink(in_dir("log/data.mdb")), 0);
     open_dir();
     cr_assert(data_dir_is_new(dir));
     cr_assert_eq(data_dir_diverged(dir, &group, &index, &fault), TL_ERR_NOT_FOUND);
+    cr_assert_eq(data_dir_refused(dir, &fault), TL_ERR_NOT_FOUND);
 }
 
 Test(data_dir, a_mark_that_cannot_be_looked_for_is_not_taken_for_none)

@@ -450,6 +450,38 @@ Test(raft_replication, same_index_and_term_with_other_bytes_is_a_chain_mismatch)
     cr_assert_eq(cluster_status(c, 1).last, 2, "and no reason to truncate");
 }
 
+/* A leader caps what it calls committed at what it knows this store to have: that may have been an
+ * earlier process, before the disk went back to an old copy. */
+Test(raft_replication, leaders_word_commits_nothing_that_is_not_seen_to_be_its_log)
+{
+    const struct raft_message word = {.from = 2, .to = 1, .term = 2, .commit = 3};
+    struct raft_message message = word;
+    cluster_fill(c, 1, ones, 3, 2);
+    cluster_start(c, 1);
+    message.type = RAFT_HEARTBEAT;
+    cluster_inject(c, &message);
+    message = word;
+    message.type = RAFT_READ_REPLY;
+    cluster_inject(c, &message);
+    cr_assert_eq(cluster_status(c, 1).commit, 0, "of an older term, and not shown");
+    message = append_of(2, 2, NULL, 0);
+    cluster_inject(c, &message);
+    message = word;
+    message.type = RAFT_HEARTBEAT;
+    cluster_inject(c, &message);
+    cr_assert_eq(cluster_status(c, 1).commit, 2, "as far as it was shown");
+}
+
+Test(raft_replication, leaders_word_commits_what_ends_with_an_entry_of_its_term)
+{
+    cluster_fill(c, 1, ones, 3, 1);
+    cluster_start(c, 1);
+    struct raft_message heartbeat = {
+        .type = RAFT_HEARTBEAT, .from = 2, .to = 1, .term = 1, .commit = 3};
+    cluster_inject(c, &heartbeat);
+    cr_assert_eq(cluster_status(c, 1).commit, 3);
+}
+
 static void accuse(raft_id id)
 {
     struct raft_message reply = {.type = RAFT_APPEND_REPLY,
