@@ -65,8 +65,8 @@ TL_MUST_CHECK enum tl_err data_dir_mark_diverged(const struct data_dir *dir, raf
 TL_MUST_CHECK enum tl_err data_dir_diverged(const struct data_dir *dir, raft_group *out_group,
                                             raft_index *out_index, struct tl_fault *out_fault);
 
-/* Another mark that stays with the identity: the cluster has refused this store, for the disk is an old copy of itself.
- * Durable on return. */
+/* Another mark that stays with the identity: the cluster has refused this store, for the disk is an
+ * old copy of itself. Durable on return. */
 TL_MUST_CHECK enum tl_err data_dir_mark_refused(const struct data_dir *dir,
                                                 struct tl_fault *out_fault);
 /* TL_ERR_NOT_FOUND: it is not marked. TL_ERR_IO: nobody can say. */
