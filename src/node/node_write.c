@@ -245,17 +245,14 @@ void node_write_cancel(struct node *node, struct node_write *write)
 /* A wall clock that is wrong here must not move the log's time: expiry of records follows it. */
 uint64_t node_proposal_time_us(struct node *node)
 {
-    uint64_t clocks[RAFT_MEMBERS_MAX];
-    uint32_t count = 0;
     uint64_t own_us = node->io.clock_us(node->io.context);
+    /* Its own counts even when it is no member any more, and leads until that is committed. */
+    uint64_t clocks[RAFT_MEMBERS_MAX + 1] = {own_us};
+    uint32_t count = 1;
     for (uint32_t i = 0; i < node->peers_count; i++) {
         const struct node_peer *peer = &node->peers[i];
-        uint64_t clock_us = own_us;
-        if (peer->role != MEMBER_VOTER && peer->id != node->self) continue;
-        if (peer->id != node->self) {
-            if (!peer->has_clock) continue;
-            clock_us = peer->clock_us + (node->now_ns - peer->clock_read_ns) / 1000;
-        }
+        if (peer->id == node->self || peer->role != MEMBER_VOTER || !peer->has_clock) continue;
+        uint64_t clock_us = peer->clock_us + (node->now_ns - peer->clock_read_ns) / 1000;
         uint32_t at = count++;
         for (; at > 0 && clocks[at - 1] > clock_us; at--) clocks[at] = clocks[at - 1];
         clocks[at] = clock_us;

@@ -33,11 +33,12 @@ trilith_sim_LDADD = $(SIM_LIBS)
 # 24:rollback, 1249: what a process had acknowledged itself was held against what it had found at start.
 # 300735:rollback: an old copy committed the tail of a dead leader on the word of one that knew the disk before.
 # 1960: all disks hung alike when all was healed, and one after the other went on.
+# 400099:membership: a leader that was no member any more had no clock, not even its own, to take a time from.
 # 1:stalls: all disks hung alike, and leadership moved to the one that was told first that it ended.
 SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:stalls 200566:network \
-    200577:churn 200540:hangs 24:rollback 1249 300735:rollback 1960
+    200577:churn 200540:hangs 24:rollback 1249 300735:rollback 1960 400099:membership
 # The planted bugs that the simulator has to find (docs/correctness.md).
-SIM_MUTATIONS = 1 4 5 10 11 13 14 15 16 21 22 25 26 27 28 29 30
+SIM_MUTATIONS = 1 4 5 10 11 13:snapshots 14 15 16 21 22 25 26 27 28 29 30
 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_mem_disk
