@@ -76,12 +76,16 @@ struct placement_outlook {
  * Order: learner in group 0; learner, then voter in the data groups; voter in group 0. Leaving: the
  * data groups, then group 0. A seat whose holder leaves and whose newcomer is not ready yet keeps
  * its holder, so that both are exchanged by one joint change; and nobody leaves while those that
- * are left would be less than a majority of the voters wanted. */
+ * are left would be less than a majority of the voters wanted. The same configuration in a newer
+ * epoch when somebody who leaves is not in it (placement_is_gone). */
 bool placement_follow(const struct placement *placement, const struct placement_outlook *outlook,
                       struct raft_conf *out_target);
 
-/* Whether no configuration names the id. Every configuration must be known. */
-bool placement_is_gone(raft_id id, const struct raft_conf *const *groups, uint32_t groups_count);
+/* Whether no configuration names the id, which leaves, and none ever will: what is known of a group
+ * may be old, and its leader may not have heard of the placement, but after one of this epoch the
+ * group takes none of an older one, and none of this or a later one names who is not there. */
+bool placement_is_gone(const struct placement *placement, raft_id id,
+                       const struct raft_conf *const *groups, uint32_t groups_count);
 
 /* How many of a placement's voters may still fail: those that are able beyond a majority. Negative:
  * so many are missing to a quorum. */

@@ -447,7 +447,9 @@ static struct placement *next_placement(struct node *node, const struct knowledg
         raft_id id = store_id_raft(&member->member.store_id);
         enum placement_verdict verdict = PLACEMENT_UNKNOWN;
         if (member->role == MEMBER_LEAVING) {
-            if (!placement_is_gone(id, knowledge->known, node->groups_count)) continue;
+            if (!placement_is_gone(node->placement, id, knowledge->known, node->groups_count)) {
+                continue;
+            }
             verdict = placement_settle(next, id);
         } else if (member->role == MEMBER_LEARNER) {
             const struct placement_member *holder =

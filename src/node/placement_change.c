@@ -184,10 +184,13 @@ static bool votes_in_data_groups(const struct placement_outlook *outlook, raft_i
     return true;
 }
 
-bool placement_is_gone(raft_id id, const struct raft_conf *const *groups, uint32_t groups_count)
+bool placement_is_gone(const struct placement *placement, raft_id id,
+                       const struct raft_conf *const *groups, uint32_t groups_count)
 {
     for (raft_group group = 0; group < groups_count; group++) {
-        if (groups[group] == NULL || raft_conf_is_member(groups[group], id)) return false;
+        const struct raft_conf *conf = groups[group];
+        if (conf == NULL || conf->epoch < placement->epoch) return false;
+        if (raft_conf_is_member(conf, id)) return false;
     }
     return true;
 }
@@ -207,10 +210,11 @@ static bool may_learn(const struct placement_outlook *outlook, raft_id id)
 }
 
 /* Group 0 is left last: whoever leaves needs it to learn that it does. */
-static bool may_leave(const struct placement_outlook *outlook, raft_id id)
+static bool may_leave(const struct placement *placement, const struct placement_outlook *outlook,
+                      raft_id id)
 {
     if (outlook->group > 0 || outlook->groups_count == 1) return true;
-    return placement_is_gone(id, outlook->groups + 1, outlook->groups_count - 1);
+    return placement_is_gone(placement, id, outlook->groups + 1, outlook->groups_count - 1);
 }
 
 /* Whether a majority of those that are to vote do so in group 0. Who has left a data group does not
@@ -247,15 +251,16 @@ static bool stays_voter(const struct placement *placement, const struct placemen
     if (member == NULL) return false;
     if (member->role != MEMBER_LEAVING) return true;
     if (outlook->group > 0 && !has_heirs(placement, outlook)) return true;
-    return !may_leave(outlook, id) || waits_for_newcomer(placement, outlook, member);
+    return !may_leave(placement, outlook, id) || waits_for_newcomer(placement, outlook, member);
 }
 
-static bool is_wanted_learner(const struct placement_outlook *outlook,
+static bool is_wanted_learner(const struct placement *placement,
+                              const struct placement_outlook *outlook,
                               const struct placement_member *member)
 {
     raft_id id = id_of(member);
     if (member->role == MEMBER_LEAVING) {
-        return is_learner(outlook->conf, id) && !may_leave(outlook, id);
+        return is_learner(outlook->conf, id) && !may_leave(placement, outlook, id);
     }
     return is_learner(outlook->conf, id) || may_learn(outlook, id);
 }
@@ -291,6 +296,20 @@ static bool has_same_ids(const raft_id *a, uint32_t a_count, const raft_id *b, u
     return true;
 }
 
+/* Somebody who leaves is not in the configuration, but a leader that has not heard so could still
+ * propose one of an older epoch with it. */
+static bool needs_fence(const struct placement *placement, const struct raft_conf *conf)
+{
+    if (conf->epoch >= placement->epoch) return false;
+    for (uint32_t i = 0; i < placement->members_count; i++) {
+        const struct placement_member *member = &placement->members[i];
+        if (member->role == MEMBER_LEAVING && !raft_conf_is_member(conf, id_of(member))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool placement_follow(const struct placement *placement, const struct placement_outlook *outlook,
                       struct raft_conf *out_target)
 {
@@ -304,17 +323,16 @@ bool placement_follow(const struct placement *placement, const struct placement_
         if (is_voter(conf, id)) continue;
         if (member->role == MEMBER_VOTER && may_vote(outlook, id)) {
             target.voters[target.voters_count++] = id;
-        } else if (is_wanted_learner(outlook, member)) {
+        } else if (is_wanted_learner(placement, outlook, member)) {
             target.learners[target.learners_count++] = id;
         }
     }
     if (conf->voters_count + target.voters_count > RAFT_MEMBERS_MAX) return false;
     keep_voters(placement, outlook, &target);
-    if (has_same_ids(conf->voters, conf->voters_count, target.voters, target.voters_count) &&
-        has_same_ids(conf->learners, conf->learners_count, target.learners,
-                     target.learners_count)) {
-        return false;
-    }
+    bool is_same =
+        has_same_ids(conf->voters, conf->voters_count, target.voters, target.voters_count) &&
+        has_same_ids(conf->learners, conf->learners_count, target.learners, target.learners_count);
+    if (is_same && !needs_fence(placement, conf)) return false;
     *out_target = target;
     return true;
 }

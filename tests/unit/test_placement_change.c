@@ -326,6 +326,29 @@ Test(placement_follow, nobody_leaves_before_who_is_to_follow_votes)
     cr_assert_eq(target.voters_count, 3);
 }
 
+/* It was never in the data group as far as anybody knows; a leader that has not heard that it leaves
+ * could still add it. */
+Test(placement_follow, nobody_is_gone_before_every_group_has_heard_that_it_leaves)
+{
+    struct world world;
+    struct raft_conf target;
+    start(3);
+    world_start(&world);
+    const struct raft_conf *known[GROUPS_COUNT];
+    for (uint32_t i = 0; i < GROUPS_COUNT; i++) known[i] = &world.confs[i];
+    cr_assert_eq(add(4, 'd'), PLACEMENT_CHANGED);
+    cr_assert_eq(placement_remove(&placement, "d:1"), PLACEMENT_CHANGED);
+    for (uint32_t group = 0; group < GROUPS_COUNT; group++) {
+        cr_assert_not(placement_is_gone(&placement, 4, known, GROUPS_COUNT));
+        cr_assert(follow(&world, group, &target));
+        cr_assert_eq(target.epoch, placement.epoch);
+        cr_assert_eq(target.voters_count, 3);
+        world.confs[group] = target;
+        cr_assert_not(follow(&world, group, &target), "once is enough");
+    }
+    cr_assert(placement_is_gone(&placement, 4, known, GROUPS_COUNT));
+}
+
 /* Who leads group 0 has to know what becomes of the data groups, of which it is a member if it
  * stays. */
 static bool has_heir(const struct world *world, uint32_t group)
@@ -384,6 +407,7 @@ struct history {
     struct prng prng;
     struct world world;
     struct raft_conf pending[GROUPS_COUNT]; /* proposed, not committed; voters_count 0: none */
+    struct raft_conf heard[GROUPS_COUNT];   /* committed, as group 0's leader last heard */
     uint32_t next_number;
     struct placement *old; /* what a lagging leader still believes */
 };
@@ -408,12 +432,11 @@ static void change_at_random(struct history *history)
         break;
     default: {
         const struct raft_conf *known[GROUPS_COUNT];
-        bool is_known = true;
         for (uint32_t i = 0; i < GROUPS_COUNT; i++) {
-            known[i] = &history->world.confs[i];
-            is_known = is_known && history->pending[i].voters_count == 0;
+            if (prng_below(&history->prng, 2) == 0) history->heard[i] = history->world.confs[i];
+            known[i] = &history->heard[i];
         }
-        if (is_known && placement_is_gone(id, known, GROUPS_COUNT)) {
+        if (placement_is_gone(&placement, id, known, GROUPS_COUNT)) {
             (void)placement_settle(&placement, id);
         }
         break;
@@ -481,6 +504,20 @@ static bool is_as_wanted(const struct world *world)
     return true;
 }
 
+/* A store that was removed has ended, or will: a group that counts on it may stand still. */
+static void expect_nobody_removed(const struct history *history, uint64_t seed)
+{
+    for (uint32_t i = 0; i < placement.removed_count; i++) {
+        for (uint32_t group = 0; group < GROUPS_COUNT; group++) {
+            raft_id id = placement.removed[i];
+            bool is_there = raft_conf_is_member(&history->world.confs[group], id) ||
+                            raft_conf_is_member(&history->pending[group], id);
+            cr_assert_not(is_there, "seed %llu: %llu was removed and is in group %u",
+                          (unsigned long long)seed, (unsigned long long)id, group);
+        }
+    }
+}
+
 /* No more changes and no more crashes: leaders take steps until none is left. */
 static void settle(struct history *history)
 {
@@ -497,7 +534,7 @@ static void settle(struct history *history)
         }
         for (uint32_t i = 0; i < placement.members_count; i++) {
             raft_id id = store_id_raft(&placement.members[i].member.store_id);
-            if (!placement_is_gone(id, known, GROUPS_COUNT)) continue;
+            if (!placement_is_gone(&placement, id, known, GROUPS_COUNT)) continue;
             (void)placement_settle(&placement, id);
         }
     }
@@ -517,6 +554,7 @@ Test(placement_follow, any_history_converges_to_the_placement)
         for (uint32_t i = 0; i < 120; i++) {
             if (prng_below(&history.prng, 5) == 0) change_at_random(&history);
             step_at_random(&history);
+            expect_nobody_removed(&history, seed);
         }
         settle(&history);
         changes_count += placement.epoch;
