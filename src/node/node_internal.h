@@ -34,6 +34,7 @@
 #define NODE_DIGEST_RINGS (RAFT_MEMBERS_MAX + 1u) /* one's own, and of every other */
 #define NODE_FORWARD_RETRY_NS 20000000ull         /* after a definite refusal by the leader asked */
 #define NODE_LOG_COMMIT_MAX_NS 20000000000ull
+#define NODE_LOG_COMMIT_GRACE_NS 1000000000ull /* from when it was first seen to be over it */
 #define NODE_LOG_COMMIT_HEALTHY_MS 100u
 #define NODE_CLOCK_LEAD_US 1000000ull /* an entry's time may lead the voters' median by this */
 #define NODE_READY_AGE_MS 1000u
@@ -284,7 +285,9 @@ struct node {
     struct node_batch *batches_oldest; /* in flight */
     struct node_batch *batches_newest;
     struct node_batch *batches_free;
-    uint64_t slow_sequence; /* of the newest batch that was reported as slow */
+    uint64_t slow_sequence;    /* of the newest batch that was reported as slow */
+    uint64_t overdue_sequence; /* of the newest batch that was seen to take too long */
+    uint64_t overdue_ns;       /* and when */
     uint64_t batch_sequence;
 
     struct node_job *jobs;

@@ -302,11 +302,30 @@ static void check_log_commit(struct node *node)
                  (unsigned long long)(age_ns / 1000000));
     }
     if (age_ns < NODE_LOG_COMMIT_MAX_NS) return;
+    if (oldest->sequence > node->overdue_sequence) {
+        node->overdue_sequence = oldest->sequence;
+        node->overdue_ns = node->now_ns;
+    }
+    /* The process itself may have been stopped for as long: what its disk has done meanwhile is
+     * told only after this turn. */
+    if (node->now_ns < node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS) return;
     struct tl_fault fault;
     tl_fault_set(&fault, data_dir_path(node->data_dir), UINT32_MAX, 0,
                  "a log commit has not ended for %llu s",
                  (unsigned long long)(age_ns / 1000000000));
     node_fail(node, &fault);
+}
+
+static uint64_t log_commit_deadline(const struct node *node)
+{
+    if (node->batches_oldest == NULL) return UINT64_MAX;
+    const struct node_log_batch *oldest = &node->batches_oldest->log;
+    if (oldest->sequence <= node->overdue_sequence) {
+        return node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS;
+    }
+    bool is_reported = oldest->sequence <= node->slow_sequence;
+    return oldest->issued_ns +
+           (is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1);
 }
 
 /* How far this replica was behind when it last heard from its leader. */
@@ -365,12 +384,7 @@ static uint64_t next_deadline(const struct node *node)
         deadline_ns = TL_MIN(deadline_ns, node_leader_transfers_deadline(node));
         deadline_ns = TL_MIN(deadline_ns, node_log_queries_deadline(node));
     }
-    if (node->batches_oldest != NULL) {
-        const struct node_log_batch *oldest = &node->batches_oldest->log;
-        bool is_reported = oldest->sequence <= node->slow_sequence;
-        uint64_t look_ns = is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1;
-        deadline_ns = TL_MIN(deadline_ns, oldest->issued_ns + look_ns);
-    }
+    deadline_ns = TL_MIN(deadline_ns, log_commit_deadline(node));
     deadline_ns = TL_MIN(deadline_ns, node->digest_deadline_ns);
     if (node->damage_ns != 0) deadline_ns = TL_MIN(deadline_ns, node->damage_ns);
     for (uint32_t i = 0; i < node->groups_count; i++) {

@@ -271,6 +271,25 @@ Test(node_store, log_commit_that_never_ends_ends_the_process)
     cluster_destroy(cluster);
 }
 
+/* Timers come before what the disk has done meanwhile. */
+Test(node_store, process_that_was_stopped_for_long_hears_what_became_of_its_log_commit)
+{
+    struct cluster *cluster = cluster_create(1);
+    struct site *site = &cluster->sites[0];
+    cluster_form(cluster);
+    struct effort effort;
+    struct buf *entry = effort_entry("a", "1", false, 0, 0);
+    cr_assert_eq(effort_start(&effort, site, entry, 60 * CLUSTER_S), TL_OK);
+    node_turn(site->node);
+    cr_assert_gt(site->batches_count, 0);
+    cluster->now_ns += 25 * CLUSTER_S;
+    node_turn(site->node);
+    cr_assert_eq(site->failures_count, 0);
+    cr_assert(cluster_run(cluster, CLUSTER_S, effort_is_over, &effort));
+    cr_assert_eq(effort.err, TL_OK);
+    cluster_destroy(cluster);
+}
+
 Test(node_store, no_log_is_deleted_that_the_table_does_not_cover)
 {
     struct cluster *cluster = cluster_create(1);
