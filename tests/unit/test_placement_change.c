@@ -326,8 +326,8 @@ Test(placement_follow, nobody_leaves_before_who_is_to_follow_votes)
     cr_assert_eq(target.voters_count, 3);
 }
 
-/* It was never in the data group as far as anybody knows; a leader that has not heard that it leaves
- * could still add it. */
+/* It was never in the data group as far as anybody knows; a leader that has not heard that it
+ * leaves could still add it. */
 Test(placement_follow, nobody_is_gone_before_every_group_has_heard_that_it_leaves)
 {
     struct world world;
