@@ -117,12 +117,26 @@ void members_on_committed(struct sim *sim, const struct buf *entry)
     }
 }
 
-/* Those that were to join through one that has gone are told another. */
+static bool has_fellow_founder(const struct sim *sim, const struct sim_node *node)
+{
+    for (uint32_t i = 0; i < sim->swarm.founders_count; i++) {
+        const struct sim_node *other = &sim->nodes[i];
+        if (other != node && other->is_wanted && other->disk->logs[0].exists) return true;
+    }
+    return false;
+}
+
+/* Those that were to join through one that has gone are told another, and so are those whose view
+ * is of machines that have all gone. */
 static void restart_joiners(struct sim *sim, const struct sim_node *gone)
 {
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
-        const struct sim_node *node = &sim->nodes[i];
-        if (node == gone || node->node == NULL || node->is_founder || host_is_born(node)) continue;
+        struct sim_node *node = &sim->nodes[i];
+        if (node == gone || node->node == NULL || host_is_born(node)) continue;
+        if (node->is_founder && (sim->ghosts[0].count == 0 || has_fellow_founder(sim, node))) {
+            continue;
+        }
+        node->is_founder = false;
         struct event event = {.kind = EVENT_CRASH, .node = i, .incarnation = node->incarnation};
         sim_push(sim, sim->now_ns, &event);
     }
@@ -198,13 +212,7 @@ static bool group_bears(struct sim *sim, raft_group group, const struct losses *
 /* A founder may start with its view again as long as some other founder has the cluster. */
 static void choose_start(struct sim *sim, struct sim_node *node)
 {
-    bool has_founder = false;
-    for (uint32_t i = 0; i < sim->swarm.founders_count; i++) {
-        const struct sim_node *other = &sim->nodes[i];
-        has_founder =
-            has_founder || (other != node && other->is_wanted && other->disk->logs[0].exists);
-    }
-    node->is_founder = node->number < sim->swarm.founders_count && has_founder &&
+    node->is_founder = node->number < sim->swarm.founders_count && has_fellow_founder(sim, node) &&
                        prng_chance(&sim->fault_random, 500000);
 }
 
