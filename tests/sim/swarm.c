@@ -257,6 +257,7 @@ static void profile_handover(struct swarm *swarm)
     make_healthy(swarm);
     swarm->founders_count = swarm->nodes_count = 3 + 2 * (swarm->keys_count % 2);
     swarm->hangs_leader = true;
+    swarm->think_mean_ns = 10 * SIM_MS;
     swarm->hang_weight = 1;
     swarm->fault_mean_ns = SIM_S;
     swarm->commit_min_ns = 100 * SIM_US;
