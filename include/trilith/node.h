@@ -398,8 +398,8 @@ struct node_log_query {
     enum node_log_query_kind kind;
     raft_index from; /* ENTRIES: the first wanted; 0: the newest ones */
     uint32_t limit;  /* ENTRIES: 1 ... NODE_LOG_QUERY_ENTRIES_MAX */
-    uint64_t
-        timeout_ns; /* ENTRIES: for all of it; VERIFY: for each slice, as long as a log is long */
+    /* ENTRIES: for all of it; VERIFY: for each slice, as long as a log is long. */
+    uint64_t timeout_ns;
     void (*on_done)(struct node_log_query *query, enum tl_err err);
     void *context;
     /* Set by the node, valid in on_done. */

@@ -54,8 +54,8 @@ enum placement_verdict placement_remove(struct placement *placement, const char 
 
 /* The leaving store `id` is removed. PLACEMENT_UNKNOWN: it is not leaving. Of more than
  * PLACEMENT_REMOVED_MAX removed stores the oldest is forgotten: it is not told any more that it was
- * removed, and is a stranger to everyone. Who comes with a cluster is not admitted, whoever it is,
- * and a store without one has never acknowledged anything. */
+ * removed, and is a stranger to everyone. It stays out all the same: who comes with this cluster's
+ * id and is no member was removed, and a store without one has never acknowledged anything. */
 enum placement_verdict placement_settle(struct placement *placement, raft_id id);
 
 /* What the leader of a group knows when it asks for the next step. */
@@ -75,7 +75,8 @@ struct placement_outlook {
  *
  * Order: learner in group 0; learner, then voter in the data groups; voter in group 0. Leaving: the
  * data groups, then group 0. A seat whose holder leaves and whose newcomer is not ready yet keeps
- * its holder, so that both are exchanged by one joint change; and nobody leaves while those that
+ * its holder, so that both are exchanged by one joint change (in group 0 it may stay a little
+ * longer, until every data group is known to be without it); and nobody leaves while those that
  * are left would be less than a majority of the voters wanted. The same configuration in a newer
  * epoch when somebody who leaves is not in it (placement_is_gone). */
 bool placement_follow(const struct placement *placement, const struct placement_outlook *outlook,

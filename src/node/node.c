@@ -531,7 +531,7 @@ static enum tl_err step_message(struct node *node, struct node_peer *peer, uint6
         return TL_OK;
     }
     node_group_advance(group);
-    node_position_heed(peer, life, &message);
+    if (message.to == node->self) node_position_heed(peer, life, &message);
     raft_message(group->raft, &message);
     return TL_OK;
 }

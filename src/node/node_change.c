@@ -86,9 +86,12 @@ static bool is_able(const void *context, raft_id id)
 static void describe_now(struct node_change *change)
 {
     const struct placement *placement = change->node->placement;
-    change->report.epoch = placement->epoch;
-    change->report.can_lose_before = placement_can_lose(placement, is_able, change);
-    change->report.can_lose_after = change->report.can_lose_before;
+    int32_t can_lose = placement_can_lose(placement, is_able, change);
+    change->report = (struct node_change_report){
+        .epoch = placement->epoch,
+        .can_lose_before = can_lose,
+        .can_lose_after = can_lose,
+    };
 }
 
 /* Without a store that does not answer those that are left are no fewer: it may be one of many that
@@ -211,6 +214,18 @@ static void on_written(struct node_write *write, enum tl_err err, const struct k
     finish(change, err);
 }
 
+/* A store that has a cluster. One of this cluster that is no member was removed, however long ago:
+ * the newest removals alone are remembered by their ids. */
+static void judge_belonging(struct node_change *change, const struct birth_note *note)
+{
+    const struct placement *placement = change->node->placement;
+    if (!store_id_equal(&note->cluster_id, &placement->genesis.cluster_id)) {
+        refuse(change, "other_cluster", "the node there belongs to another cluster");
+    } else if (placement_find(placement, store_id_raft(&note->store_id)) == NULL) {
+        refuse_by_verdict(change, PLACEMENT_REMOVED);
+    }
+}
+
 static void on_answer(struct node_change *change, const struct birth_note *note)
 {
     struct node *node = change->node;
@@ -221,9 +236,8 @@ static void on_answer(struct node_change *change, const struct birth_note *note)
         refuse(change, "other_address", "the node there calls itself by another address");
     } else if (store_id_equal(&note->store_id, &node->store_id)) {
         refuse(change, "own_address", "the address leads to this node");
-    } else if (!store_id_is_zero(&note->cluster_id) &&
-               !store_id_equal(&note->cluster_id, &node->placement->genesis.cluster_id)) {
-        refuse(change, "other_cluster", "the node there belongs to another cluster");
+    } else if (!store_id_is_zero(&note->cluster_id)) {
+        judge_belonging(change, note);
     }
     if (change->report.refusal != NULL) {
         finish(change, TL_OK);

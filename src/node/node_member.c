@@ -524,7 +524,9 @@ static void ask_named(struct node *node)
 {
     for (uint32_t i = 0; i < node->view_count; i++) {
         const struct member *member = &node->view[i].member;
-        if (node->view[i].is_self || is_peer_address(node, member->peer_address)) continue;
+        bool is_self = strcmp(member->address, node->options.address) == 0;
+        bool has_port = member->peer_address[0] != '\0';
+        if (is_self || !has_port || is_peer_address(node, member->peer_address)) continue;
         node->io.ask(node->io.context, member->peer_address,
                      node_birth_make_note(node, BIRTH_WORD_NONE, true));
     }

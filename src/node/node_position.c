@@ -59,6 +59,7 @@ void node_position_heed(struct node_peer *peer, uint64_t life, const struct raft
     bool is_vote = message->type == RAFT_VOTE_REPLY && message->granted;
     bool is_own_term = message->type == RAFT_VOTE || message->type == RAFT_APPEND;
     if (!is_ack && !is_vote && !is_own_term) return;
+    if (TL_MAX(message->term, message->index) > RAFT_NUMBER_MAX) return; /* as the core judges */
     struct node_promises *promises = promises_of(peer, life);
     raft_term *term = &promises->term[message->group];
     raft_index *index = &promises->index[message->group];

@@ -363,9 +363,12 @@ void node_send_link_lost(struct node *node, raft_id peer)
     }
 }
 
+/* A peer that is back is served at once, unless it goes with every snapshot that comes. */
 void node_send_link_up(struct node_peer *peer)
 {
-    memset(peer->snapshots, 0, sizeof peer->snapshots);
+    for (raft_group group = 0; group < NODE_GROUPS_MAX; group++) {
+        if (peer->snapshots[group].failures_count < 2) peer->snapshots[group].retry_ns = 0;
+    }
 }
 
 /* ---- each turn ---- */

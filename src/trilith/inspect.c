@@ -46,6 +46,7 @@ struct inspect {
     struct log_reader *reader;
     struct store_id cluster_id;
     bool has_cluster_id;
+    bool is_refused;
     bool is_diverged;
     raft_group diverged_group;
     raft_index diverged_index;
@@ -311,6 +312,9 @@ static void print_identity(const struct inspect *inspect)
                      " on: no node serves from this directory\n",
                      inspect->diverged_group, inspect->diverged_index);
     }
+    if (inspect->is_refused) {
+        (void)printf("refused     the cluster has found it to be an old copy: no node starts on it\n");
+    }
     (void)printf("\n");
 }
 
@@ -469,6 +473,7 @@ static void print_json(const struct inspect *inspect)
     put_store_id(root, "store_id", data_dir_store_id(inspect->dir));
     if (inspect->has_cluster_id) put_store_id(root, "cluster_id", &inspect->cluster_id);
     if (inspect->is_diverged) put_number(root, "diverged_from", inspect->diverged_index);
+    if (inspect->is_refused) cli_json_put(root, "refused", json_true());
     json_t *groups = json_array();
     for (uint32_t i = 0; i < inspect->groups_count; i++) {
         (void)json_array_append_new(groups, json_of_group(inspect->groups[i])); /* likewise */
@@ -515,6 +520,9 @@ static void look(struct inspect *inspect)
     enum tl_err err =
         data_dir_diverged(inspect->dir, &inspect->diverged_group, &inspect->diverged_index, &fault);
     inspect->is_diverged = err == TL_OK;
+    if (err != TL_OK && err != TL_ERR_NOT_FOUND) add_damage(inspect, &fault);
+    err = data_dir_refused(inspect->dir, &fault);
+    inspect->is_refused = err == TL_OK;
     if (err != TL_OK && err != TL_ERR_NOT_FOUND) add_damage(inspect, &fault);
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof path, "%s/log", data_dir_path(inspect->dir));

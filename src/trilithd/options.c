@@ -337,10 +337,9 @@ static enum tl_err get_join(struct settings *settings, struct options *options)
                                join->text);
     }
     if (member->peer_address[0] == '\0') {
-        return settings_refuse(settings,
-                               "%s: %s + %u is no port: name the peer port, "
-                               "HOST:PORT/PEERPORT",
-                               join->source, member->address, ADDRESS_PEER_PORT_OFFSET);
+        refuse_birth(options, "%s: %s + %u is no port: name the peer port, HOST:PORT/PEERPORT",
+                     join->source, member->address, ADDRESS_PEER_PORT_OFFSET);
+        return TL_OK;
     }
     if (strcmp(member->address, options->address) == 0) {
         refuse_birth(options, "%s: %s is this node's own address", join->source, join->text);

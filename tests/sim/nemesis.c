@@ -62,7 +62,8 @@ void nemesis_maybe_crash_in(struct sim *sim, struct sim_node *node, uint32_t ppm
     if (sim_is_quiet(sim) || !prng_chance(&sim->fault_random, ppm)) return;
     struct event event = {
         .kind = EVENT_CRASH, .node = node->number, .incarnation = node->incarnation};
-    sim_push(sim, sim->now_ns + prng_below(&sim->fault_random, latency_ns + 200 * SIM_US), &event);
+    uint64_t time_ns = sim->now_ns + prng_below(&sim->fault_random, latency_ns + 200 * SIM_US);
+    sim_push(sim, TL_MIN(time_ns, sim->swarm.storm_ns), &event); /* a flush may take long */
 }
 
 /* ---- leadership ---- */

@@ -332,6 +332,21 @@ Test(node_member, adding_a_member_of_another_cluster_is_refused)
     cluster_destroy(cluster);
 }
 
+/* Whether its id is remembered or not: it says itself that it was of this cluster. */
+Test(node_member, adding_a_store_of_this_cluster_that_is_no_member_is_refused)
+{
+    struct cluster *cluster = formed();
+    struct site *gone = &cluster->sites[2];
+    cluster_isolate(cluster, 2);
+    cr_assert(change(&cluster->sites[0], NODE_CHANGE_REMOVE, gone, false).is_changed);
+    cluster_pass(cluster, 5 * CLUSTER_S);
+    cr_assert_eq(gone->exit_code, 0, "it has not heard of it");
+    cluster_heal(cluster);
+    struct node_change_report report = change(&cluster->sites[0], NODE_CHANGE_ADD, gone, false);
+    cr_assert_str_eq(report.refusal_code, "store_removed");
+    cluster_destroy(cluster);
+}
+
 /* ---- going ---- */
 
 static void expect_removal_of(struct cluster *cluster, uint32_t place)
