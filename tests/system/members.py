@@ -344,7 +344,7 @@ def two_emptied(which):
         time.sleep(2)
         assert_waits(cluster, two)
         r = third.request("GET", "/readyz")
-        assert (r.status, r.body) == (503, b"not ready: no leader is known\n"), r
+        assert (r.status, r.body) == (503, b"not ready: group 0: no leader is known\n"), r
         for r in (third.put("kept/new", "1"), third.get("kept/000")):
             assert r.status == 503 and r.json()["error"]["outcome"] == "not_executed", r
         assert local_rows(cluster, third) == rows and tentative_rows(third) == late
