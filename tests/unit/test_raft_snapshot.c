@@ -164,22 +164,36 @@ Test(raft_snapshot, late_rejects_of_before_it_change_nothing)
 
 /* No honest leader can say that what the snapshot contradicts is committed; whoever says so must
  * not stop this node. */
-Test(raft_snapshot, commit_index_heard_for_a_log_that_goes_away_is_not_taken)
+static void hear_commit_during_the_switch(enum raft_message_type type)
 {
-    static const raft_term terms[] = {1, 1, 1, 1, 1, 1, 1, 1};
+    static const raft_term terms[] = {1, 2, 2, 2, 2, 2, 2, 2};
     c = cluster_create(3, 0);
-    cluster_fill(c, 3, terms, 8, 1);
+    cluster_fill(c, 3, terms, 8, 2);
     cluster_start(c, 3);
-    struct raft_base base = {.index = 5, .term = 2, .hash = {1, 2}, .time_us = 9};
+    const struct raft_message word = {.type = type, .from = 1, .to = 3, .term = 2};
+    struct raft_message message = word;
+    cluster_inject(c, &message);
+    struct raft_base base = {.index = 5, .term = 1, .hash = {1, 2}, .time_us = 9};
     struct raft_conf conf = cluster_conf(3, 0);
     cr_assert_eq(raft_snapshot_install(cluster_at(c, 3)->raft, &base, &conf), TL_OK);
-    cluster_turn(c, 3);
-    struct raft_message heartbeat = {
-        .type = RAFT_HEARTBEAT, .from = 1, .to = 3, .term = 2, .commit = 8};
-    cluster_inject(c, &heartbeat);
+    for (uint32_t i = 0; i < 2; i++) { /* while the switch is wanted, and while it is written */
+        message = word;
+        message.commit = 8;
+        cluster_inject(c, &message);
+    }
     cluster_write(c, 3, UINT32_MAX);
     cr_assert_eq(cluster_status(c, 3).last, 5);
     cr_assert_eq(cluster_status(c, 3).commit, 5);
+}
+
+Test(raft_snapshot, commit_index_heard_for_a_log_that_goes_away_is_not_taken)
+{
+    hear_commit_during_the_switch(RAFT_HEARTBEAT);
+}
+
+Test(raft_snapshot, nor_is_that_of_an_answered_read)
+{
+    hear_commit_during_the_switch(RAFT_READ_REPLY);
 }
 
 /* ---- start ---- */
