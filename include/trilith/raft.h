@@ -307,11 +307,14 @@ bool raft_snapshot_is_wanted(const struct raft *raft, raft_index index);
  * comes out of this or a later raft_output(), behind the ops in flight. Until that op is done this
  * node does not campaign and takes no entries; from then on its applied index is base->index.
  *
- * TL_OK           the op will come.
- * TL_ERR_STALE    at or below the commit index, or this node leads: the snapshot is of no use.
- * TL_ERR_BUSY     one is being installed.
- * TL_ERR_CORRUPT  the log has other bytes at the same index and term: somebody's are damaged. */
-TL_MUST_CHECK enum tl_err raft_snapshot_install(struct raft *raft, const struct raft_base *base,
+ * TL_OK             the op will come.
+ * TL_ERR_STALE      at or below the commit index, or this node leads: the snapshot is of no use.
+ * TL_ERR_BUSY       one is being installed.
+ * TL_ERR_NO_LEADER  the log would become shorter, and `sender` is not known here to lead: to be
+ *                   tried again when something has been heard.
+ * TL_ERR_CORRUPT    the log has other bytes at the same index and term: somebody's are damaged. */
+TL_MUST_CHECK enum tl_err raft_snapshot_install(struct raft *raft, raft_id sender,
+                                                const struct raft_base *base,
                                                 const struct raft_conf *conf);
 
 /* The record asked for by output.verify_index is good on disk. */

@@ -1,6 +1,7 @@
 /* node_install.c - the switch from a group's table to an installed one.
  *
- *   READY        the new table is complete, durable and open beside the one in use
+ *   READY        the new table is complete, durable and open beside the one in use; it waits here,
+ *                while the group goes on, when the core first has to hear that its sender leads
  *   no flush     of the group runs; apply, freezes and flushes of it stop
  *   INSTALLING   raft_snapshot_install(); its op, one transaction of the log, is the switch
  *   done         raft_append_done(); readers get the new view, apply goes on behind the base
@@ -34,13 +35,15 @@ void node_install_begin(struct node *node, struct node_receiving *receiving)
     enum tl_err err = conf_payload_decode(bytes_make(info->conf, info->conf_bytes), &conf);
     TL_ASSERT(err == TL_OK); /* checked when it was offered */
     node_group_advance(group);
-    err = raft_snapshot_install(group->raft, &base, &conf);
+    err = raft_snapshot_install(group->raft, receiving->peer, &base, &conf);
     if (err == TL_OK) {
         receiving->state = RECEIVING_INSTALLING;
         CRASH_POINT("install-begun");
         return;
     }
     group->installing = NULL;
+    /* Every frame is followed by a turn, and so by another attempt. */
+    if (err == TL_ERR_NO_LEADER) return;
     TL_ASSERT(err != TL_ERR_BUSY); /* one at a time per group */
     bool is_stale = err == TL_ERR_STALE;
     node_receive_answer(node, receiving, is_stale ? SNAPSHOT_ANSWER_STALE : SNAPSHOT_ANSWER_BROKEN,

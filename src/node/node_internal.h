@@ -177,7 +177,7 @@ struct node_group {
     raft_index flushed; /* durable in the table */
     bool is_verifying;
 
-    uint64_t handover_ns; /* a leader that leaves does not try again before */
+    uint64_t handover_ns; /* a leader that is to lead no more does not try before */
 
     /* Applying. */
     raft_index replay_target;               /* commit index known at start */

@@ -11,9 +11,10 @@
  * One target at a time: the core would drop the first for the second, which may have been told.
  * What could not work is refused before the core is asked: while it tries, nothing is proposed.
  *
- * A node that stops hands over what it leads, once for every time it is elected, and waits for that
- * no longer than NODE_HAND_OVER_MAX_NS. Writes that wait here go to the next leader by the usual
- * way (node_write.c).
+ * A node that stops, or that has diverged, hands over what it leads: again and again, with a pause
+ * behind each attempt. One that stops waits for that no longer than NODE_HAND_OVER_MAX_NS; one that
+ * has diverged is mute in the pauses, so that the others elect somebody if the attempt has failed.
+ * Writes that wait here go to the next leader by the usual way (node_write.c).
  */
 
 #include "node_internal.h"
@@ -293,8 +294,17 @@ static bool has_other_voter(const struct node *node, const struct raft_status *s
     return false;
 }
 
-/* Not all the time: while the core tries, nothing is proposed, and of nodes that stop together none
- * shall be busy with handing over alone. */
+/* From one attempt, which lasts an election timeout, to the next. Not all the time: while the core
+ * tries, nothing is proposed, and of nodes that stop together none shall be busy with handing over
+ * alone. A node that has diverged cannot tell who else has: its successor may be one that may not
+ * lead either, the same every time. So it is silent (node_group_mute()) for longer than the two
+ * election timeouts that a follower waits at most. */
+static uint64_t handover_interval_ns(const struct node *node)
+{
+    uint64_t timeouts_count = node->is_diverged ? 4 : 1;
+    return timeouts_count * node->options.election_timeout_ns + node->options.heartbeat_interval_ns;
+}
+
 static void hand_over(struct node_group *group)
 {
     struct node *node = group->node;
@@ -304,8 +314,7 @@ static void hand_over(struct node_group *group)
     if (status.transfer_target != RAFT_ID_NONE) return;
     raft_id successor = node_group_successor(group, &status);
     if (successor == RAFT_ID_NONE) return;
-    group->handover_ns =
-        node->now_ns + node->options.election_timeout_ns + node->options.heartbeat_interval_ns;
+    group->handover_ns = node->now_ns + handover_interval_ns(node);
     enum tl_err err = raft_transfer(group->raft, successor);
     TL_ASSERT(err == TL_OK); /* it leads, and the successor is a voter that stays */
     const struct member *member = node_member(node, successor);

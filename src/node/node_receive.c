@@ -213,6 +213,14 @@ static void resume(struct node *node, struct node_receiving *receiving, raft_id 
     node_receive_answer(node, receiving, SNAPSHOT_ANSWER_NEXT, receiving->arrived);
 }
 
+/* For a chunk, or to hear that the sender leads: another one may take its place. */
+static bool is_waiting(const struct node *node, const struct node_receiving *receiving)
+{
+    bool is_held_back = receiving->state == RECEIVING_READY &&
+                        node->groups[receiving->group]->installing != receiving;
+    return receiving->state == RECEIVING_STAGING || is_held_back;
+}
+
 static enum tl_err on_offer(struct node *node, raft_id peer, struct bytes chunk)
 {
     struct snapshot_info info;
@@ -233,7 +241,7 @@ static enum tl_err on_offer(struct node *node, raft_id peer, struct bytes chunk)
         resume(node, receiving, peer);
     } else {
         bool is_quiet = node->now_ns > receiving->heard_ns + SNAPSHOT_REPLACE_NS;
-        if (receiving->state == RECEIVING_STAGING && (peer == receiving->peer || is_quiet)) {
+        if (is_waiting(node, receiving) && (peer == receiving->peer || is_quiet)) {
             node_receive_end(node, receiving, "another one is offered");
         }
         answer(node, peer, &busy);
@@ -277,13 +285,13 @@ static void step(struct node *node, struct node_receiving *receiving)
     const struct node_group *group = node->groups[receiving->group];
     if (receiving->state == RECEIVING_READY) {
         node_install_begin(node, receiving);
-    } else if (receiving->state == RECEIVING_STAGING) {
-        if (!raft_snapshot_is_wanted(group->raft, receiving->info.state.index)) {
-            node_receive_answer(node, receiving, SNAPSHOT_ANSWER_STALE, 0);
-            node_receive_end(node, receiving, "the log has what is in it");
-        } else if (node->now_ns > receiving->heard_ns + SNAPSHOT_SILENCE_NS) {
-            node_receive_end(node, receiving, "the sender is silent");
-        }
+    } else if (receiving->state == RECEIVING_STAGING &&
+               !raft_snapshot_is_wanted(group->raft, receiving->info.state.index)) {
+        node_receive_answer(node, receiving, SNAPSHOT_ANSWER_STALE, 0);
+        node_receive_end(node, receiving, "the log has what is in it");
+    }
+    if (is_waiting(node, receiving) && node->now_ns > receiving->heard_ns + SNAPSHOT_SILENCE_NS) {
+        node_receive_end(node, receiving, "the sender is silent");
     }
 }
 
@@ -300,7 +308,7 @@ uint64_t node_receive_deadline(const struct node *node)
     uint64_t deadline_ns = NODE_NEVER;
     for (uint32_t i = 0; i < SNAPSHOT_RECEIVING_MAX; i++) {
         const struct node_receiving *receiving = &node->receivings[i];
-        if (receiving->state != RECEIVING_STAGING) continue;
+        if (!is_waiting(node, receiving)) continue;
         deadline_ns = TL_MIN(deadline_ns, receiving->heard_ns + SNAPSHOT_SILENCE_NS + 1);
     }
     return deadline_ns;

@@ -11,7 +11,8 @@
  *   OFFERING  chunk 0 ------------------------------->  begins a stage, or knows it
  *   CHUNKS    chunk k ... <--------------- next = k ---  STAGING
  *             waits       <-------- next = chunks_count  FINISHING  digests, sync, rename, open
- *                                                        READY      no flush of the group runs
+ *                                                        READY      no flush of the group runs,
+ *                                                                   who leads is known
  *             end         <----------------- installed   INSTALLING one transaction of the log
  *
  * A lost connection loses nothing: the sender offers again, the receiver says where it stands. Ids

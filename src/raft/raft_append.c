@@ -175,6 +175,9 @@ void raft_step_append(struct raft *raft, const struct raft_message *append)
 raft_index raft_common_index(const struct raft *raft)
 {
     raft_index last = raft->log.last;
+    if (raft->install.state != RAFT_INSTALL_NONE && !raft->install.install.keeps_suffix) {
+        return raft->commit;
+    }
     if (raft->mutation == RAFT_MUTATION_COMMIT_UNCAPPED) {
         return last;
     }
@@ -188,12 +191,8 @@ void raft_step_heartbeat(struct raft *raft, const struct raft_message *heartbeat
         return;
     }
     raft->leader_commit = TL_MAX(raft->leader_commit, heartbeat->commit);
-    /* Capped because it is a peer's word. Of a log that a snapshot is about to replace as a whole
-     * nothing more is committed. */
-    bool is_log_going =
-        raft->install.state != RAFT_INSTALL_NONE && !raft->install.install.keeps_suffix;
-    raft_index commit = TL_MIN(heartbeat->commit, raft_common_index(raft));
-    if (commit > raft->commit && !is_log_going) {
+    raft_index commit = TL_MIN(heartbeat->commit, raft_common_index(raft)); /* a peer's word */
+    if (commit > raft->commit) {
         raft_commit_to(raft, commit);
     }
     struct raft_message reply = raft_message_make(raft, RAFT_HEARTBEAT_REPLY, heartbeat->from);

@@ -379,7 +379,8 @@ void raft_step_append(struct raft *raft, const struct raft_message *message);
 /* Up to where this log is the leader's. An entry of its own term is the leader's, and so is all
  * before it (thesis 3.5); behind that it is what the leader's appends have shown to this
  * process. The leader's word alone is not enough: it speaks of what an earlier process on this
- * disk had, and the disk may be an old copy of itself. */
+ * disk had, and the disk may be an old copy of itself. Of a log that a snapshot is about to replace
+ * as a whole no more than what is committed. */
 raft_index raft_common_index(const struct raft *raft);
 void raft_step_heartbeat(struct raft *raft, const struct raft_message *message);
 

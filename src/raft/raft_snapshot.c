@@ -16,6 +16,11 @@
  * Otherwise all of it goes: entries of a dead leader that stayed behind the base could never be
  * replaced, for nothing in the log would contradict them, and the leader would send snapshot after
  * snapshot (hashicorp/raft #697).
+ *
+ * What goes may have been acknowledged, to the leader of an older term: who still knows that takes
+ * a log that has become shorter in the same term for an old copy of itself. So it becomes shorter
+ * only in a term in which the sender is known to lead, or with a snapshot of a newer one: the term
+ * is written before the switch.
  */
 
 #include "raft_internal.h"
@@ -80,7 +85,13 @@ static bool has_last_entry(const struct raft *raft, const struct raft_base *base
     return base->index <= raft->log.last && raft_log_term(&raft->log, base->index) == base->term;
 }
 
-enum tl_err raft_snapshot_install(struct raft *raft, const struct raft_base *base,
+/* ... in the term in which this node may have acknowledged what goes. */
+static bool makes_shorter(const struct raft *raft, const struct raft_base *base, bool keeps_suffix)
+{
+    return !keeps_suffix && base->index < raft->log.last && base->term <= raft->term;
+}
+
+enum tl_err raft_snapshot_install(struct raft *raft, raft_id sender, const struct raft_base *base,
                                   const struct raft_conf *conf)
 {
     TL_ASSERT(raft_conf_is_right(conf));
@@ -97,6 +108,9 @@ enum tl_err raft_snapshot_install(struct raft *raft, const struct raft_base *bas
     }
     if (raft->mutation == RAFT_MUTATION_KEEP_CONFLICTING_SUFFIX) {
         keeps_suffix = base->index <= raft->log.last;
+    }
+    if (makes_shorter(raft, base, keeps_suffix) && raft->leader != sender) {
+        return TL_ERR_NO_LEADER;
     }
     if (raft->role != RAFT_FOLLOWER || base->term > raft->term) {
         raft_become_follower(raft, TL_MAX(raft->term, base->term), RAFT_ID_NONE);

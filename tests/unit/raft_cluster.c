@@ -783,7 +783,8 @@ static enum tl_err install(struct cluster *cluster, const struct cluster_snapsho
     if (node->raft == NULL) {
         return TL_ERR_CANCELED;
     }
-    enum tl_err err = raft_snapshot_install(node->raft, &snapshot->base, &snapshot->conf);
+    enum tl_err err =
+        raft_snapshot_install(node->raft, snapshot->from, &snapshot->base, &snapshot->conf);
     cluster_turn(cluster, snapshot->to);
     return err;
 }

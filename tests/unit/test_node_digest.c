@@ -370,6 +370,41 @@ Test(node_digest, garbage_is_refused_and_strangers_groups_are_ignored)
     cluster_destroy(cluster);
 }
 
+static bool has_fit_leader(void *context)
+{
+    struct cluster *cluster = context;
+    uint32_t leader = cluster_leader(cluster);
+    return leader != CLUSTER_NONE && !is_diverged(&cluster->sites[leader]);
+}
+
+/* The best successor may be another one that may not lead, every time. */
+Test(node_digest, two_of_five_that_have_diverged_leave_it_to_a_third)
+{
+    struct cluster *cluster = make_cluster(CLUSTER_SITES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[leader];
+    /* The one that it prefers of those with the same log. */
+    raft_id preferred = status_of(site).raft.peers[0].id;
+    uint32_t second = 0;
+    while (cluster->sites[second].id != preferred) second++;
+    const uint32_t wrong[] = {leader, second};
+    for (uint32_t i = 0; i < 2; i++) {
+        site_kill(&cluster->sites[wrong[i]]);
+        cluster->sites[wrong[i]].options.mutation = KV_MUTATION_OWN_TIME;
+        site_start(&cluster->sites[wrong[i]]);
+        (void)cluster_await_leader(cluster);
+    }
+    cluster_pass(cluster, CLUSTER_S);
+    make_leader(site, NODE_DATA_GROUP);
+    put_many(cluster, INTERVAL);
+    cr_assert(is_diverged(site));
+    cr_assert(is_diverged(&cluster->sites[second]));
+    cr_assert(cluster_run(cluster, 3 * CLUSTER_S, has_fit_leader, cluster));
+    uint32_t fit = cluster_leader(cluster);
+    cr_assert_eq(site_put(&cluster->sites[fit], "after", "1", NULL), TL_OK);
+    cluster_destroy(cluster);
+}
+
 /* ---- snapshots ---- */
 
 static bool has_installed(void *context)

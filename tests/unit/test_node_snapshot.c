@@ -421,6 +421,55 @@ Test(node_snapshot, a_finished_table_that_cannot_be_opened_is_deleted)
     cluster_destroy(scene.cluster);
 }
 
+#define LOST_COUNT 400u
+
+/* Away is a deposed leader whose log is longer than the snapshot that replaces it, and of a dead
+ * term; who leads now is forgotten when the snapshot has come. */
+Test(node_snapshot, log_gets_shorter_when_the_sender_is_heard_to_lead)
+{
+    struct scene scene = formed();
+    put_rows(&scene, 0, 5);
+    cluster_pass(scene.cluster, 200 * CLUSTER_MS);
+    scene.away = scene.leader;
+    struct site *away = &scene.cluster->sites[scene.away];
+    cluster_isolate(scene.cluster, scene.away);
+    static struct effort efforts[LOST_COUNT];
+    for (uint32_t i = 0; i < LOST_COUNT; i++) {
+        struct buf *entry = effort_entry("lost", "1", false, 0, 0);
+        cr_assert_eq(effort_start(&efforts[i], away, entry, 600 * CLUSTER_S), TL_OK);
+    }
+    cluster_pass(scene.cluster, 3 * CLUSTER_S);
+    scene.leader = cluster_await_leader(scene.cluster);
+    struct node_group_status before;
+    site_status(away, &before);
+    struct node_group_status theirs = {.raft.first = 0};
+    for (uint32_t i = 0; i < 20 && theirs.raft.first <= before.raft.commit + 1; i++) {
+        put_rows(&scene, 0, 5);
+        cluster_pass(scene.cluster, 100 * CLUSTER_MS);
+        site_status(&scene.cluster->sites[scene.leader], &theirs);
+    }
+    cr_assert_gt(theirs.raft.first, before.raft.commit + 1, "the log is not deleted");
+    cr_assert_lt(theirs.raft.last, before.raft.last);
+
+    away->holds_finish = true;
+    cluster_heal(scene.cluster);
+    cr_assert(cluster_run(scene.cluster, 20 * CLUSTER_S, is_finishing, &scene));
+    raft_id sender = scene.cluster->sites[scene.leader].id;
+    node_on_peer_down(away->node, sender, PEER_CLASS_RAFT, true);
+    away->holds_finish = false;
+    cluster_cut(scene.cluster, scene.away, scene.leader);
+    cluster_cut(scene.cluster, scene.away, scene.other);
+    cluster_pass(scene.cluster, 2 * CLUSTER_S);
+    struct node_group_status after;
+    site_status(away, &after);
+    cr_assert_eq(after.raft.last, before.raft.last);
+    cr_assert_not(after.raft.is_installing);
+    cluster_heal(scene.cluster);
+    cr_assert(cluster_run(scene.cluster, 200 * CLUSTER_MS, is_level, &scene), "it is not woken");
+    cr_assert_eq(metrics_of(&scene, scene.away)->snapshots_installed_count, 1);
+    cluster_destroy(scene.cluster);
+}
+
 Test(node_snapshot, a_cut_that_fails_is_made_again)
 {
     struct scene scene = leave_behind();

@@ -344,7 +344,7 @@ Test(raft_membership, snapshot_with_other_bytes_at_an_equal_index_and_term_is_re
     struct cluster_snapshot snapshot = cluster_cut(c, 1, 3);
     snapshot.base.hash.low ^= 1;
     struct raft *raft = cluster_at(c, 3)->raft;
-    cr_assert_eq(raft_snapshot_install(raft, &snapshot.base, &snapshot.conf), TL_ERR_CORRUPT);
+    cr_assert_eq(raft_snapshot_install(raft, 1, &snapshot.base, &snapshot.conf), TL_ERR_CORRUPT);
     cr_assert_not(cluster_status(c, 3).is_installing);
     cr_assert_eq(cluster_install(c, 1, 3), TL_OK);
     cr_assert(cluster_status(c, 3).is_installing);
@@ -373,7 +373,7 @@ Test(raft_membership, commit_that_passes_a_wanted_snapshot_is_not_written_before
     leave_entry_2_uncommitted_at_3();
     struct cluster_snapshot snapshot = cluster_cut(c, 1, 3);
     struct raft *raft = cluster_at(c, 3)->raft;
-    cr_assert_eq(raft_snapshot_install(raft, &snapshot.base, &snapshot.conf), TL_OK);
+    cr_assert_eq(raft_snapshot_install(raft, 1, &snapshot.base, &snapshot.conf), TL_OK);
     struct raft_message heartbeat = {
         .type = RAFT_HEARTBEAT, .group = CLUSTER_GROUP, .from = 1, .to = 3, .term = 1, .commit = 2};
     raft_message(raft, &heartbeat);
@@ -461,7 +461,7 @@ Test(raft_membership, term_of_a_snapshot_is_adopted_first)
     struct cluster_snapshot snapshot = {.base = {.index = 7, .term = 5}};
     snapshot.conf = cluster_conf(2, 0);
     struct raft *raft = cluster_at(c, 2)->raft;
-    cr_assert_eq(raft_snapshot_install(raft, &snapshot.base, &snapshot.conf), TL_OK);
+    cr_assert_eq(raft_snapshot_install(raft, 1, &snapshot.base, &snapshot.conf), TL_OK);
     cluster_turn(c, 2);
     cr_assert_eq(cluster_at(c, 2)->ops_count, 2);
     cr_assert(cluster_at(c, 2)->ops[0].has_hard_state);

@@ -22,7 +22,7 @@ static void restore(uint32_t voters_count, uint32_t learners_count, struct raft_
     c = cluster_create(voters_count, learners_count);
     cluster_start(c, 3);
     struct raft_base base = {.index = 5, .term = 2, .hash = {1, 2}, .time_us = 9};
-    cr_assert_eq(raft_snapshot_install(cluster_at(c, 3)->raft, &base, &conf), TL_OK);
+    cr_assert_eq(raft_snapshot_install(cluster_at(c, 3)->raft, 1, &base, &conf), TL_OK);
     cluster_turn(c, 3);
     cluster_write(c, 3, UINT32_MAX);
     struct raft_status status = cluster_status(c, 3);
@@ -32,7 +32,7 @@ static void restore(uint32_t voters_count, uint32_t learners_count, struct raft_
     cr_assert_eq(status.applied, 5);
     cr_assert_eq(status.term, 2);
     cr_assert(status.is_conf_committed);
-    cr_assert_eq(raft_snapshot_install(cluster_at(c, 3)->raft, &base, &conf), TL_ERR_STALE);
+    cr_assert_eq(raft_snapshot_install(cluster_at(c, 3)->raft, 1, &base, &conf), TL_ERR_STALE);
 }
 
 static bool campaigns(raft_id id)
@@ -164,22 +164,85 @@ Test(raft_snapshot, late_rejects_of_before_it_change_nothing)
 
 /* No honest leader can say that what the snapshot contradicts is committed; whoever says so must
  * not stop this node. */
-Test(raft_snapshot, commit_index_heard_for_a_log_that_goes_away_is_not_taken)
+static void hear_commit_during_the_switch(enum raft_message_type type)
 {
-    static const raft_term terms[] = {1, 1, 1, 1, 1, 1, 1, 1};
+    static const raft_term terms[] = {1, 2, 2, 2, 2, 2, 2, 2};
     c = cluster_create(3, 0);
-    cluster_fill(c, 3, terms, 8, 1);
+    cluster_fill(c, 3, terms, 8, 2);
     cluster_start(c, 3);
-    struct raft_base base = {.index = 5, .term = 2, .hash = {1, 2}, .time_us = 9};
+    const struct raft_message word = {.type = type, .from = 1, .to = 3, .term = 2};
+    struct raft_message message = word;
+    cluster_inject(c, &message);
+    struct raft_base base = {.index = 5, .term = 1, .hash = {1, 2}, .time_us = 9};
     struct raft_conf conf = cluster_conf(3, 0);
-    cr_assert_eq(raft_snapshot_install(cluster_at(c, 3)->raft, &base, &conf), TL_OK);
-    cluster_turn(c, 3);
-    struct raft_message heartbeat = {
-        .type = RAFT_HEARTBEAT, .from = 1, .to = 3, .term = 2, .commit = 8};
-    cluster_inject(c, &heartbeat);
+    cr_assert_eq(raft_snapshot_install(cluster_at(c, 3)->raft, 1, &base, &conf), TL_OK);
+    for (uint32_t i = 0; i < 2; i++) { /* while the switch is wanted, and while it is written */
+        message = word;
+        message.commit = 8;
+        cluster_inject(c, &message);
+    }
     cluster_write(c, 3, UINT32_MAX);
     cr_assert_eq(cluster_status(c, 3).last, 5);
     cr_assert_eq(cluster_status(c, 3).commit, 5);
+}
+
+Test(raft_snapshot, commit_index_heard_for_a_log_that_goes_away_is_not_taken)
+{
+    hear_commit_during_the_switch(RAFT_HEARTBEAT);
+}
+
+Test(raft_snapshot, nor_is_that_of_an_answered_read)
+{
+    hear_commit_during_the_switch(RAFT_READ_REPLY);
+}
+
+/* Node 3 has acknowledged up to 8 in term 5, and knows nobody who leads. */
+static enum tl_err install_from(raft_id sender, raft_index index, raft_term term)
+{
+    struct raft_base base = {.index = index, .term = term, .hash = {1, 2}, .time_us = 9};
+    struct raft_conf conf = cluster_conf(3, 0);
+    return raft_snapshot_install(cluster_at(c, 3)->raft, sender, &base, &conf);
+}
+
+static void start_with_a_tail_of_term_5(void)
+{
+    static const raft_term terms[] = {1, 1, 1, 5, 5, 5, 5, 5};
+    c = cluster_create(3, 0);
+    cluster_fill(c, 3, terms, 8, 5);
+    cluster_start(c, 3);
+}
+
+/* Killed behind the switch it would begin with less than it had promised in term 5: an old copy of
+ * itself to who remembers that. */
+Test(raft_snapshot, log_gets_shorter_only_in_a_term_that_the_sender_leads)
+{
+    start_with_a_tail_of_term_5();
+    cr_assert_eq(install_from(1, 5, 4), TL_ERR_NO_LEADER);
+    struct raft_message heartbeat = {.type = RAFT_HEARTBEAT, .from = 1, .to = 3, .term = 7};
+    cluster_inject(c, &heartbeat);
+    cr_assert_eq(install_from(2, 5, 4), TL_ERR_NO_LEADER);
+    cr_assert_not(cluster_status(c, 3).is_installing);
+    cr_assert_eq(install_from(1, 5, 4), TL_OK);
+    cluster_turn(c, 3);
+    cr_assert_eq(cluster_at(c, 3)->ops_count, 2);
+    cr_assert_eq(cluster_at(c, 3)->ops[0].hard_state.term, 7);
+    cr_assert(cluster_at(c, 3)->ops[1].is_install);
+    cluster_write(c, 3, UINT32_MAX);
+    cr_assert_eq(cluster_status(c, 3).last, 5);
+}
+
+Test(raft_snapshot, of_a_newer_term_needs_no_known_leader)
+{
+    start_with_a_tail_of_term_5();
+    cr_assert_eq(install_from(1, 5, 6), TL_OK);
+    cluster_turn(c, 3);
+    cr_assert_eq(cluster_at(c, 3)->ops[0].hard_state.term, 6);
+}
+
+Test(raft_snapshot, at_the_end_of_the_log_needs_no_known_leader)
+{
+    start_with_a_tail_of_term_5();
+    cr_assert_eq(install_from(1, 8, 4), TL_OK);
 }
 
 /* ---- start ---- */
