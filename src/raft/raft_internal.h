@@ -165,8 +165,8 @@ struct raft_peer {
 
     uint64_t disk_age_ns;   /* of its oldest unfinished log commit, as told at disk_heard_ns */
     uint64_t disk_heard_ns; /* 0: never */
-    uint64_t disk_sick_ns;  /* when it was not healthy last; 0: never. All survive a change of role */
-    bool is_unfit;          /* to lead, says the host. Survives a change of role */
+    uint64_t disk_sick_ns;  /* when it was not healthy last; 0: never */
+    bool is_unfit;          /* to lead, says the host. These four survive a change of role */
 
     raft_index log_read_first; /* a raft_log_read is out; 0: none. Survives a change of role */
 

@@ -313,7 +313,7 @@ static void print_identity(const struct inspect *inspect)
                      inspect->diverged_group, inspect->diverged_index);
     }
     if (inspect->is_refused) {
-        (void)printf("refused     the cluster has found it to be an old copy: no node starts on it\n");
+        (void)printf("refused     an old copy, as the cluster has found: no node starts on it\n");
     }
     (void)printf("\n");
 }
