@@ -179,7 +179,6 @@ static const struct {
     {A "--shards two", "--shards"},
     {A "--replicas 3", "--replicas"},
     {A "--join a", "--join"},
-    {A "--join a:60000", "--join: a:60000 + 10000 is no port"},
     {A "--http-threads 2", "--http-threads"},
     {A "--config /no/such/file", "/no/such/file"},
 };
@@ -189,6 +188,7 @@ static const struct {
     const char *arguments;
     const char *named;
 } unborn[] = {
+    {A "--join a:60000", "--join: a:60000 + 10000 is no port"},
     {A "--view 127.0.0.1:8086", "127.0.0.1:8085 is not in"},
     {A "--view 127.0.0.1:8085,127.0.0.1:8085", "twice"},
     {A "--view 127.0.0.1:8085,a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,a:10,a:11,a:12,a:13,a:14,a:15,"
