@@ -88,6 +88,7 @@ static void check_recover(struct sim *sim)
     raft_group group = 0;
     const char *missing = workload_is_idle(sim) ? NULL : "has clients that wait";
     if (!network_is_whole(sim)) missing = "is not connected";
+    if (sim->operator.is_transferring) missing = "is asked to hand over";
     for (; group < SIM_GROUPS_COUNT && missing == NULL; group++) {
         missing = find_unsettled(sim, group, &node);
     }

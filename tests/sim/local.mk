@@ -36,13 +36,14 @@ trilith_sim_LDADD = $(SIM_LIBS)
 # 400099:membership: a leader that was no member any more had no clock, not even its own, to take a time from.
 # 1:stalls: all disks hung alike, and leadership moved to the one that was told first that it ended.
 # 500879: a node that was paused for 20 s took its disk for dead.
+# 700216:network: leadership moved when all was healed, as it had been asked to before.
 # 114:network: a crash in a long flush came when all was healed.
 # 600182:churn: everyone whom an emptied disk's view named had been removed.
 # 600316:membership: a store was asked in the moment in which it heard that it was removed.
 # 500382:membership: a store was removed that the data group still had to add, as far as its leader knew.
 SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:stalls 200566:network \
     200577:churn 200540:hangs 24:rollback 1249 300735:rollback 1960 400099:membership 500382:membership \
-    500879 600316:membership 600182:churn 114:network
+    500879 600316:membership 600182:churn 114:network 700216:network
 # The planted bugs that the simulator has to find (docs/correctness.md).
 SIM_MUTATIONS = 1 4 5 10 11 13:transfers 14 15 16 21 22 25 26 27 28 29 30
 
