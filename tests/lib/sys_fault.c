@@ -101,6 +101,9 @@ WRAP(int, fires_traced, -1, rename, (const char *from, const char *to), (from, t
 WRAP(int, fires_traced, -1, unlink, (const char *path), (path))
 WRAP(int, fires_traced, -1, mkdir, (const char *path, mode_t mode), (path, mode))
 WRAP(int, fires, -1, fstat, (int fd, struct stat *status), (fd, status))
+WRAP(int, fires, -1, statx,
+     (int fd, const char *path, int flags, unsigned mask, struct statx *status),
+     (fd, path, flags, mask, status))
 WRAP(int, fires, -1, ftruncate, (int fd, off_t bytes), (fd, bytes))
 WRAP(int, fires, -1, flock, (int fd, int operation), (fd, operation))
 WRAP(int, fires, -1, statfs, (const char *path, struct statfs *status), (path, status))
