@@ -106,6 +106,7 @@ static void io_flush(void *context, struct node_flush_job *job)
     node->flush_is_of_storm = !sim_of->is_calm;
     uint64_t latency = draw_latency(sim_of, 50 * SIM_US, sim_of->swarm.flush_mean_ns);
     push(sim_of, node, latency, EVENT_FLUSH_COMMIT, NULL);
+    moments_note(sim_of, node, MOMENT_FLUSH_BEGIN);
     nemesis_maybe_crash_in(sim_of, node, sim_of->swarm.crash_in_flush_ppm, latency);
 }
 
@@ -666,6 +667,7 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
         return;
     }
     struct node_log_batch *batch = TL_TAKE(&node->taken);
+    moments_note(sim, node, MOMENT_LOG_COMMIT);
     if (fails(sim, node)) {
         fail_commit(sim, node, batch);
         return;
@@ -673,6 +675,7 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
     while (batch != NULL && !sim->is_over) {
         struct node_log_batch *next = batch->next;
         sim->at_disk = node;
+        moments_note_ops(sim, node, batch->ops, batch->ops_count);
         commit_batch(sim, node, batch);
         sim->at_disk = NULL;
         if (node->disk->is_cut_off) {
@@ -690,6 +693,7 @@ static void on_flush_commit(struct sim *sim, struct sim_node *node)
     if (node->flush == NULL || node->flush_is_durable || node->disk->is_cut_off) return;
     commit_flush(sim, node);
     push(sim, node, prng_below(&sim->disk_random, SIM_MS), EVENT_FLUSH_DONE, NULL);
+    moments_note(sim, node, MOMENT_FLUSH_DONE);
 }
 
 static void tell_flush(struct sim *sim, struct sim_node *node)

@@ -410,6 +410,7 @@ static void check_leader(struct sim *sim, const struct sim_node *node, raft_grou
     if (*leader == RAFT_ID_NONE) {
         sim->result->counters.leaders++;
         ghost->leader_since_ns = sim->now_ns;
+        moments_note(sim, node, MOMENT_ELECTION);
         sim_trace(sim, "g%" PRIu32 " n%u leads term %" PRIu64, group, node->number, status->term);
     }
     if (*leader != RAFT_ID_NONE && *leader != node->id) {
@@ -453,7 +454,10 @@ static void check_order(struct sim *sim, struct sim_node *node, raft_group group
                  raft->commit, raft->applied, status->state.index, status->flushed, seen->term,
                  seen->commit, seen->applied);
     }
-    if (status->frozen_count > seen->frozen_count) sim->result->counters.freezes++;
+    if (status->frozen_count > seen->frozen_count) {
+        sim->result->counters.freezes++;
+        moments_note(sim, node, MOMENT_FREEZE);
+    }
     seen->commit = raft->commit;
     seen->applied = raft->applied;
     seen->term = raft->term;
@@ -593,6 +597,8 @@ void oracle_observe_message(struct sim *sim, struct sim_node *from, struct bytes
         err = raft_message_decode(&reader, &message);
         if (err != TL_OK) break;
         check_promise(sim, from, &message);
+        if (message.type == RAFT_TIMEOUT_NOW) moments_note(sim, from, MOMENT_TRANSFER);
+        if (message.type == RAFT_VOTE_REPLY) moments_note(sim, from, MOMENT_VOTE);
         sim_trace(sim,
                   "n%u sends %s g%" PRIu32 " term %" PRIu64 " index %" PRIu64 " commit %" PRIu64
                   " +%" PRIu32,

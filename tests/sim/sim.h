@@ -44,6 +44,19 @@
     X(frames_duplicated)        \
     X(connections_reset)        \
     X(partitions)               \
+    X(partitions_of_classes)    \
+    X(at_log_commit)            \
+    X(at_conf)                  \
+    X(at_truncation)            \
+    X(at_chunk)                 \
+    X(at_install)               \
+    X(at_election)              \
+    X(at_transfer)              \
+    X(at_vote)                  \
+    X(at_freeze)                \
+    X(at_flush_begin)           \
+    X(at_flush_done)            \
+    X(at_forward)               \
     X(dedupe_hits)              \
     X(records_evicted)          \
     X(log_reads_peer)           \
