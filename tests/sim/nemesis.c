@@ -22,6 +22,7 @@ enum fault_kind {
     FAULT_WIPE,
     FAULT_TRANSFER,
     FAULT_ROLLBACK,
+    FAULT_ROT,
     FAULTS_COUNT,
 };
 
@@ -43,6 +44,10 @@ void nemesis_on_end(struct sim *sim, struct sim_node *node)
 {
     if (rollback_explains(sim, node)) {
         rollback_on_refused(sim, node);
+        return;
+    }
+    if ((node->has_failed || node->has_met_damage) && !node->is_off && rot_explains(node)) {
+        rot_on_ended(sim, node);
         return;
     }
     uint64_t down = sim_exponential(&sim->fault_random, sim->swarm.down_mean_ns);
@@ -312,7 +317,7 @@ static enum fault_kind draw_kind(struct sim *sim)
         swarm->crash_weight,     swarm->crash_all_weight, swarm->stop_weight,
         swarm->partition_weight, swarm->pause_weight,     swarm->clock_weight,
         swarm->reset_weight,     swarm->hang_weight,      swarm->wipe_weight,
-        swarm->transfer_weight,  swarm->rollback_weight};
+        swarm->transfer_weight,  swarm->rollback_weight,  swarm->rot_weight};
     uint32_t sum = 0;
     for (size_t i = 0; i < FAULTS_COUNT; i++) sum += weights[i];
     if (sum == 0) return FAULT_RESET;
@@ -356,6 +361,9 @@ static void inject(struct sim *sim)
     case FAULT_ROLLBACK:
         rollback_inject(sim, node);
         break;
+    case FAULT_ROT:
+        rot_inject(sim, node);
+        break;
     case FAULT_WIPE:
         members_wipe(sim, node);
         break;
@@ -381,6 +389,7 @@ void nemesis_calm(struct sim *sim)
         struct event event = {.kind = EVENT_START, .node = i};
         sim_push(sim, sim->now_ns + SIM_MS, &event);
     }
+    rot_calm(sim);
 }
 
 void nemesis_on_event(struct sim *sim, const struct event *event)
@@ -391,6 +400,10 @@ void nemesis_on_event(struct sim *sim, const struct event *event)
     }
     if (event->kind == EVENT_HUNG) {
         judge_hung(sim, event);
+        return;
+    }
+    if (event->kind == EVENT_ROT) {
+        rot_on_event(sim, event);
         return;
     }
     if (event->kind == EVENT_MOMENT || event->kind == EVENT_MOMENT_NEXT) {

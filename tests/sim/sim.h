@@ -45,6 +45,14 @@
     X(connections_reset)        \
     X(partitions)               \
     X(partitions_of_classes)    \
+    X(records_damaged)          \
+    X(items_damaged)            \
+    X(heads_damaged)            \
+    X(entries_altered)          \
+    X(damage_found)             \
+    X(ends_by_damage)           \
+    X(ends_by_alteration)       \
+    X(chain_mismatches)         \
     X(at_log_commit)            \
     X(at_conf)                  \
     X(at_truncation)            \

@@ -3,7 +3,7 @@
  * Role:       sim.c runs the clock and the phases; host.c owns the nodes and their disks; network.c
  * the connections; nemesis.c the faults; members.c who is to be a member, and disks that are
  * emptied; rollback.c disks that go back to older copies; moments.c faults at the n-th time that
- * something happens; workload.c the clients; oracle.c the
+ * something happens; rot.c disks that give back other bytes; workload.c the clients; oracle.c the
  * judges, oracle_conf.c those of
  *             configurations; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
@@ -64,6 +64,7 @@ enum event_kind {
     EVENT_HUNG,     /* node: whose log commits hang */
     EVENT_MOMENT,   /* peer: the node in which it has come; a: the fault; b: its incarnation */
     EVENT_MOMENT_NEXT,
+    EVENT_ROT, /* peer: the node that has found damage; a: its incarnation */
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
 };
@@ -118,8 +119,10 @@ struct swarm {
     uint32_t rollback_weight;  /* a disk goes back to an older copy of itself */
     uint64_t operator_mean_ns; /* between changes of the membership; 0: none */
     uint64_t hang_mean_ns;
-    uint32_t class_cut_ppm;       /* partitions that cut some classes of connections only */
-    uint64_t moment_mean_ns;      /* between faults at a moment; 0: none */
+    uint32_t class_cut_ppm;  /* partitions that cut some classes of connections only */
+    uint64_t moment_mean_ns; /* between faults at a moment; 0: none */
+    uint32_t rot_weight;     /* what is on a disk is damaged */
+    uint32_t alter_ppm;      /* per end of a process: the last entry was written wrongly */
     bool hangs_all;    /* all nodes at once, or none */
     bool hangs_leader; /* the leader's alone: it has to go */
     bool isolates;     /* cuts off one that leads nothing: no leader has to go */
@@ -190,6 +193,9 @@ struct sim_node {
     bool is_founder;       /* started with the view, not through a member */
     bool is_off;           /* not to be started: its store was removed, or it waits for its part */
     bool has_failed;       /* its process has said that it must end */
+    bool has_met_damage;   /* a read has: its process ends now */
+    raft_term wrong_term;  /* that it leads with a log that is not the others' */
+    uint64_t wrong_since_ns;
     uint32_t stores_count; /* disks it has had */
     uint64_t hangs_until_ns;           /* its log commits */
     uint32_t store;                    /* the newest of them, in sim.stores */
@@ -358,6 +364,7 @@ struct judgement {
     /* scans: keys are those that were seen, in this order */
     struct sim_scan scan;
     bool is_last_page;
+    bool is_of_altered; /* given by one that cannot know better */
     /* transactions: a copy of what result has */
     struct buf *results;
 };
@@ -390,6 +397,8 @@ struct sim {
     uint8_t cuts[64][SIM_NODES_MAX][SIM_NODES_MAX]; /* per partition number: the classes, as bits */
     uint32_t partitions_count;
     struct sim_trigger trigger;
+    struct node_log_query log_check;
+    bool is_log_checked; /* log_check is under way */
 
     struct client clients[SIM_CLIENTS_MAX];
     struct attempt *attempts; /* attempts[i] has number i + 1 */
@@ -481,6 +490,25 @@ void moments_note(struct sim *sim, const struct sim_node *node, enum sim_moment 
 void moments_note_ops(struct sim *sim, const struct sim_node *node, const struct log_op *ops,
                       uint32_t ops_count);
 void moments_on_event(struct sim *sim, const struct event *event);
+
+/* ---- rot.c ---- */
+void rot_inject(struct sim *sim, struct sim_node *node); /* if it can be borne */
+/* The process has ended: what it wrote last may not be what it was to write. */
+void rot_alter(struct sim *sim, struct sim_node *node);
+void rot_on_found(struct sim *sim, struct sim_node *node);
+void rot_on_read_failed(struct sim *sim, struct sim_node *node); /* of a client */
+void rot_on_ended(struct sim *sim, struct sim_node *node);       /* the process, because of it */
+void rot_on_event(struct sim *sim, const struct event *event);
+/* Of a node whose last entry was written wrongly. */
+void rot_observe(struct sim *sim, struct sim_node *node, raft_group group,
+                 const struct raft_status *status);
+void rot_check_sent(struct sim *sim, const struct sim_node *from,
+                    const struct raft_message *message);
+/* Whether the process may end for its disk's sake. */
+bool rot_explains(const struct sim_node *node);
+void rot_calm(struct sim *sim);
+/* What is still wrong with its disk; NULL: nothing. */
+const char *rot_find_left(struct sim *sim, struct sim_node *node);
 
 /* ---- workload.c ---- */
 void workload_init(struct sim *sim);

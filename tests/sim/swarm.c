@@ -102,6 +102,8 @@ static void draw_more(struct draw *draw, struct swarm *swarm)
 {
     swarm->class_cut_ppm = (uint32_t)PICK(draw, 0, 0, 300000, 700000);
     swarm->moment_mean_ns = PICK(draw, 0, 0, 500, 2000) * SIM_MS;
+    swarm->rot_weight = (uint32_t)PICK(draw, 0, 0, 0, 1);
+    swarm->alter_ppm = (uint32_t)PICK(draw, 0, 100000);
 }
 
 /* ---- profiles: one thing in the foreground ---- */
@@ -241,6 +243,7 @@ static void make_healthy(struct swarm *swarm)
     swarm->wipe_weight = swarm->transfer_weight = 0;
     swarm->class_cut_ppm = 0;
     swarm->moment_mean_ns = 0;
+    swarm->rot_weight = 0;
     swarm->delay_min_ns = 100 * SIM_US;
     swarm->delay_mean_ns = SIM_MS;
     swarm->storm_ns = 24 * SIM_S;
@@ -315,6 +318,26 @@ static void profile_moments(struct swarm *swarm)
     swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
 }
 
+/* Disks that give back other bytes than were written, between crashes. */
+static void profile_rot(struct swarm *swarm)
+{
+    swarm->founders_count = swarm->nodes_count = 3 + 2 * (swarm->clients_count % 2);
+    swarm->storm_ns = 15 * SIM_S;
+    swarm->clients_count = TL_MIN(swarm->clients_count, 3); /* often all disks are alike */
+    swarm->think_mean_ns = 50 * SIM_MS;
+    swarm->rot_weight = 3;
+    swarm->alter_ppm = 700000;
+    swarm->crash_weight = 3;
+    swarm->crash_all_weight = 3; /* then one whose last entry is wrong may be elected */
+    swarm->stop_weight = 1;
+    swarm->partition_weight = 1;
+    swarm->wipe_weight = 0;
+    swarm->fault_mean_ns = 500 * SIM_MS;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+    swarm->down_mean_ns = TL_MIN(swarm->down_mean_ns, 200 * SIM_MS);
+    swarm->loss_ppm = TL_MIN(swarm->loss_ppm, 20000);
+}
+
 static void profile_errors(struct swarm *swarm)
 {
     swarm->commit_error_ppm = 5000;
@@ -338,7 +361,7 @@ static void profile_calm(struct swarm *swarm)
  * what they were; the last is for asking only. */
 #define PROFILES_DRAWN 11u
 #define PROFILES_DRAWN_LATER 3u
-#define PROFILES_DRAWN_LAST 1u
+#define PROFILES_DRAWN_LAST 2u
 
 static const struct profile {
     const char *name;
@@ -359,6 +382,7 @@ static const struct profile {
     {"handover", profile_handover},
     {"isolation", profile_isolation},
     {"moments", profile_moments},
+    {"rot", profile_rot},
     {"calm", profile_calm},
 };
 
@@ -398,4 +422,8 @@ void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile)
         uint32_t first = PROFILES_DRAWN + PROFILES_DRAWN_LATER;
         profiles[first + prng_below(&more.prng, PROFILES_DRAWN_LAST)].apply(swarm);
     }
+    bool is_rot_possible =
+        swarm->rollback_weight == 0 && swarm->operator_mean_ns == 0 && !swarm->wipes_most;
+    if (!is_rot_possible) swarm->rot_weight = 0;
+    if (swarm->rot_weight == 0) swarm->alter_ppm = 0;
 }
