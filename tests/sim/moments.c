@@ -1,6 +1,6 @@
-/* moments.c - faults at the n-th time that something happens: crashes that time alone finds late, as
- * what they have to meet is short. One moment is waited for at a time; another one is drawn a while
- * after its fault.
+/* moments.c - faults at the n-th time that something happens: crashes that time alone finds late,
+ * as what they have to meet is short. One moment is waited for at a time; another one is drawn a
+ * while after its fault.
  */
 
 #include "sim_internal.h"

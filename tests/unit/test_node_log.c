@@ -432,7 +432,7 @@ static bool has_failed(void *context)
     return ((const struct site *)context)->failures_count > 0;
 }
 
-/* It is the leader's memory that is damaged, and a follower that is told so by the chain: the leader
+/* It is the leader's memory that is damaged, and a follower that notices by the chain: the leader
  * looks at its disk before the follower takes its own log for the wrong one. */
 Test(node_log, leader_whose_memory_is_not_its_disk_ends_and_no_follower_does)
 {
