@@ -108,7 +108,8 @@ struct node_io {
     void (*set_peers)(void *context, const struct store_id *cluster_id,
                       const struct member *members, uint32_t members_count);
     /* Asks peer_address: sends a FRAME_BIRTH (sealed, taken); node_on_birth_reply() with the
-     * payload, or with NULL when refused, closed or not answered within a second. */
+     * payload, or with NULL when refused, closed, not answered within a second, or not looked up
+     * within 30. An address asked anew while it is being looked up is asked, and answers, once. */
     void (*ask)(void *context, const char *peer_address, struct buf *frame);
     /* Call node_turn() at this monotonic time at the latest; replaces the time set before. */
     void (*set_timer)(void *context, uint64_t deadline_ns);

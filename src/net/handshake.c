@@ -82,6 +82,7 @@ static void on_hello(struct connection *connection, const struct hello *hello)
         say_hello(connection, hello->class, &hello->from);
     }
     connection->state = CONNECTION_UP;
+    connection_worked(connection);
     link_on_up(link, connection);
 }
 
@@ -116,6 +117,7 @@ void handshake_on_frame(struct connection *connection, enum frame_type type, str
             return;
         }
         if (is_ask) {
+            connection_worked(connection);
             node_on_birth_reply(transport->node, connection->address, &payload);
             pump_wake(transport->pump);
             connection_close(connection);
