@@ -143,7 +143,9 @@ void connection_end(struct connection *connection, enum connection_end how)
     if (connection->state == CONNECTION_CLOSING) {
         return;
     }
-    if (connection->state == CONNECTION_GREETING && connection->endpoint != NULL) {
+    bool is_tried_in_first_format = how == END_UNHEARD && connection->hello_format == HELLO_FORMAT;
+    if (connection->state == CONNECTION_GREETING && connection->endpoint != NULL &&
+        !is_tried_in_first_format) {
         endpoint_failed(connection->endpoint, connection_where(connection));
     }
     struct transport *transport = connection->transport;
@@ -174,6 +176,13 @@ void connection_reject(struct connection *connection, uint64_t *counter, const c
     }
     transport_log_refusal(transport, connection->address, reason);
     connection_end(connection, END_REJECTED);
+}
+
+void connection_lost(struct connection *connection)
+{
+    bool is_unheard =
+        connection->purpose == CONNECTION_LINK && connection->state == CONNECTION_GREETING;
+    connection_end(connection, is_unheard ? END_UNHEARD : END_LOST);
 }
 
 static void connect_failed(struct connection *connection, int reason);
@@ -308,7 +317,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
     (void)buffer; /* is the connection's own */
     struct connection *connection = TL_CAST(connection, stream->data, CONNECTION_MAGIC);
     if (count < 0) {
-        connection_end(connection, END_LOST);
+        connection_lost(connection);
         return;
     }
     connection_check(connection);

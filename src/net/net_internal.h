@@ -205,6 +205,7 @@ enum connection_state {
 
 enum connection_end {
     END_LOST,     /* closed, reset, timed out, unreachable */
+    END_UNHEARD,  /* ours: closed or reset by the other side before it said hello */
     END_REFUSED,  /* refused at every address that there is a way to: no process listens */
     END_REJECTED, /* we closed it for what it said */
     END_DONE,     /* it has done its work */
@@ -230,6 +231,8 @@ struct connection {
     struct connection *next;         /* in transport->connections */
     struct connection *previous;
     struct buf *greeting; /* ASK: the question, owned until it is queued */
+    uint8_t hello_format; /* of our hello */
+    uint32_t features;    /* UP: of both sides */
     uint64_t up_since_ns;
 
     /* Ours: where to connect. */
@@ -281,6 +284,8 @@ void connection_accept(struct transport *transport, uv_stream_t *listener);
 void connection_close(struct connection *connection);
 /* Closes it and tells its link, peer or asker. */
 void connection_end(struct connection *connection, enum connection_end how);
+/* The same, because the other side has closed or reset it. */
+void connection_lost(struct connection *connection);
 /* The same, because of what the other side sent: counted and logged (rate-limited). */
 void connection_reject(struct connection *connection, uint64_t *counter, const char *reason);
 void connection_check(const struct connection *connection);
