@@ -131,6 +131,9 @@ enum node_mutation {
     NODE_MUTATION_TIMEOUT_DEFINITE = 17, /* a proposed write's deadline says TL_ERR_TIMEOUT */
     NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
     NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
+    /* A process says on its forward connection what it found on its disk, and what it says over the
+     * raft connection counts before. */
+    NODE_MUTATION_LATE_POSITION = 85,
 };
 
 struct node_options {
@@ -551,6 +554,7 @@ struct node_metrics {
     uint64_t frames_sent_count;
     uint64_t frames_received_count;
     uint64_t frames_invalid_count;
+    uint64_t messages_ignored_count; /* of a process that is refused, or not judged yet */
     uint64_t snapshots_sent_count;      /* and installed */
     uint64_t snapshots_installed_count; /* here */
     uint64_t snapshots_failed_count;    /* given up, at either end */

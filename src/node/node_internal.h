@@ -138,6 +138,8 @@ struct node_peer {
     struct snapshot_attempts snapshots[NODE_GROUPS_MAX];
     struct node_promises promises[NODE_LIVES_MAX]; /* of its processes, the newest last */
     uint32_t promises_count;
+    uint64_t judged_life;  /* the process whose disk was found to keep its promises; 0: none */
+    uint64_t refused_life; /* the process whose disk is an old copy; 0: none */
 };
 
 /* Digests of one member's state: its own place for each of the last DIGEST_POINTS_MAX indexes. */
@@ -412,7 +414,10 @@ enum birth_word node_member_admit(struct node *node, const struct member *member
 void node_member_expelled(struct node *node, const char *reason);
 
 /* ---- node_position.c ---- */
-void node_position_peer_up(struct node *node, struct node_peer *peer); /* its forward connection */
+/* Its connection of this class. */
+void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class);
+/* Whether what this process of the peer says over the raft connection counts. */
+bool node_position_admits(const struct node *node, const struct node_peer *peer, uint64_t life);
 /* Takes down what a message of the process `life` of this peer promises. */
 void node_position_heed(struct node_peer *peer, uint64_t life, const struct raft_message *message);
 TL_MUST_CHECK enum tl_err node_on_position(struct node *node, struct node_peer *peer,
