@@ -220,6 +220,7 @@ enum birth_answer {
     BIRTH_NOT_LISTED = 4,    /* has a cluster this store is no member of */
     BIRTH_BAD_GENESIS = 5,   /* offers one that names this store by another address */
     BIRTH_TOLD = 6,          /* a member of a cluster: its word says what is the matter */
+    BIRTH_FOUND = 7,         /* has a cluster, which has not been asked to take this store in */
 };
 
 struct birth_address {
@@ -228,6 +229,9 @@ struct birth_address {
     enum birth_word word; /* BIRTH_TOLD */
     bool is_self;
     bool is_asked; /* the answer is outstanding */
+    bool is_probe; /* ... to a question that asks for nothing but whose cluster it is of */
+    bool has_answered;
+    struct store_id cluster_id; /* as it last said; zero: none */
 };
 
 struct node {
@@ -276,6 +280,7 @@ struct node {
 
     /* Birth. */
     uint64_t birth_ask_ns; /* when to ask again */
+    uint64_t birth_wait_ns; /* until then every address is waited for before a cluster is joined */
     bool is_birth_writing; /* a genesis is on its way to the log */
     struct genesis birth_genesis;
     char birth_reported[1024];
