@@ -535,6 +535,11 @@ static enum tl_err step_message(struct node *node, struct node_peer *peer, uint6
         raft_message_clear(&message);
         return err;
     }
+    if (!node_position_admits(node, peer, life)) {
+        node->metrics.messages_ignored_count++;
+        raft_message_clear(&message);
+        return TL_OK;
+    }
     if (message.type == RAFT_APPEND || message.type == RAFT_HEARTBEAT) {
         group->has_heard_leader = true;
     }
@@ -619,7 +624,7 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class, uint3
     peer->features[class] = features;
     if (class == PEER_CLASS_RAFT) node_digests_peer_up(node, id);
     if (class == PEER_CLASS_BULK) node_send_link_up(peer);
-    if (class == PEER_CLASS_FORWARD) node_position_peer_up(node, peer);
+    node_position_peer_up(node, peer, class);
     node_member_wake(node);
 }
 

@@ -14,8 +14,8 @@ TESTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh 
 dist_check_SCRIPTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh \
     tests/system/manual.sh tests/system/synced.py tests/system/crash.py \
     tests/system/crash_points.py tests/system/failover.py \
-    tests/system/handover.py tests/system/linear.py tests/system/members.py tests/system/rows.py \
-    tests/system/snapshot.py tests/system/soak.py
+    tests/system/handover.py tests/system/linear.py tests/system/members.py tests/system/names.py \
+    tests/system/rows.py tests/system/snapshot.py tests/system/soak.py
 EXTRA_DIST += tests/system/cluster.py tests/system/load.py tests/system/shim.py
 
 system_test_environment = builddir='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1
@@ -28,6 +28,7 @@ check-system: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 5
 	$(system_test_environment) $(srcdir)/tests/system/handover.py --tries 5 --rounds 1
 	$(system_test_environment) $(srcdir)/tests/system/members.py --kills
+	$(system_test_environment) $(srcdir)/tests/system/names.py
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 200000
 	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 100000 --kills 4 --speed-share 0.5
 
