@@ -147,7 +147,8 @@ class Load(linear.Load):
                 raise AssertionError(f"client {client.number} has had no answer for 30 s")
 
     def check_held(self):
-        """After hold(), and when a quorum runs: what is there is what was acknowledged."""
+        """When a quorum runs: what is there is what was acknowledged."""
+        self.hold()
         self.wait_held()
         self.check_clients()
         self.resume()
