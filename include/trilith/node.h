@@ -197,10 +197,11 @@ TL_MUST_CHECK enum tl_err node_snapshot_job_run(struct node_snapshot_job *job,
  * connection and count it. */
 TL_MUST_CHECK enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
                                         struct bytes payload);
-/* Connections of a class to a peer came up or went down. `is_refused`: a new attempt was refused
- * (the process is gone), not merely lost. A loss is told at once with false; a refusal, when it is
- * found, by a second call for the same class with true. */
-void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class);
+/* Connections of a class to a peer came up or went down. `features`: those that both sides have
+ * announced (enum hello_feature), in force until the connection goes down. `is_refused`: a new
+ * attempt was refused (the process is gone), not merely lost. A loss is told at once with false; a
+ * refusal, when it is found, by a second call for the same class with true. */
+void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class, uint32_t features);
 void node_on_peer_down(struct node *node, raft_id peer, enum peer_class class, bool is_refused);
 /* A stranger's FRAME_BIRTH: returns the sealed answer, or NULL for garbage. */
 struct buf *node_on_birth(struct node *node, struct bytes payload);

@@ -155,6 +155,13 @@ void connection_reject(struct connection *connection, uint64_t *counter, const c
     connection_end(connection, END_REJECTED);
 }
 
+void connection_lost(struct connection *connection)
+{
+    bool is_unheard =
+        connection->purpose == CONNECTION_LINK && connection->state == CONNECTION_GREETING;
+    connection_end(connection, is_unheard ? END_UNHEARD : END_LOST);
+}
+
 static void on_deadline(uv_timer_t *timer)
 {
     struct connection *connection = TL_CAST(connection, timer->data, CONNECTION_MAGIC);
@@ -283,7 +290,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
     (void)buffer; /* is the connection's own */
     struct connection *connection = TL_CAST(connection, stream->data, CONNECTION_MAGIC);
     if (count < 0) {
-        connection_end(connection, END_LOST);
+        connection_lost(connection);
         return;
     }
     connection_check(connection);

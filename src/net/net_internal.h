@@ -143,6 +143,7 @@ enum connection_state {
 
 enum connection_end {
     END_LOST,     /* closed, reset, timed out, unreachable */
+    END_UNHEARD,  /* ours: closed or reset by the other side before it said hello */
     END_REFUSED,  /* the connect was refused: nobody listens */
     END_REJECTED, /* we closed it for what it said */
     END_DONE,     /* it has done its work */
@@ -169,6 +170,8 @@ struct connection {
     struct connection *next;         /* in transport->connections */
     struct connection *previous;
     struct buf *greeting; /* ASK: the question, owned until it is queued */
+    uint8_t hello_format; /* of our hello */
+    uint32_t features;    /* UP: of both sides */
     uint64_t up_since_ns;
 
     /* libuv's. Freed when users_count is 0: open handles and the resolve request. The connect and
@@ -211,6 +214,8 @@ void connection_accept(struct transport *transport, uv_stream_t *listener);
 void connection_close(struct connection *connection);
 /* Closes it and tells its link, peer or asker. */
 void connection_end(struct connection *connection, enum connection_end how);
+/* The same, because the other side has closed or reset it. */
+void connection_lost(struct connection *connection);
 /* The same, because of what the other side sent: counted and logged (rate-limited). */
 void connection_reject(struct connection *connection, uint64_t *counter, const char *reason);
 void connection_check(const struct connection *connection);

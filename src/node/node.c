@@ -597,12 +597,13 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
     return err;
 }
 
-void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
+void node_on_peer_up(struct node *node, raft_id id, enum peer_class class, uint32_t features)
 {
     node_enter(node);
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL) return;
     peer->is_up[class] = true;
+    peer->features[class] = features;
     if (class == PEER_CLASS_RAFT) node_digests_peer_up(node, id);
     if (class == PEER_CLASS_BULK) node_send_link_up(peer);
     if (class == PEER_CLASS_FORWARD) node_position_peer_up(node, peer);
@@ -615,6 +616,7 @@ void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, boo
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL || node->is_failed) return;
     peer->is_up[class] = false;
+    peer->features[class] = 0;
     node_member_wake(node);
     if (class == PEER_CLASS_FORWARD) node_writes_link_lost(node, id);
     if (class == PEER_CLASS_BULK) node_send_link_lost(node, id);

@@ -128,6 +128,7 @@ struct node_peer {
     raft_id id;
     enum member_role role;
     bool is_up[PEER_CLASSES_COUNT];
+    uint32_t features[PEER_CLASSES_COUNT]; /* enum hello_feature; 0 while it is down */
     bool has_clock;
     uint64_t clock_us;          /* its wall clock, as told */
     uint64_t clock_read_ns;     /* our monotonic time when it was told */

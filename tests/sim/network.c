@@ -89,8 +89,8 @@ static void bring_up(struct sim *sim, struct sim_node *a, struct sim_node *b, en
     link->ids[side_of(a->number, b->number)] = a->id;
     link->ids[side_of(b->number, a->number)] = b->id;
     sim_trace(sim, "link n%u-n%u class %d up", a->number, b->number, (int)class);
-    node_on_peer_up(a->node, b->id, class);
-    node_on_peer_up(b->node, a->id, class);
+    node_on_peer_up(a->node, b->id, class, HELLO_FEATURES);
+    node_on_peer_up(b->node, a->id, class, HELLO_FEATURES);
     host_wake(sim, a);
     host_wake(sim, b);
 }

@@ -30,6 +30,7 @@ struct node {
     bool is_drained;
     bool is_inside; /* a call of the node's is under way: no other may come */
     uint32_t up_counts[PEER_CLASSES_COUNT];
+    uint32_t features[PEER_CLASSES_COUNT]; /* as told with the last of them */
     uint32_t down_counts[PEER_CLASSES_COUNT]; /* is_refused false */
     uint32_t refused_counts[PEER_CLASSES_COUNT];
     uint32_t frames_count;
@@ -90,6 +91,8 @@ void world_run_for(uint32_t ms);
 /* A sealed frame of FRAME_RAFT with a pseudo-random payload. */
 struct buf *world_frame(size_t payload_bytes, uint64_t seed);
 
+/* A listening socket that is no pump's; accept() does not wait. */
+int world_listen(uint16_t *out_port);
 /* A plain blocking socket to a port of this machine, as a stranger has it. */
 int world_connect(uint16_t port);
 void world_write(int fd, struct bytes bytes);
