@@ -2,6 +2,7 @@
 # have targets of their own, bounded by their options.
 noinst_PROGRAMS += tests/system/sync_shim.so
 tests_system_sync_shim_so_SOURCES = tests/system/sync_shim.c
+tests_system_sync_shim_so_CPPFLAGS = $(AM_CPPFLAGS) $(LMDB_CFLAGS)
 tests_system_sync_shim_so_CFLAGS = $(AM_CFLAGS) -fPIC -Wno-pedantic -Wno-missing-prototypes
 tests_system_sync_shim_so_LDFLAGS = -shared
 tests_system_sync_shim_so_LDADD = -ldl
