@@ -1,10 +1,10 @@
 /* sim_internal.h - the parts of the simulator and what they share.
  *
  * Role:       sim.c runs the clock and the phases; host.c owns the nodes and their disks; network.c
- * the connections; nemesis.c the faults; members.c who is to be a member, and disks that are
- * emptied; rollback.c disks that go back to older copies; moments.c faults at the n-th time that
- * something happens; bandwidth.c what a link takes; rot.c disks that give back other bytes; workload.c the clients; oracle.c the
- * judges, oracle_conf.c those of
+ *             the connections, bandwidth.c what they take; nemesis.c the faults; moments.c those at
+ *             the n-th time that something happens; members.c who is to be a member, and disks that
+ *             are emptied; rollback.c disks that go back to older copies; rot.c disks that give
+ *             back other bytes; workload.c the clients; oracle.c the judges, oracle_conf.c those of
  *             configurations; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
  */
