@@ -86,7 +86,7 @@ class LargeClient(Client):
                 continue
             self.operations += 1
             self.change()
-            self.stop_now.wait(0.02)
+            self.stop_now.wait(0.04)
 
     def check(self, node):
         for i in range(LARGE_KEYS):
