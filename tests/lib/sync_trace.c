@@ -193,13 +193,13 @@ const char *sync_trace_unsynced(void)
         if (files[i].path[0] == '\0' || is_lock(files[i].path)) continue; /* "": deleted */
         for (uint32_t k = 0; k < PAGES_MAX; k++) {
             if (files[i].pages[k] == PAGE_CLEAN) continue;
-            (void)snprintf(unsynced, sizeof unsynced, "page %u of %s", k, files[i].path);
+            (void)snprintf(unsynced, sizeof unsynced, "page %u of %.4000s", k, files[i].path);
             return unsynced;
         }
     }
     for (uint32_t i = 0; i < NAMES_MAX; i++) {
         if (names[i].path[0] == '\0') continue;
-        (void)snprintf(unsynced, sizeof unsynced, "the name %s", names[i].path);
+        (void)snprintf(unsynced, sizeof unsynced, "the name %.4000s", names[i].path);
         return unsynced;
     }
     return NULL;

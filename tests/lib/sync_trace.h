@@ -1,4 +1,4 @@
-/* sync_trace.h - what would be on the disk after a power cut: a model of page cache and directories.
+/* sync_trace.h - what a power cut would leave: a model of page cache and directories.
  *
  * Role:       The program that is linked with it defines the writing and flushing calls itself, so
  *             those of liblmdb come by here too. A page that is written is dirty until its file is

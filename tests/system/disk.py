@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -20,6 +21,7 @@ import time
 SHUTDOWN = 0x8004587D                     # EXT4_IOC_SHUTDOWN
 NO_LOG_FLUSH = 2
 CLONE_NEWNS = 0x00020000
+PR_SET_PDEATHSIG = 1
 IMAGE_BYTES = 512 << 20                   # sparse; a node refuses writes below 128 MiB free
 # Nothing is flushed unless somebody asks for it. Not "discard": what a transaction frees that the
 # shutdown has ended would be discarded all the same, which no power cut does.
@@ -46,8 +48,9 @@ def run(*command):
 
 
 def enter():
-    """From now on what this process mounts is seen by its children only."""
+    """From now on what this process mounts is seen by its children only, and it ends with its parent."""
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if libc.unshare(CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare: " + os.strerror(ctypes.get_errno()))
     run("mount", "--make-rprivate", "/")

@@ -86,7 +86,7 @@ class LargeClient(Client):
                 continue
             self.operations += 1
             self.change()
-            self.stop_now.wait(0.02)
+            self.stop_now.wait(0.04)
 
     def check(self, node):
         for i in range(LARGE_KEYS):
@@ -463,8 +463,6 @@ def live(seed, name, cuts, directory):
 
 def work(seed, worker, cuts, directory, out):
     """In a process of its own: lives until so many cuts are made."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    disk.enter()
     done, number = 0, 0
     while done < cuts:
         name = f"{worker}.{number}"
@@ -474,17 +472,24 @@ def work(seed, worker, cuts, directory, out):
         number += 1
 
 
-def fork_worker(*args):
-    """The process id, and where its results can be read."""
-    read_end, write_end = os.pipe()
+def end(*_):
+    """Leaves by all the ways that clean up, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
+
+
+def fork(function, *args):
+    """Runs it in a process of its own, whose mounts go with it, and which ends with this one; its id."""
+    sys.stdout.flush()
     pid = os.fork()
     if pid > 0:
-        os.close(write_end)
-        return pid, os.fdopen(read_end)
+        return pid
     code = 1
     try:
-        os.close(read_end)
-        work(*args, write_end)
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        disk.enter()
+        function(*args)
         code = 0
     except SystemExit as error:
         code = error.code
@@ -495,30 +500,31 @@ def fork_worker(*args):
     os._exit(code)
 
 
+def end_all(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+
+
 def run_workers(args, directory):
     shares = [args.cuts * (i + 1) // args.workers - args.cuts * i // args.workers
               for i in range(args.workers)]
-    running = {}
-
-    def end_workers(*_):
-        for pid in running:
-            os.kill(pid, signal.SIGTERM)
-
+    running, outputs = [], {}
+    signal.signal(signal.SIGTERM, lambda *_: end_all(running))
+    signal.signal(signal.SIGINT, lambda *_: end_all(running))
     for worker, share in enumerate(shares):
-        pid, results = fork_worker(args.seed, worker, share, directory)
-        running[pid] = results
-        time.sleep(0.05)
-    signal.signal(signal.SIGTERM, end_workers)
-    signal.signal(signal.SIGINT, end_workers)
+        read_end, write_end = os.pipe()
+        pid = fork(work, args.seed, worker, share, directory, write_end)
+        os.close(write_end)
+        running.append(pid)
+        outputs[pid] = os.fdopen(read_end)
     lives, failed = [], 0
-    outputs = dict(running)
     while running:
         pid, status = os.wait()
-        running.pop(pid)
+        running.remove(pid)
         lives += [json.loads(line) for line in outputs[pid]]
         if status != 0:
             failed += 1
-            end_workers()
+            end_all(running)
     return lives, failed
 
 
@@ -601,23 +607,10 @@ def in_cache_only(directory):
 
 
 def alone(function, *args):
-    """Runs it in a process of its own, whose mounts go with it."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-            disk.enter()
-            function(*args)
-            code = 0
-        except SystemExit as error:
-            code = error.code
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
+    """Whether it has gone well, in a process of its own."""
+    pid = fork(function, *args)
+    signal.signal(signal.SIGTERM, lambda *_: end_all([pid]))
+    signal.signal(signal.SIGINT, lambda *_: end_all([pid]))
     return os.waitpid(pid, 0)[1] == 0
 
 
