@@ -6,8 +6,8 @@
  * have, maintenance may bring it up again, as a new generation.
  *
  * Frames of forwarded writes always go as over TCP: in order, each once, and lost only with the
- * link. Raft frames do the same, or (swarm.is_datagram) are lost, doubled and reordered one by one,
- * which the core must survive too.
+ * link. Raft frames do the same, but that urgent ones overtake others, or (swarm.is_datagram) are
+ * lost, doubled and reordered one by one, which the core must survive too.
  */
 
 #include "sim_internal.h"
@@ -256,20 +256,21 @@ static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer
 }
 
 static void send_in_stream(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
-                           struct buf *frame)
+                           bool is_urgent, struct buf *frame)
 {
     struct sim_link *link = link_of(sim, from, to, class);
     uint32_t side = side_of(from, to);
     if (prng_chance(&sim->net_random, sim->swarm.reset_ppm))
         network_reset_link(sim, from, to, class);
     uint64_t arrival = sim->now_ns + draw_delay(sim);
-    arrival = TL_MAX(arrival, link->last_arrival_ns[side] + 1);
-    link->last_arrival_ns[side] = arrival;
+    uint64_t *last_ns = &link->last_arrival_ns[side][is_urgent ? 1 : 0];
+    arrival = TL_MAX(arrival, *last_ns + 1);
+    *last_ns = arrival;
     push_frame(sim, EVENT_FRAME, from, to, arrival, link->generation, class, frame);
 }
 
 bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_class class,
-                  struct buf *frame)
+                  bool is_urgent, struct buf *frame)
 {
     struct sim_node *peer = host_find(sim, to);
     TL_ASSERT(peer != from);
@@ -283,7 +284,7 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
     if (goes_as_datagram(sim, class)) {
         send_datagram(sim, from->number, peer->number, class, frame);
     } else {
-        send_in_stream(sim, from->number, peer->number, class, frame);
+        send_in_stream(sim, from->number, peer->number, class, is_urgent, frame);
     }
     return true;
 }

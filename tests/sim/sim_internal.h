@@ -218,7 +218,7 @@ struct sim_link {
     uint64_t generation;
     bool is_up[2];
     bool is_broken; /* nothing gets through any more; the sides are yet to notice */
-    uint64_t last_arrival_ns[2];
+    uint64_t last_arrival_ns[2][2]; /* by side; of urgent frames, which overtake others, apart */
     raft_id ids[2]; /* whom it connects */
 };
 
@@ -417,7 +417,7 @@ bool host_leads(const struct sim *sim, const struct sim_node *node, raft_group g
 /* ---- network.c ---- */
 void network_init(struct sim *sim);
 bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_class class,
-                  struct buf *frame);
+                  bool is_urgent, struct buf *frame);
 void network_ask(struct sim *sim, struct sim_node *from, const char *peer_address,
                  struct buf *frame);
 bool network_is_whole(const struct sim *sim); /* all links between members are up */

@@ -249,6 +249,14 @@ enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
     return node->frame_answer;
 }
 
+void node_on_partial_frame(struct node *node, raft_id peer)
+{
+    enter(node);
+    node->partial_from = peer;
+    node->partials_count++;
+    leave(node);
+}
+
 void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class, uint32_t features)
 {
     (void)peer;

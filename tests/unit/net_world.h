@@ -37,6 +37,8 @@ struct node {
     uint64_t frames_bytes;
     uint64_t frames_hash; /* of payloads, in order */
     raft_id frame_from;
+    raft_id partial_from;
+    uint32_t partials_count;
     uint32_t births_count;
     uint32_t birth_replies_count;
     uint32_t birth_refusals_count;

@@ -99,6 +99,18 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
     return true;
 }
 
+static bool io_send_urgent(void *context, raft_id peer, struct buf *frame)
+{
+    return io_send(context, peer, PEER_CLASS_RAFT, frame);
+}
+
+static size_t io_backlog(void *context, raft_id peer)
+{
+    (void)context;
+    (void)peer;
+    return 0;
+}
+
 static void io_set_peers(void *context, const struct store_id *cluster_id,
                          const struct member *members, uint32_t members_count)
 {
@@ -226,6 +238,8 @@ enum tl_err site_try_start(struct site *site)
         .log_read = io_log_read,
         .snapshot = io_snapshot,
         .send = io_send,
+        .send_urgent = io_send_urgent,
+        .backlog = io_backlog,
         .set_peers = io_set_peers,
         .ask = io_ask,
         .set_timer = io_set_timer,

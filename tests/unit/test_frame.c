@@ -95,7 +95,7 @@ Test(frame, garbage_is_recognised_at_the_header)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_LEADER_TRANSFER_REPLY + 1},
+    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_PART_NEXT + 1},
                {5, 1},   {6, 1},   {12, 1}};
     struct frame_header header;
     struct buf *frame = sample_hello();
