@@ -14,7 +14,8 @@ if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_wire
 tests_unit_test_wire_SOURCES = tests/unit/test_entry.c tests/unit/test_raft_message.c \
     tests/unit/test_command.c tests/unit/test_conf_entry.c tests/unit/test_row.c \
-    tests/unit/test_genesis.c tests/unit/test_frame.c tests/unit/test_placement.c \
+    tests/unit/test_genesis.c tests/unit/test_frame.c tests/unit/test_frame_parts.c \
+    tests/unit/test_placement.c \
     tests/unit/test_snapshot_chunk.c tests/unit/test_txn.c tests/unit/test_wire_fuzz.c \
     tests/unit/wire_samples.c \
     tests/unit/wire_samples.h tests/fuzz/fuzz_wire.c tests/fuzz/fuzz_wire.h
