@@ -12,7 +12,8 @@
  * Limits:     NODE_REQUESTS_MAX, NODE_REQUEST_BYTES_MAX; beyond them TL_ERR_FULL at once.
  *
  * A turn: any number of node_on_* and client calls, then node_turn() once, which steps each group
- * once, hands over at most one log batch, sends one frame per peer and applies what may be applied.
+ * once, hands over at most one log batch, sends each peer a frame of appends and one of all other
+ * messages, and applies what may be applied.
  */
 
 #ifndef TL_NODE_H

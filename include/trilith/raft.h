@@ -57,9 +57,9 @@ enum raft_mutation {
     RAFT_MUTATION_KEEP_CONFLICTING_SUFFIX = 13, /* of the log, behind an installed snapshot */
     RAFT_MUTATION_CONF_NOT_ROLLED_BACK = 15,    /* a truncated configuration stays in force */
     RAFT_MUTATION_NO_CHECK_QUORUM = 21,         /* a leader leads on without a quorum */
-    RAFT_MUTATION_ACK_FROM_SCALAR = 22, /* append acks say what is durable when they leave */
-    RAFT_MUTATION_IGNORE_DISK = 29,     /* a leader whose disk hangs leads on */
-    RAFT_MUTATION_NO_PREVOTE = 30,      /* a follower that hears nobody campaigns at once */
+    RAFT_MUTATION_ACK_FROM_SCALAR = 22,  /* append acks say what is durable when they leave */
+    RAFT_MUTATION_IGNORE_DISK = 29,      /* a leader whose disk hangs leads on */
+    RAFT_MUTATION_NO_PREVOTE = 30,       /* a follower that hears nobody campaigns at once */
     RAFT_MUTATION_ACK_OLDER_APPEND = 35, /* kept entries of an older term are acknowledged */
 };
 

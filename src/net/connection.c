@@ -334,9 +334,8 @@ static void note_partial(struct connection *connection, size_t count)
         connection->partial_bytes = 0;
     }
     connection->partial_bytes += count;
-    uint64_t allowed_ns =
-        CONNECTION_PARTIAL_NS +
-        connection->partial_bytes * 1000000000u / CONNECTION_PARTIAL_BYTES_PER_S;
+    uint64_t allowed_ns = CONNECTION_PARTIAL_NS +
+                          connection->partial_bytes * 1000000000u / CONNECTION_PARTIAL_BYTES_PER_S;
     if (now_ns - connection->partial_since_ns <= allowed_ns) {
         node_on_partial_frame(connection->transport->node, connection->link->peer->id);
     }

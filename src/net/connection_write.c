@@ -75,8 +75,7 @@ bool connection_queue(struct connection *connection, enum connection_lane name, 
     TL_ASSERT(frame->count <= FRAME_HEADER_BYTES + FRAME_PAYLOAD_BYTES_MAX);
     if (connection->transport->pump->mutation == PUMP_MUTATION_NO_OVERTAKING) name = LANE_IN_ORDER;
     struct lane *lane = &connection->lanes[name];
-    size_t bytes =
-        connection->lanes[LANE_URGENT].bytes + connection->lanes[LANE_IN_ORDER].bytes;
+    size_t bytes = connection->lanes[LANE_URGENT].bytes + connection->lanes[LANE_IN_ORDER].bytes;
     if (lane->count == PUMP_QUEUE_FRAMES_MAX || bytes + frame->count > PUMP_QUEUE_BYTES_MAX) {
         connection->transport->pump->metrics.frames_dropped_count++;
         buf_release(frame);

@@ -29,7 +29,8 @@ void handshake_begin(struct connection *connection)
         say_hello(connection, link->class, &link->peer->member.store_id);
         connection_flush(connection);
     } else if (connection->purpose == CONNECTION_ASK) {
-        bool is_queued = connection_queue(connection, LANE_IN_ORDER, TL_TAKE(&connection->greeting));
+        bool is_queued =
+            connection_queue(connection, LANE_IN_ORDER, TL_TAKE(&connection->greeting));
         TL_ASSERT(is_queued);
         connection_flush(connection);
     }
@@ -76,7 +77,7 @@ static void refuse(struct connection *connection, const struct hello *hello, uin
         const struct hello answer = {
             .format = hello->format, .class = hello->class, .is_refused = true};
         bool is_queued = connection_queue(connection, LANE_IN_ORDER, hello_encode(&answer));
-        TL_ASSERT(is_queued); /* the first frame of a connection */
+        TL_ASSERT(is_queued);         /* the first frame of a connection */
         connection_flush(connection); /* what the socket does not take at once is not waited for */
     }
     connection_reject(connection, counter, objection);

@@ -349,8 +349,7 @@ static uint64_t log_commit_deadline(const struct node *node)
         return node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS;
     }
     bool is_reported = oldest->sequence <= node->slow_sequence;
-    return oldest->issued_ns +
-           (is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1);
+    return oldest->issued_ns + (is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1);
 }
 
 /* How far this replica was behind when it last heard from its leader. */

@@ -217,9 +217,9 @@ struct sim_node {
 struct sim_link {
     uint64_t generation;
     bool is_up[2];
-    bool is_broken; /* nothing gets through any more; the sides are yet to notice */
+    bool is_broken;                 /* nothing gets through any more; the sides are yet to notice */
     uint64_t last_arrival_ns[2][2]; /* by side; of urgent frames, which overtake others, apart */
-    raft_id ids[2]; /* whom it connects */
+    raft_id ids[2];                 /* whom it connects */
 };
 
 enum attempt_state { ATTEMPT_OPEN, ATTEMPT_OK, ATTEMPT_DEFINITE, ATTEMPT_UNKNOWN };

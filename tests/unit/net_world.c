@@ -391,8 +391,7 @@ struct pump *world_open_mutant(uint8_t number, uint16_t *port, uint32_t mutation
     char address[32];
     (void)snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)*port);
     next_id = world_id(number);
-    const struct pump_options options = {
-        .node = {.peer_address = address, .mutation = mutation}};
+    const struct pump_options options = {.node = {.peer_address = address, .mutation = mutation}};
     struct pump *pump = NULL;
     struct tl_fault fault = {.group = 0};
     cr_assert_eq(pump_open(&options, &world_loop, &pump, &fault), TL_OK, "%s", fault.reason);

@@ -30,7 +30,7 @@ struct node {
     bool is_drained;
     bool is_inside; /* a call of the node's is under way: no other may come */
     uint32_t up_counts[PEER_CLASSES_COUNT];
-    uint32_t features[PEER_CLASSES_COUNT]; /* as told with the last of them */
+    uint32_t features[PEER_CLASSES_COUNT];    /* as told with the last of them */
     uint32_t down_counts[PEER_CLASSES_COUNT]; /* is_refused false */
     uint32_t refused_counts[PEER_CLASSES_COUNT];
     uint32_t frames_count;

@@ -66,8 +66,8 @@ struct site {
     enum tl_err snapshot_err; /* the next job ends with it, not carried out */
 
     /* What a test may look at. */
-    uint32_t frames_count; /* handed to send */
-    uint32_t urgent_count; /* of them, as urgent */
+    uint32_t frames_count;  /* handed to send */
+    uint32_t urgent_count;  /* of them, as urgent */
     uint32_t appends_count; /* frames of appends */
     uint32_t asks_count;
     uint32_t failures_count;

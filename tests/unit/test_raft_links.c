@@ -1,5 +1,5 @@
-/* raft: slow links. What is on its way is neither lost nor sent twice, bytes are a sign of life, and
- * what a dead leader has sent is kept. */
+/* raft: slow links. What is on its way is neither lost nor sent twice, bytes are a sign of life,
+ * and what a dead leader has sent is kept. */
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -355,4 +355,40 @@ Test(raft_links, candidate_keeps_nothing_of_an_older_term)
     cr_assert_eq(cluster_status(c, 3).role, RAFT_CANDIDATE);
     (void)cluster_deliver(c, 1, 3, UINT32_MAX);
     cr_assert_eq(cluster_status(c, 3).last, 1);
+}
+
+/* The schedule that Raft forbids: node 1 does not know that it is deposed, and its last append
+ * reaches node 3 after that has voted for node 2. */
+static const char *commit_by_a_voter_of_another(uint32_t mutation)
+{
+    cluster_at(c, 3)->mutation = mutation;
+    make_leader();
+    cr_assert_eq(cluster_propose(c, 1, "x"), TL_OK);
+    cluster_write(c, 1, UINT32_MAX);
+    (void)cluster_drop(c, 1, 2);
+    c->is_cut[2][1] = true;
+    elect_successor();
+    cluster_write(c, 2, UINT32_MAX);
+    cr_assert_eq(cluster_deliver(c, 1, 3, UINT32_MAX), 1);
+    cr_assert_eq(cluster_status(c, 3).last, 2);
+    (void)cluster_drop(c, 3, 1); /* the newer term */
+    cluster_write(c, 3, UINT32_MAX);
+    (void)cluster_deliver(c, 3, 1, UINT32_MAX);
+    cluster_settle(c);
+    const char *violation = c->violation;
+    c->violation = NULL;
+    return violation;
+}
+
+Test(raft_links, entry_of_an_older_term_is_not_counted)
+{
+    cr_assert_null(commit_by_a_voter_of_another(0));
+    cr_assert_eq(cluster_status(c, 2).commit, 2);
+    cr_assert_eq(cluster_status(c, 1).commit, 1);
+}
+
+/* Planted bug 35. */
+Test(raft_links, entry_of_an_older_term_that_is_counted_is_noticed)
+{
+    cr_assert_not_null(commit_by_a_voter_of_another(RAFT_MUTATION_ACK_OLDER_APPEND));
 }
