@@ -157,9 +157,7 @@ static bool io_send_urgent(void *context, raft_id peer, struct buf *frame)
 
 static size_t io_backlog(void *context, raft_id peer)
 {
-    (void)context;
-    (void)peer;
-    return 0; /* what is sent is on its way at once */
+    return network_backlog(sim_of, context, peer);
 }
 
 static const struct sim_store *find_store(const struct sim *sim, raft_id id)
@@ -217,8 +215,8 @@ static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
     if (node->is_crashing) return;
     sim_trace(sim, "n%u must end: %d %s", node->number, exit_code, fault->reason);
     bool has_waited = node->taken != NULL && sim->now_ns - node->taken_ns > COMMIT_MAX_NS;
-    bool is_disk = exit_code == EXIT_STORAGE &&
-                   (node->has_failed || has_waited || rot_explains(node));
+    bool is_disk =
+        exit_code == EXIT_STORAGE && (node->has_failed || has_waited || rot_explains(node));
     if (exit_code == EXIT_EXPELLED || is_disk) {
         if (exit_code == EXIT_EXPELLED) members_on_expelled(sim, node);
         node->has_failed = true;
@@ -451,6 +449,7 @@ static void fill_options(struct sim *sim, struct sim_node *node, struct member *
         .digest_interval = 16, /* so that short runs compare many */
         .generation_rows_max = sim->swarm.generation_rows_max,
         .log_cache_bytes = sim->swarm.log_cache_bytes,
+        .limits_divisor = sim->swarm.limits_divisor,
         .snapshot_chunk_bytes = sim->swarm.snapshot_chunk_bytes,
         .mutation = sim->options.mutation,
     };
