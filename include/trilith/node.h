@@ -12,7 +12,8 @@
  * Limits:     NODE_REQUESTS_MAX, NODE_REQUEST_BYTES_MAX; beyond them TL_ERR_FULL at once.
  *
  * A turn: any number of node_on_* and client calls, then node_turn() once, which steps each group
- * once, hands over at most one log batch, sends one frame per peer and applies what may be applied.
+ * once, hands over at most one log batch, sends each peer a frame of appends and one of all other
+ * messages, and applies what may be applied.
  */
 
 #ifndef TL_NODE_H
@@ -37,6 +38,10 @@
 #define NODE_LEADER_TRANSFERS_MAX 64u
 #define NODE_HAND_OVER_MAX_NS 1000000000ull  /* a node that stops waits so long for a successor */
 #define NODE_LOG_COMMIT_SLOW_NS 500000000ull /* a log commit that old is reported */
+
+/* While so much waits to be sent to a peer it is given no more entries: what has not been handed to
+ * a connection can still be decided otherwise, and costs no memory. */
+#define NODE_BACKLOG_BYTES_MAX RAFT_BACKLOG_BYTES_MAX
 
 struct node;
 
@@ -104,6 +109,11 @@ struct node_io {
     /* The frame (sealed) is taken; dropped silently when the connection is not up. false: it was
      * not given to a connection, so it was certainly not received. */
     bool (*send)(void *context, raft_id peer, enum peer_class class, struct buf *frame);
+    /* The same for a small frame of the raft class that may overtake those given to send(). */
+    bool (*send_urgent)(void *context, raft_id peer, struct buf *frame);
+    /* Bytes given to send() for the raft class of the peer that still wait to leave. A turn follows
+     * when they have become less than NODE_BACKLOG_BYTES_MAX again. */
+    size_t (*backlog)(void *context, raft_id peer);
     /* Connect to these members from now on and to no others (self is left out). Borrowed. */
     void (*set_peers)(void *context, const struct store_id *cluster_id,
                       const struct member *members, uint32_t members_count);
@@ -203,6 +213,8 @@ TL_MUST_CHECK enum tl_err node_snapshot_job_run(struct node_snapshot_job *job,
  * connection and count it. */
 TL_MUST_CHECK enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
                                         struct bytes payload);
+/* Bytes of a frame that is not yet whole arrive from `peer`, on its raft connection. */
+void node_on_partial_frame(struct node *node, raft_id peer);
 /* Connections of a class to a peer came up or went down. `features`: those that both sides have
  * announced (enum hello_feature), in force until the connection goes down. `is_refused`: a new
  * attempt was refused (the process is gone), not merely lost. A loss is told at once with false; a

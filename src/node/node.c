@@ -619,6 +619,16 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
     return err;
 }
 
+void node_on_partial_frame(struct node *node, raft_id from)
+{
+    node_enter(node);
+    struct node_peer *peer = node_find_peer(node, from);
+    if (peer == NULL || node->is_failed) return;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        raft_hear_partial(node->groups[i]->raft, from, node->now_ns);
+    }
+}
+
 void node_on_peer_up(struct node *node, raft_id id, enum peer_class class, uint32_t features)
 {
     node_enter(node);

@@ -377,7 +377,7 @@ TL_MUST_CHECK enum tl_err node_group_read_entry(struct node *node, raft_group gr
                                                 struct tl_fault *out_fault);
 
 /* ---- node_turn.c ---- */
-/* Takes and carries out the output of every core: one batch, one frame per peer. */
+/* Takes and carries out the output of every core: one batch, a frame or two per peer. */
 void node_carry_out(struct node *node);
 /* Before an input to the core: makes sure that its message buffer has room. */
 void node_group_make_room(struct node_group *group);

@@ -5,7 +5,8 @@
  *            v
  *   advance -> begin reads, push writes -> node_carry_out -> apply -> ready reads -> flush
  *                                            |      |
- *                                            |      one frame per peer, all groups' messages
+ *                                            |      a frame per peer, all groups' messages; appends
+ *                                            |      in one of their own, which others may overtake
  *                                            one log batch, all groups' ops
  *
  * The batch is handed over before the frames are encoded: the disk works while they are, and a
@@ -160,10 +161,21 @@ static void note_leader(struct node_group *group)
         node->requests_check_ns = TL_MIN(node->requests_check_ns, node->now_ns);
 }
 
+static void tell_backlogs(struct node_group *group)
+{
+    const struct node *node = group->node;
+    for (uint32_t i = 0; i < node->peers_count; i++) {
+        raft_id id = node->peers[i].id;
+        if (id == node->self) continue;
+        raft_set_peer_backlog(group->raft, id, node->io.backlog(node->io.context, id));
+    }
+}
+
 static void take_output(struct node_group *group, struct node_batch **batch)
 {
     struct node *node = group->node;
     TL_ASSERT(group->output == NULL);
+    if (raft_role_of(group->raft) == RAFT_LEADER) tell_backlogs(group);
     const struct raft_output *output = raft_output(group->raft);
     group->output = output;
     TL_ASSERT(output->applicable >= group->applicable);
@@ -198,7 +210,15 @@ static void take_output(struct node_group *group, struct node_batch **batch)
 struct message_cursor {
     uint32_t group;
     uint32_t message;
+    bool is_urgent; /* of which kind it looks for messages */
 };
+
+/* Whether it may overtake others on a slow link. An append may not: one that arrives before its
+ * predecessor is refused, and all is sent again. */
+static bool is_urgent(const struct raft_message *message)
+{
+    return message->type != RAFT_APPEND;
+}
 
 /* Moves onto the next message for `to`; NULL: there is none. */
 static const struct raft_message *cursor_seek(const struct node *node,
@@ -207,9 +227,8 @@ static const struct raft_message *cursor_seek(const struct node *node,
     for (; cursor->group < node->groups_count; cursor->group++, cursor->message = 0) {
         const struct raft_output *output = node->groups[cursor->group]->output;
         for (; cursor->message < output->messages_count; cursor->message++) {
-            if (output->messages[cursor->message].to == to) {
-                return &output->messages[cursor->message];
-            }
+            const struct raft_message *message = &output->messages[cursor->message];
+            if (message->to == to && is_urgent(message) == cursor->is_urgent) return message;
         }
     }
     return NULL;
@@ -247,7 +266,11 @@ static void send_frame(struct node *node, raft_id to, struct message_cursor *cur
     frame_seal(frame, FRAME_RAFT);
     node->metrics.frames_sent_count++;
     /* Not given to a connection is as good as lost on the way: the core sends again. */
-    (void)node->io.send(node->io.context, to, PEER_CLASS_RAFT, frame);
+    if (cursor->is_urgent) {
+        (void)node->io.send_urgent(node->io.context, to, frame);
+    } else {
+        (void)node->io.send(node->io.context, to, PEER_CLASS_RAFT, frame);
+    }
 }
 
 static void send_messages(struct node *node)
@@ -255,8 +278,10 @@ static void send_messages(struct node *node)
     for (uint32_t i = 0; i < node->peers_count && !node->is_failed; i++) {
         raft_id to = node->peers[i].id;
         if (to == node->self) continue;
-        struct message_cursor cursor = {.group = 0, .message = 0};
-        while (cursor_seek(node, &cursor, to) != NULL) send_frame(node, to, &cursor);
+        struct message_cursor urgent = {.is_urgent = true};
+        while (cursor_seek(node, &urgent, to) != NULL) send_frame(node, to, &urgent);
+        struct message_cursor appends = {.is_urgent = false};
+        while (cursor_seek(node, &appends, to) != NULL) send_frame(node, to, &appends);
     }
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct raft_output *output = TL_TAKE(&node->groups[i]->output);
@@ -324,8 +349,7 @@ static uint64_t log_commit_deadline(const struct node *node)
         return node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS;
     }
     bool is_reported = oldest->sequence <= node->slow_sequence;
-    return oldest->issued_ns +
-           (is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1);
+    return oldest->issued_ns + (is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1);
 }
 
 /* How far this replica was behind when it last heard from its leader. */

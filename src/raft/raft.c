@@ -273,6 +273,9 @@ static void step_older_term(struct raft *raft, const struct raft_message *messag
         raft_send_after(raft, &reply);
         break;
     case RAFT_APPEND:
+        raft_keep_older_append(raft, message);
+        raft_send(raft, &reply);
+        break;
     case RAFT_HEARTBEAT:
         raft_send(raft, &reply);
         break;

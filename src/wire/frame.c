@@ -35,18 +35,29 @@ static struct buf *frame_begin(size_t payload_bytes)
     return frame;
 }
 
-void frame_seal(struct buf *frame, enum frame_type type)
+static size_t payload_bytes_max(uint8_t type)
 {
-    TL_ASSERT(frame->count >= FRAME_HEADER_BYTES);
-    uint32_t payload_bytes = frame->count - FRAME_HEADER_BYTES;
-    TL_ASSERT(payload_bytes <= FRAME_PAYLOAD_BYTES_MAX);
+    bool is_part = type == FRAME_PART_FIRST || type == FRAME_PART_NEXT;
+    return is_part ? FRAME_PART_BYTES_MAX : FRAME_PAYLOAD_BYTES_MAX;
+}
 
-    uint8_t *at = frame->data;
+void frame_header_encode(enum frame_type type, struct bytes payload, uint8_t at[FRAME_HEADER_BYTES])
+{
+    TL_ASSERT(payload.count <= payload_bytes_max((uint8_t)type));
     memset(at, 0, FRAME_HEADER_BYTES);
     put_u32(at + AT_MAGIC, FRAME_MAGIC);
     at[AT_TYPE] = (uint8_t)type;
-    put_u32(at + AT_PAYLOAD_BYTES, payload_bytes);
-    put_u64(at + AT_CHECKSUM, hash_checksum(bytes_make(at + FRAME_HEADER_BYTES, payload_bytes)));
+    put_u32(at + AT_PAYLOAD_BYTES, (uint32_t)payload.count);
+    put_u64(at + AT_CHECKSUM, hash_checksum(payload));
+}
+
+void frame_seal(struct buf *frame, enum frame_type type)
+{
+    TL_ASSERT(frame->count >= FRAME_HEADER_BYTES);
+    TL_ASSERT(frame->count >= FRAME_HEADER_BYTES);
+    struct bytes payload =
+        bytes_make(frame->data + FRAME_HEADER_BYTES, frame->count - FRAME_HEADER_BYTES);
+    frame_header_encode(type, payload, frame->data);
 }
 
 struct buf *frame_create(enum frame_type type, struct bytes payload)
@@ -66,8 +77,7 @@ enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
         get_u16(at + AT_ZERO_6) != 0 || get_u32(at + AT_ZERO_12) != 0) {
         return TL_ERR_INVALID;
     }
-    if (type < FRAME_HELLO || type > FRAME_LEADER_TRANSFER_REPLY ||
-        payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
+    if (type < FRAME_HELLO || type > FRAME_PART_NEXT || payload_bytes > payload_bytes_max(type)) {
         return TL_ERR_INVALID;
     }
     *out_header = (struct frame_header){

@@ -11,6 +11,7 @@
 #include "trilith/conf_entry.h"
 #include "trilith/digest_report.h"
 #include "trilith/frame.h"
+#include "trilith/frame_parts.h"
 #include "trilith/placement.h"
 #include "trilith/raft_message.h"
 #include "trilith/snapshot_chunk.h"
@@ -193,6 +194,31 @@ static void try_conf(struct bytes source)
     }
 }
 
+/* The source as the payloads of three parts; a source that begins a frame is one that goes on. */
+static void try_parts(struct bytes source)
+{
+    struct reassembly reassembly = {.bytes = NULL};
+    size_t cut = TL_MIN(source.count, (size_t)FRAME_HEADER_BYTES + 8);
+    const struct bytes parts[] = {
+        bytes_make(source.data, cut),
+        bytes_make(source.data + cut, (source.count - cut) / 2),
+        bytes_make(source.data + cut + (source.count - cut) / 2,
+                   source.count - cut - (source.count - cut) / 2),
+    };
+    struct frame_header header;
+    struct bytes payload;
+    enum tl_err err = TL_ERR_NOT_FOUND;
+    for (size_t i = 0; i < TL_COUNT_OF(parts) && err == TL_ERR_NOT_FOUND; i++) {
+        enum frame_type type = i == 0 ? FRAME_PART_FIRST : FRAME_PART_NEXT;
+        err = reassembly_add(&reassembly, type, parts[i], &header, &payload);
+        TL_ASSERT(reassembly.capacity <= TL_MAX(2 * source.count, (size_t)FRAME_PART_BYTES_MAX));
+    }
+    if (err == TL_OK) {
+        expect_same(bytes_make(source.data + FRAME_HEADER_BYTES, header.payload_bytes), payload);
+    }
+    reassembly_clear(&reassembly);
+}
+
 static void try_frame_payloads(struct bytes source)
 {
     struct hello hello;
@@ -342,6 +368,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_placement(source);
     try_conf(source);
     try_frame_payloads(source);
+    try_parts(source);
     try_frame(source);
     try_snapshot_chunk(source);
     try_with_checksums(source);

@@ -133,7 +133,8 @@ static void io_snapshot(void *context, struct node_snapshot_job *job)
     if (node->snapshots_count == 1) start_snapshot(sim_of, node);
 }
 
-static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
+static bool send_in_lane(void *context, raft_id peer, enum peer_class class, bool is_urgent,
+                         struct buf *frame)
 {
     struct sim_node *node = context;
     if (node->is_crashing) {
@@ -141,7 +142,22 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
         return false;
     }
     if (node->has_failed) sim_fail(sim_of, "[34] node %u sends after it has failed", node->number);
-    return network_send(sim_of, node, peer, class, frame);
+    return network_send(sim_of, node, peer, class, is_urgent, frame);
+}
+
+static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
+{
+    return send_in_lane(context, peer, class, false, frame);
+}
+
+static bool io_send_urgent(void *context, raft_id peer, struct buf *frame)
+{
+    return send_in_lane(context, peer, PEER_CLASS_RAFT, true, frame);
+}
+
+static size_t io_backlog(void *context, raft_id peer)
+{
+    return network_backlog(sim_of, context, peer);
 }
 
 static const struct sim_store *find_store(const struct sim *sim, raft_id id)
@@ -199,8 +215,8 @@ static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
     if (node->is_crashing) return;
     sim_trace(sim, "n%u must end: %d %s", node->number, exit_code, fault->reason);
     bool has_waited = node->taken != NULL && sim->now_ns - node->taken_ns > COMMIT_MAX_NS;
-    bool is_disk = exit_code == EXIT_STORAGE &&
-                   (node->has_failed || has_waited || rot_explains(node));
+    bool is_disk =
+        exit_code == EXIT_STORAGE && (node->has_failed || has_waited || rot_explains(node));
     if (exit_code == EXIT_EXPELLED || is_disk) {
         if (exit_code == EXIT_EXPELLED) members_on_expelled(sim, node);
         node->has_failed = true;
@@ -240,6 +256,8 @@ static struct node_io node_io_of(struct sim_node *node)
         .log_read = io_log_read,
         .snapshot = io_snapshot,
         .send = io_send,
+        .send_urgent = io_send_urgent,
+        .backlog = io_backlog,
         .set_peers = io_set_peers,
         .ask = io_ask,
         .set_timer = io_set_timer,

@@ -132,11 +132,11 @@ struct swarm {
     uint64_t queue_bytes_max;                 /* that wait for it */
     uint32_t limits_divisor;                  /* of the nodes' limits in bytes */
     uint32_t padding_max;                     /* of values */
-    uint32_t alter_ppm;      /* per end of a process: the last entry was written wrongly */
-    bool hangs_all;    /* all nodes at once, or none */
-    bool hangs_leader; /* the leader's alone: it has to go */
-    bool isolates;     /* cuts off one that leads nothing: no leader has to go */
-    bool wipes_most;   /* at the end all but one are emptied: they have to wait for ever */
+    uint32_t alter_ppm; /* per end of a process: the last entry was written wrongly */
+    bool hangs_all;     /* all nodes at once, or none */
+    bool hangs_leader;  /* the leader's alone: it has to go */
+    bool isolates;      /* cuts off one that leads nothing: no leader has to go */
+    bool wipes_most;    /* at the end all but one are emptied: they have to wait for ever */
     uint32_t commit_error_ppm;
     uint32_t crash_in_commit_ppm; /* per commit */
     uint32_t crash_in_flush_ppm;
@@ -199,14 +199,14 @@ struct sim_node {
     uint64_t paused_until_ns;
     bool is_crashing; /* its node is being destroyed: callbacks tell nobody */
     bool is_draining;
-    bool is_wanted;        /* it is to be a member in the end */
-    bool is_founder;       /* started with the view, not through a member */
-    bool is_off;           /* not to be started: its store was removed, or it waits for its part */
-    bool has_failed;       /* its process has said that it must end */
-    bool has_met_damage;   /* a read has: its process ends now */
-    raft_term wrong_term;  /* that it leads with a log that is not the others' */
+    bool is_wanted;       /* it is to be a member in the end */
+    bool is_founder;      /* started with the view, not through a member */
+    bool is_off;          /* not to be started: its store was removed, or it waits for its part */
+    bool has_failed;      /* its process has said that it must end */
+    bool has_met_damage;  /* a read has: its process ends now */
+    raft_term wrong_term; /* that it leads with a log that is not the others' */
     uint64_t wrong_since_ns;
-    uint32_t stores_count; /* disks it has had */
+    uint32_t stores_count;             /* disks it has had */
     uint64_t hangs_until_ns;           /* its log commits */
     uint32_t store;                    /* the newest of them, in sim.stores */
     uint64_t heard_ns[SIM_STORES_MAX]; /* frames for consensus */
@@ -238,10 +238,10 @@ struct sim_node {
 struct sim_link {
     uint64_t generation;
     bool is_up[2];
-    bool is_broken; /* nothing gets through any more; the sides are yet to notice */
-    uint64_t last_arrival_ns[2];
-    uint64_t free_ns[2]; /* when all that waits has left */
-    raft_id ids[2]; /* whom it connects */
+    bool is_broken;                 /* nothing gets through any more; the sides are yet to notice */
+    uint64_t last_arrival_ns[2][2]; /* by side; of urgent frames, which overtake others, apart */
+    uint64_t free_ns[2];            /* when all that waits has left */
+    raft_id ids[2];                 /* whom it connects */
 };
 
 enum attempt_state { ATTEMPT_OPEN, ATTEMPT_OK, ATTEMPT_DEFINITE, ATTEMPT_UNKNOWN };
@@ -483,7 +483,8 @@ bool host_leads(const struct sim *sim, const struct sim_node *node, raft_group g
 /* ---- network.c ---- */
 void network_init(struct sim *sim);
 bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_class class,
-                  struct buf *frame);
+                  bool is_urgent, struct buf *frame);
+size_t network_backlog(struct sim *sim, struct sim_node *from, raft_id to);
 void network_ask(struct sim *sim, struct sim_node *from, const char *peer_address,
                  struct buf *frame);
 bool network_is_whole(const struct sim *sim); /* all links between members are up */
@@ -495,7 +496,10 @@ void network_on_event(struct sim *sim, const struct event *event);
 
 /* ---- bandwidth.c ---- */
 /* When a frame's last byte has left, behind what waits already; SIM_NEVER: it is not taken. */
-uint64_t bandwidth_leave(struct sim *sim, uint64_t *free_ns, enum peer_class class, size_t bytes);
+uint64_t bandwidth_leave(struct sim *sim, uint64_t *free_ns, enum peer_class class, bool is_urgent,
+                         size_t bytes);
+/* Bytes of a direction that have not left by now. */
+uint64_t bandwidth_waiting(const struct sim *sim, uint64_t free_ns, enum peer_class class);
 
 /* ---- nemesis.c ---- */
 void nemesis_init(struct sim *sim);

@@ -15,8 +15,9 @@ TESTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh 
 dist_check_SCRIPTS += tests/system/basic.py tests/system/chain.py tests/system/completion.sh \
     tests/system/manual.sh tests/system/synced.py tests/system/crash.py \
     tests/system/crash_points.py tests/system/failover.py \
-    tests/system/handover.py tests/system/linear.py tests/system/members.py tests/system/names.py \
-    tests/system/power_cut.py tests/system/rows.py tests/system/snapshot.py tests/system/soak.py
+    tests/system/handover.py tests/system/linear.py tests/system/links.py \
+    tests/system/members.py tests/system/names.py tests/system/power_cut.py \
+    tests/system/rows.py tests/system/snapshot.py tests/system/soak.py tests/system/upgrade.py
 EXTRA_DIST += tests/system/cluster.py tests/system/disk.py tests/system/load.py tests/system/shim.py
 
 system_test_environment = builddir='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1
@@ -28,10 +29,12 @@ check-system: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 15
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 5
 	$(system_test_environment) $(srcdir)/tests/system/handover.py --tries 5 --rounds 1
+	$(system_test_environment) $(srcdir)/tests/system/links.py --rates 20 --nodes 3
 	$(system_test_environment) $(srcdir)/tests/system/members.py --kills
 	$(system_test_environment) $(srcdir)/tests/system/names.py
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 200000
 	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 100000 --kills 4 --speed-share 0.5
+	$(system_test_environment) $(srcdir)/tests/system/upgrade.py
 
 check-crash: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/crash.py --rounds 100
@@ -42,6 +45,12 @@ check-failover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/failover.py --tries 20
 check-handover: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/handover.py --tries 20 --rounds 5 --long
+# Needs root; beside it the same with etcd, where that is installed. About half an hour.
+check-links: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/links.py --rates 20,100,1000 --nodes 3,5 \
+	    --delays 0,1,2 --etcd
+check-upgrade: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/upgrade.py --rounds 5
 check-members: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/members.py --kills --rounds 5
 # Needs root and loop devices. First that what must be seen is seen, then many cuts.
@@ -61,4 +70,5 @@ check-soak: $(system_test_needs)
 check-chain: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/chain.py --entries 1000000 --log-retain 1GiB
 .PHONY: check-system check-chain check-crash check-crash-points check-failover check-handover \
-    check-members check-power-cut check-rows check-snapshot check-soak soak-power-cut
+    check-links check-upgrade check-members check-power-cut check-rows check-snapshot check-soak \
+    soak-power-cut

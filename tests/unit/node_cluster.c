@@ -81,7 +81,26 @@ static uint32_t place_of(const struct cluster *cluster, raft_id id)
     return CLUSTER_SITES;
 }
 
-static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
+/* Whether the frame holds appends, and nothing else. */
+static bool is_of_appends(const struct buf *frame)
+{
+    struct reader reader = reader_make(
+        bytes_make(frame->data + FRAME_HEADER_BYTES, frame->count - FRAME_HEADER_BYTES));
+    struct raft_batch_head head;
+    cr_assert_eq(raft_batch_head_decode(&reader, &head), TL_OK);
+    cr_assert_gt(head.messages_count, 0);
+    uint32_t appends_count = 0;
+    for (uint32_t i = 0; i < head.messages_count; i++) {
+        struct raft_message message;
+        cr_assert_eq(raft_message_decode(&reader, &message), TL_OK);
+        appends_count += message.type == RAFT_APPEND;
+        raft_message_clear(&message);
+    }
+    cr_assert(appends_count == 0 || appends_count == head.messages_count, "mixed");
+    return appends_count > 0;
+}
+
+static bool send_frame(void *context, raft_id peer, enum peer_class class, struct buf *frame)
 {
     struct site *site = context;
     site->frames_count++;
@@ -97,6 +116,33 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
     post(site->cluster,
          (struct parcel){.from = site->place, .to = to, .class = class, .frame = frame});
     return true;
+}
+
+static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
+{
+    struct site *site = context;
+    struct frame_header header;
+    cr_assert_eq(frame_header_decode(frame->data, &header), TL_OK);
+    if (header.type == FRAME_RAFT) {
+        cr_assert(is_of_appends(frame), "what may overtake must be able to");
+        site->appends_count++;
+    }
+    return send_frame(site, peer, class, frame);
+}
+
+static bool io_send_urgent(void *context, raft_id peer, struct buf *frame)
+{
+    struct site *site = context;
+    cr_assert(!is_of_appends(frame), "an append would overtake its predecessor");
+    site->urgent_count++;
+    return send_frame(site, peer, PEER_CLASS_RAFT, frame);
+}
+
+static size_t io_backlog(void *context, raft_id peer)
+{
+    const struct site *site = context;
+    (void)peer;
+    return site->backlog;
 }
 
 static void io_set_peers(void *context, const struct store_id *cluster_id,
@@ -226,6 +272,8 @@ enum tl_err site_try_start(struct site *site)
         .log_read = io_log_read,
         .snapshot = io_snapshot,
         .send = io_send,
+        .send_urgent = io_send_urgent,
+        .backlog = io_backlog,
         .set_peers = io_set_peers,
         .ask = io_ask,
         .set_timer = io_set_timer,

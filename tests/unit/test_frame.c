@@ -95,8 +95,7 @@ Test(frame, garbage_is_recognised_at_the_header)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_LEADER_TRANSFER_REPLY + 1},
-               {5, 1},   {6, 1},   {12, 1}};
+    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_PART_NEXT + 1}, {5, 1}, {6, 1}, {12, 1}};
     struct frame_header header;
     struct buf *frame = sample_hello();
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
@@ -195,9 +194,8 @@ Test(hello, prefixes_and_values_that_mean_nothing_are_refused)
     static const struct bad_byte bad[] = {
         {0, 0}, {0, HELLO_FORMAT + 1}, {1, PEER_CLASSES_COUNT}, {2, 2}, {3, 1}};
     assert_refuses_bytes(sample_hello(), bad, TL_COUNT_OF(bad));
-    static const struct bad_byte bad_first[] = {{0, 0},  {1, PEER_CLASSES_COUNT},
-                                                {2, 1},  {3, 1},
-                                                {4, 1},  {7, 128}};
+    static const struct bad_byte bad_first[] = {
+        {0, 0}, {1, PEER_CLASSES_COUNT}, {2, 1}, {3, 1}, {4, 1}, {7, 128}};
     assert_refuses_bytes(sample_hello_first(), bad_first, TL_COUNT_OF(bad_first));
 }
 
