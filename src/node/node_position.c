@@ -27,8 +27,14 @@ static enum peer_class class_of(const struct node *node)
 static void send(struct node *node, raft_id peer, const struct position *position)
 {
     node->metrics.frames_sent_count++;
-    /* Lost with its connection: said again on the next. */
-    (void)node->io.send(node->io.context, peer, class_of(node), position_encode(position));
+    struct buf *frame = position_encode(position);
+    /* A position that is lost with its connection is sent again on the next. Votes must not
+     * overtake it, so it takes the same lane. */
+    if (class_of(node) == PEER_CLASS_RAFT) {
+        (void)node->io.send_urgent(node->io.context, peer, frame);
+    } else {
+        (void)node->io.send(node->io.context, peer, PEER_CLASS_FORWARD, frame);
+    }
 }
 
 void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class)
