@@ -133,7 +133,13 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
 static bool io_send_urgent(void *context, raft_id peer, struct buf *frame)
 {
     struct site *site = context;
-    cr_assert(!is_of_appends(frame), "an append would overtake its predecessor");
+    struct frame_header header;
+    cr_assert_eq(frame_header_decode(frame->data, &header), TL_OK);
+    if (header.type == FRAME_RAFT) {
+        cr_assert(!is_of_appends(frame), "an append would overtake its predecessor");
+    } else {
+        cr_assert_eq(header.type, FRAME_POSITION);
+    }
     site->urgent_count++;
     return send_frame(site, peer, PEER_CLASS_RAFT, frame);
 }
