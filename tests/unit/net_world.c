@@ -262,10 +262,12 @@ void node_on_partial_frame(struct node *node, raft_id peer)
 
 void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class, uint32_t features)
 {
-    (void)peer;
     enter(node);
     node->up_counts[class]++;
     node->features[class] = features;
+    if (node->speaks_first && class == PEER_CLASS_RAFT) {
+        (void)node->io.send_urgent(node->io.context, peer, world_frame(10, 1));
+    }
     leave(node);
 }
 

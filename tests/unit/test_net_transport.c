@@ -594,6 +594,19 @@ Test(net_transport, urgent_frame_that_does_not_overtake_is_noticed)
     cr_assert_eq(first_to_arrive(), FRAME_PAYLOAD_BYTES_MAX);
 }
 
+Test(net_transport, urgent_frame_does_not_overtake_the_hello)
+{
+    pump_node(low)->speaks_first = true;
+    pump_node(high)->speaks_first = true;
+    join();
+    struct wanted wanted = {high, 1};
+    cr_assert(world_run(has_frames, &wanted, 3000));
+    wanted.pump = low;
+    cr_assert(world_run(has_frames, &wanted, 3000));
+    cr_assert_eq(pump_get_metrics(low)->connections_refused_count, 0);
+    cr_assert_eq(pump_get_metrics(high)->connections_refused_count, 0);
+}
+
 Test(net_transport, large_and_urgent_frames_of_all_sizes_arrive_whole)
 {
     join();
