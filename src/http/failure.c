@@ -40,6 +40,8 @@ const struct failure *failure_of_err(enum tl_err err)
         {TL_ERR_TIMEOUT, {503, "timeout", "it was not done within the request timeout", false}},
         {TL_ERR_CANCELED, {503, "canceled", "it was canceled", false}},
         {TL_ERR_NO_SPACE, {507, "disk_full", "the leader's file system is nearly full", false}},
+        {TL_ERR_AHEAD,
+         {400, "token_ahead", "Trilith-Token is more than 10 s ahead of the cluster's time", false}},
         {TL_ERR_INVALID, {400, "refused", "the leader refuses the command", false}},
         {TL_ERR_NOT_FOUND, {404, "no_group", "there is no such group", false}},
         {TL_ERR_COMPACTED, {410, "compacted", "it is below the first kept index", false}},

@@ -24,6 +24,7 @@ struct request {
     uint64_t attempt;
     bool is_read;
     struct buf *entry; /* until the node takes it */
+    uint64_t token_us; /* of its command */
     struct judgement judgement;
     struct request *next; /* of sim.requests */
 };
@@ -271,6 +272,7 @@ static void send_request(struct sim *sim, struct client *client, uint32_t node)
         judgement->floor = sim->acked_index;
         client->command.origin = client->attempt;
         request->entry = command_encode(&client->command);
+        request->token_us = client->command.token_us;
     }
     struct event event = {.kind = EVENT_REQUEST, .node = node, .data = request};
     uint64_t delay = sim_exponential(&sim->work_random, CLIENT_DELAY_NS);
@@ -437,6 +439,7 @@ static void start_write(struct sim_node *node, struct request *request)
         .group = NODE_DATA_GROUP,
         .entry = TL_TAKE(&request->entry),
         .deadline_ns = request->read.deadline_ns,
+        .token_us = request->token_us,
         .is_keyed = request->sim->attempts[request->attempt - 1].is_keyed,
         .on_done = write_done,
         .context = request,
