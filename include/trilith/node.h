@@ -282,7 +282,8 @@ struct node_read {
     struct node_read *previous;
 };
 /* on_ready errors: as of node_write, but for TL_ERR_UNKNOWN and TL_ERR_REPLACED. TL_ERR_AHEAD: a
- * round after the request came has shown that the token is of no entry there is. Local reads and causal ones already covered return *out_is_ready true and on_ready is not called. Returned
+ * round after the request came has shown that the token is of no entry there is. Local reads and
+ * causal ones already covered return *out_is_ready true and on_ready is not called. Returned
  * errors as node_write(). */
 TL_MUST_CHECK enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_ready);
 void node_read_cancel(struct node *node, struct node_read *read);

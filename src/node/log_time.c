@@ -23,7 +23,8 @@ static uint64_t slowest(uint64_t elapsed_us)
 /* Rounded down, so that many short turns do not add up to more than one long one. */
 static uint64_t fastest(uint64_t elapsed_us)
 {
-    return add(elapsed_us, elapsed_us - elapsed_us / FASTER_SHARE - (elapsed_us % FASTER_SHARE != 0));
+    uint64_t lost_us = (elapsed_us + FASTER_SHARE - 1) / FASTER_SHARE;
+    return add(elapsed_us, elapsed_us - lost_us);
 }
 
 void log_time_begin(struct log_time *time, uint64_t term, uint64_t now_ns, uint64_t last_us)
@@ -49,7 +50,8 @@ uint64_t log_time_wait_ns(const struct log_time *time, uint64_t time_us)
 {
     if (time_us <= time->limit_us) return 0;
     uint64_t missing_us = time_us - time->time_us;
-    uint64_t elapsed_us = missing_us / 2 + missing_us / (2 * FASTER_SHARE) + 1; /* 1/2 + 1/64 > 32/63 */
+    /* 1/2 + 1/64 is more than 32/63, and the 1 is what fastest() rounds down. */
+    uint64_t elapsed_us = missing_us / 2 + missing_us / (2 * FASTER_SHARE) + 1;
     return elapsed_us > UINT64_MAX / NS_PER_US ? UINT64_MAX : elapsed_us * NS_PER_US;
 }
 

@@ -1,7 +1,7 @@
 # The whole-node simulator (docs/correctness.md). Its stores stand on simulated disks; generations,
 # views and the rows as apply sees them are the server's own.
 check_LIBRARIES += libsim.a
-libsim_a_SOURCES = tests/sim/event_heap.c tests/sim/event_heap.h tests/sim/host.c \
+libsim_a_SOURCES = tests/sim/clocks.c tests/sim/event_heap.c tests/sim/event_heap.h tests/sim/host.c \
     tests/sim/liveness.c tests/sim/mem_data_dir.c tests/sim/mem_disk.c tests/sim/mem_disk.h \
     tests/sim/mem_log_store.c tests/sim/mem_snapshot.c \
     tests/sim/mem_table.c tests/sim/model.c tests/sim/model.h \

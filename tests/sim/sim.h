@@ -26,6 +26,9 @@
     X(starts)                   \
     X(pauses)                   \
     X(clock_jumps)              \
+    X(sleeps)                   \
+    X(late_repeats)             \
+    X(effects_again)            \
     X(disk_stalls)              \
     X(freezes)                  \
     X(flushes)                  \

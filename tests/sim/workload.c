@@ -54,8 +54,9 @@ static void push_client(struct sim *sim, uint64_t delay_ns, enum event_kind kind
 
 static void push_next(struct sim *sim, struct client *client)
 {
-    client->is_busy = false;
     client->is_waiting = false;
+    if (client->is_busy) clocks_note_past(sim, client);
+    client->is_busy = false;
     uint64_t think = sim_exponential(&sim->work_random, sim->swarm.think_mean_ns);
     push_client(sim, think, EVENT_CLIENT_NEXT, client, 0);
 }
@@ -185,6 +186,7 @@ static void draw_txn(struct sim *sim, struct client *client)
 
 static void draw_write(struct sim *sim, struct client *client)
 {
+    if (clocks_draw_repeat(sim, client)) return;
     struct command *command = &client->command;
     uint32_t key = (uint32_t)prng_below(&sim->work_random, sim->swarm.keys_count);
     *command = (struct command){.records_max = sim->swarm.records_max};
@@ -201,9 +203,7 @@ static void draw_write(struct sim *sim, struct client *client)
     const uint64_t name[] = {client->number, client->ops_count};
     command->idempotency_key = hash_bytes(bytes_make(name, sizeof name));
     command->token_us = client->token_us;
-    if (prng_chance(&sim->work_random, sim->swarm.future_token_ppm)) {
-        command->token_us += 30000000; /* records grow old */
-    }
+    if (prng_chance(&sim->work_random, sim->swarm.future_token_ppm)) clocks_disturb(sim, command);
 }
 
 static struct sim_scan draw_scan(struct sim *sim)
