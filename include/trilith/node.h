@@ -219,7 +219,7 @@ struct node_write {
     raft_group group;
     struct buf *entry;    /* from command_encode(); taken by node_write() when it returns TL_OK */
     uint64_t deadline_ns; /* of the request (--request-timeout) */
-    uint64_t token_us; /* the command's */
+    uint64_t token_us;    /* the command's */
     bool is_keyed;        /* has an Idempotency-Key: may be sent again after a lost link */
     void (*on_done)(struct node_write *write, enum tl_err err, const struct kv_result *result);
     void *context;

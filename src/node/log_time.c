@@ -29,26 +29,23 @@ static uint64_t fastest(uint64_t elapsed_us)
 
 void log_time_begin(struct log_time *time, uint64_t term, uint64_t now_ns, uint64_t last_us)
 {
-    *time = (struct log_time){
-        .term = term, .at_ns = now_ns, .time_us = last_us, .limit_us = last_us};
+    *time = (struct log_time){.term = term, .at_ns = now_ns, .time_us = last_us};
 }
 
 uint64_t log_time_advance(struct log_time *time, uint64_t now_ns, uint64_t wish_us)
 {
     uint64_t elapsed_us = now_ns > time->at_ns ? (now_ns - time->at_ns) / NS_PER_US : 0;
     uint64_t least_us = add(time->time_us, slowest(elapsed_us));
-    if (elapsed_us > 0) {
-        time->limit_us = add(time->time_us, fastest(elapsed_us));
-        time->at_ns += elapsed_us * NS_PER_US; /* the rest of a microsecond counts next time */
-    }
-    TL_ASSERT(least_us <= time->limit_us);
-    time->time_us = TL_MIN(TL_MAX(wish_us, least_us), time->limit_us);
+    uint64_t most_us = add(time->time_us, fastest(elapsed_us));
+    TL_ASSERT(least_us <= most_us);
+    time->at_ns += elapsed_us * NS_PER_US; /* the rest of a microsecond counts next time */
+    time->time_us = TL_MIN(TL_MAX(wish_us, least_us), most_us);
     return time->time_us;
 }
 
 uint64_t log_time_wait_ns(const struct log_time *time, uint64_t time_us)
 {
-    if (time_us <= time->limit_us) return 0;
+    if (time_us <= time->time_us) return 0;
     uint64_t missing_us = time_us - time->time_us;
     /* 1/2 + 1/64 is more than 32/63, and the 1 is what fastest() rounds down. */
     uint64_t elapsed_us = missing_us / 2 + missing_us / (2 * FASTER_SHARE) + 1;

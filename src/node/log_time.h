@@ -31,17 +31,17 @@
 
 /* Log time while one node leads one group, in one term. */
 struct log_time {
-    uint64_t term;     /* that it is of; 0: none */
-    uint64_t at_ns;    /* monotonic, of the last advance */
-    uint64_t time_us;  /* log time then */
-    uint64_t limit_us; /* as far as it might have gone then */
+    uint64_t term;    /* that it is of; 0: none */
+    uint64_t at_ns;   /* monotonic, of the last advance */
+    uint64_t time_us; /* log time then */
 };
 
 /* A leadership began at `now_ns`, when the last entry of the log was of `last_us`. */
 void log_time_begin(struct log_time *time, uint64_t term, uint64_t now_ns, uint64_t last_us);
 
 /* The time now, as near to the wish as the bounds allow. Does not fall; an earlier now_ns than the
- * last one counts as that. */
+ * last one counts as that. The first wish of a moment decides: what it did not use of the bound is
+ * lost, or an entry made in between would be older at once than the bound allows. */
 uint64_t log_time_advance(struct log_time *time, uint64_t now_ns, uint64_t wish_us);
 
 /* How long after the last advance `time_us` is within the bounds. */

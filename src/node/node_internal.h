@@ -475,8 +475,8 @@ uint64_t node_group_time_us(struct node_group *group, uint64_t wish_us);
 /* When that may be `time_us`. */
 uint64_t node_group_time_wait_ns(const struct node_group *group, uint64_t time_us);
 /* Whether the token is more than NODE_TOKEN_AHEAD_US above all that this node knows of the time:
- * the voters' median clock, what it has applied, and the newest entry that a leader has sent it. Such a
- * token may yet be of an entry that has not arrived here. */
+ * the voters' median clock, what it has applied, and the newest entry that a leader has sent it.
+ * Such a token may yet be of an entry that has not arrived here. */
 bool node_group_token_is_ahead(const struct node_group *group, uint64_t token_us);
 
 /* ---- node_read.c ---- */

@@ -51,7 +51,6 @@ uint64_t node_group_time_us(struct node_group *group, uint64_t wish_us)
     uint64_t time_us = log_time_advance(time, node->now_ns, wish_us);
     if (node->options.mutation == NODE_MUTATION_TIME_ALLOWANCE) {
         time_us = time->time_us = TL_MIN(TL_MAX(time_us, wish_us), time_us + 1000000);
-        time->limit_us = TL_MAX(time->limit_us, time_us);
     }
     return time_us;
 }

@@ -209,7 +209,8 @@ static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
     struct sim *sim = sim_of;
     if (node->is_crashing) return;
     sim_trace(sim, "n%u must end: %d %s", node->number, exit_code, fault->reason);
-    bool has_waited = node->taken != NULL && clocks_real_ns(sim) - node->taken_real_ns > COMMIT_MAX_NS;
+    bool has_waited =
+        node->taken != NULL && clocks_real_ns(sim) - node->taken_real_ns > COMMIT_MAX_NS;
     bool is_disk = exit_code == EXIT_STORAGE && (node->has_failed || has_waited);
     if (exit_code == EXIT_EXPELLED || is_disk) {
         if (exit_code == EXIT_EXPELLED) members_on_expelled(sim, node);

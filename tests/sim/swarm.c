@@ -233,6 +233,7 @@ static void make_healthy(struct swarm *swarm)
     swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = swarm->hang_weight = 0;
     swarm->partition_weight = swarm->pause_weight = swarm->clock_weight = swarm->reset_weight = 0;
     swarm->wipe_weight = swarm->transfer_weight = 0;
+    swarm->future_token_ppm = 0; /* and nobody sleeps */
     swarm->delay_min_ns = 100 * SIM_US;
     swarm->delay_mean_ns = SIM_MS;
     swarm->storm_ns = 24 * SIM_S;

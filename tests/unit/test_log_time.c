@@ -74,15 +74,15 @@ Test(log_time, clocks_that_were_set_back_are_met_in_the_end)
     }
 }
 
-Test(log_time, calls_in_the_same_moment_share_one_bound)
+/* An entry that was made without a wish, and one with a token right behind it. */
+Test(log_time, the_first_wish_of_a_moment_decides)
 {
     struct log_time time = begun(0, START_US);
-    cr_assert_eq(log_time_advance(&time, S, START_US + S_US), START_US + S_US);
-    uint64_t limit_us = START_US + 2 * S_US - S_US / 32;
+    cr_assert_eq(log_time_advance(&time, 3600 * S, START_US + HOUR_US), START_US + HOUR_US);
     for (uint32_t i = 0; i < 300; i++) {
-        cr_assert_eq(log_time_advance(&time, S, START_US + HOUR_US), limit_us);
+        cr_assert_eq(log_time_advance(&time, 3600 * S, UINT64_MAX), START_US + HOUR_US);
     }
-    cr_assert_eq(log_time_advance(&time, S / 2, 0), limit_us, "an earlier moment is that one");
+    cr_assert_eq(log_time_advance(&time, S, 0), START_US + HOUR_US, "an earlier moment is that one");
 }
 
 /* Turns of 7 us lose as little as one long one, and gain no more. */
@@ -106,7 +106,7 @@ Test(log_time, says_how_long_to_wait_and_that_is_enough)
     static const uint64_t ahead_us[] = {0, 1, 2, 31, 32, 33, 1000, 1000000, 10 * S_US, HOUR_US};
     for (size_t i = 0; i < TL_COUNT_OF(ahead_us); i++) {
         struct log_time copy = time;
-        uint64_t wanted_us = time.limit_us + ahead_us[i];
+        uint64_t wanted_us = time.time_us + ahead_us[i];
         uint64_t wait_ns = log_time_wait_ns(&time, wanted_us);
         cr_assert_eq(wait_ns == 0, ahead_us[i] == 0);
         cr_assert_geq(log_time_advance(&copy, S + wait_ns, wanted_us), wanted_us);
@@ -164,7 +164,7 @@ Test(log_time, five_minutes_are_never_less_than_150_s_however_often_the_leader_c
         uint64_t span_us = spans_us[i % TL_COUNT_OF(spans_us)];
         uint64_t fast_ppm = i % 2 == 0 ? 0 : 15000;
         uint64_t real_us = real_us_of_keep(&prng, span_us, fast_ppm);
-        cr_assert_geq(real_us, KEEP_REAL_US, "spans of %llu us: %llu us", (unsigned long long)span_us,
-                      (unsigned long long)real_us);
+        cr_assert_geq(real_us, KEEP_REAL_US, "spans of %llu us: %llu us",
+                      (unsigned long long)span_us, (unsigned long long)real_us);
     }
 }

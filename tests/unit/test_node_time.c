@@ -33,8 +33,8 @@ static void expect_steady(struct cluster *cluster)
         uint64_t risen_us = put_time(leader) - before_us;
         uint64_t real_us = (cluster->now_ns - began_ns) / 1000;
         cr_assert_leq(risen_us, 2 * real_us);
-        cr_assert_geq(risen_us + S_US / 4, real_us * 3 / 4, "%llu of %llu us", (unsigned long long)risen_us,
-                      (unsigned long long)real_us);
+        cr_assert_geq(risen_us + S_US / 4, real_us * 3 / 4, "%llu of %llu us",
+                      (unsigned long long)risen_us, (unsigned long long)real_us);
     }
 }
 
@@ -184,8 +184,7 @@ Test(node_time, tokens_far_ahead_are_refused_and_leave_log_time_alone)
             cr_assert_eq(put_with_token(cluster, site, token_us, 5 * CLUSTER_S, &result),
                          TL_ERR_AHEAD);
             cr_assert_eq(read_with_token(cluster, site, token_us, NODE_CAUSAL), TL_ERR_AHEAD);
-            cr_assert_eq(read_with_token(cluster, site, token_us, NODE_LINEARIZABLE),
-                         TL_ERR_AHEAD);
+            cr_assert_eq(read_with_token(cluster, site, token_us, NODE_LINEARIZABLE), TL_ERR_AHEAD);
             cr_assert_eq(read_with_token(cluster, site, token_us, NODE_LOCAL), TL_OK);
         }
     }
