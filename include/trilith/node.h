@@ -109,7 +109,8 @@ struct node_io {
     void (*set_peers)(void *context, const struct store_id *cluster_id,
                       const struct member *members, uint32_t members_count);
     /* Asks peer_address: sends a FRAME_BIRTH (sealed, taken); node_on_birth_reply() with the
-     * payload, or with NULL when refused, closed or not answered within a second. */
+     * payload, or with NULL when refused, closed, not answered within a second, or not looked up
+     * within 30. An address asked anew while it is being looked up is asked, and answers, once. */
     void (*ask)(void *context, const char *peer_address, struct buf *frame);
     /* Call node_turn() at this monotonic time at the latest; replaces the time set before. */
     void (*set_timer)(void *context, uint64_t deadline_ns);
@@ -130,10 +131,14 @@ enum node_mutation {
     NODE_MUTATION_IGNORE_LOG_ERROR = 16, /* a failed log commit counts as done */
     NODE_MUTATION_TIMEOUT_DEFINITE = 17, /* a proposed write's deadline says TL_ERR_TIMEOUT */
     NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
+    NODE_MUTATION_FULL_THOUGH_TAKEN = 75, /* TL_ERR_FULL is said of what is in the log */
     NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
     NODE_MUTATION_TIME_FROM_ABOVE = 31,  /* log time follows a clock, bounded from above only */
     NODE_MUTATION_TIME_ALLOWANCE = 32,   /* each entry may be a second further than the bound */
     NODE_MUTATION_TIME_TOKEN = 33,       /* a client's token moves log time without a bound */
+    /* A process says on its forward connection what it found on its disk, and what it says over the
+     * raft connection counts before. */
+    NODE_MUTATION_LATE_POSITION = 85,
 };
 
 struct node_options {
@@ -157,6 +162,7 @@ struct node_options {
     uint32_t digest_interval;       /* entries between two digests: 256; less in the simulator */
     uint32_t generation_rows_max;   /* 0: GENERATION_ROWS_MAX; smaller in the simulator */
     uint64_t log_cache_bytes;       /* 0: RAFT_CACHE_BYTES_MAX; smaller in the simulator */
+    uint32_t limits_divisor;        /* of all limits in bytes; 0, 1: none; more in the simulator */
     uint32_t snapshot_chunk_bytes;  /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT; smaller in the simulator */
     uint64_t free_bytes_min;        /* a leader takes writes above this: 128 MiB */
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
@@ -562,6 +568,7 @@ struct node_metrics {
     uint64_t frames_sent_count;
     uint64_t frames_received_count;
     uint64_t frames_invalid_count;
+    uint64_t messages_ignored_count; /* of a process that is refused, or not judged yet */
     uint64_t snapshots_sent_count;      /* and installed */
     uint64_t snapshots_installed_count; /* here */
     uint64_t snapshots_failed_count;    /* given up, at either end */
