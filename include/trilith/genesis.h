@@ -52,7 +52,7 @@ struct member {
 
 struct genesis {
     struct store_id cluster_id;
-    uint64_t time_us; /* entry time of index 1 of every group; <= GENESIS_TIME_MAX_US */
+    uint64_t time_us;       /* entry time of index 1 of every group; <= GENESIS_TIME_MAX_US */
     uint32_t groups_count;  /* group 0 and the data groups: 2 ... GENESIS_GROUPS_MAX */
     uint32_t members_count; /* 1 ... RAFT_MEMBERS_MAX */
     struct member members[RAFT_MEMBERS_MAX];

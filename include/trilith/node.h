@@ -127,15 +127,15 @@ enum node_mutation {
     NODE_MUTATION_NONE = 0,
     /* The flush's carrier commits rows and group state in two transactions; not the node's own. */
     NODE_MUTATION_SPLIT_FLUSH = 10,
-    NODE_MUTATION_DELETE_APPLIED = 14,   /* log deleted up to the applied index, not the flushed */
-    NODE_MUTATION_IGNORE_LOG_ERROR = 16, /* a failed log commit counts as done */
-    NODE_MUTATION_TIMEOUT_DEFINITE = 17, /* a proposed write's deadline says TL_ERR_TIMEOUT */
-    NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
+    NODE_MUTATION_DELETE_APPLIED = 14,    /* log deleted up to the applied index, not the flushed */
+    NODE_MUTATION_IGNORE_LOG_ERROR = 16,  /* a failed log commit counts as done */
+    NODE_MUTATION_TIMEOUT_DEFINITE = 17,  /* a proposed write's deadline says TL_ERR_TIMEOUT */
+    NODE_MUTATION_LIVE_COUNTERS = 25,     /* a flush writes live counters, not the frozen ones */
     NODE_MUTATION_FULL_THOUGH_TAKEN = 75, /* TL_ERR_FULL is said of what is in the log */
-    NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
-    NODE_MUTATION_TIME_FROM_ABOVE = 31,  /* log time follows a clock, bounded from above only */
-    NODE_MUTATION_TIME_ALLOWANCE = 32,   /* each entry may be a second further than the bound */
-    NODE_MUTATION_TIME_TOKEN = 33,       /* a client's token moves log time without a bound */
+    NODE_MUTATION_TAKE_OLD_COPY = 28,     /* a disk that is an old copy of itself is not refused */
+    NODE_MUTATION_TIME_FROM_ABOVE = 31,   /* log time follows a clock, bounded from above only */
+    NODE_MUTATION_TIME_ALLOWANCE = 32,    /* each entry may be a second further than the bound */
+    NODE_MUTATION_TIME_TOKEN = 33,        /* a client's token moves log time without a bound */
     /* A process says on its forward connection what it found on its disk, and what it says over the
      * raft connection counts before. */
     NODE_MUTATION_LATE_POSITION = 85,

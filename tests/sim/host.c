@@ -89,7 +89,6 @@ static void take_queue(struct sim *sim, struct sim_node *node)
     if (node->taken != NULL || node->queue == NULL) return;
     node->taken = TL_TAKE(&node->queue);
     node->taken_ns = sim->now_ns;
-    node->taken_real_ns = clocks_real_ns(sim);
     uint64_t latency = draw_latency(sim, sim->swarm.commit_min_ns, sim->swarm.commit_mean_ns);
     push(sim, node, latency, EVENT_LOG_COMMIT, NULL);
     nemesis_maybe_crash_in(sim, node, sim->swarm.crash_in_commit_ppm, latency);
@@ -204,14 +203,19 @@ static void io_set_timer(void *context, uint64_t deadline_ns)
     sim_push(sim_of, time_ns, &event);
 }
 
+/* Of a commit, by the clock that counts what was slept. */
+static bool has_waited_for(const struct sim *sim, const struct node_log_batch *batch)
+{
+    return batch != NULL && clocks_real_ns(sim) > batch->issued_ns + COMMIT_MAX_NS;
+}
+
 static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 {
     struct sim_node *node = context;
     struct sim *sim = sim_of;
     if (node->is_crashing) return;
     sim_trace(sim, "n%u must end: %d %s", node->number, exit_code, fault->reason);
-    bool has_waited =
-        node->taken != NULL && clocks_real_ns(sim) - node->taken_real_ns > COMMIT_MAX_NS;
+    bool has_waited = has_waited_for(sim, node->taken) || has_waited_for(sim, node->queue);
     bool is_disk = exit_code == EXIT_STORAGE &&
                    (node->has_failed || has_waited || rot_explains(node));
     if (exit_code == EXIT_EXPELLED || is_disk) {

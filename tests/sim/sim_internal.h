@@ -227,7 +227,6 @@ struct sim_node {
     struct node_log_batch *queue; /* given to the writer, not yet taken */
     struct node_log_batch *taken; /* in the commit under way */
     uint64_t taken_ns;            /* when that began */
-    uint64_t taken_real_ns;       /* with the time slept */
     struct node_log_batch *done;  /* durable, not yet told */
     struct node_flush_job *flush;
     bool flush_is_durable;

@@ -82,7 +82,8 @@ Test(log_time, the_first_wish_of_a_moment_decides)
     for (uint32_t i = 0; i < 300; i++) {
         cr_assert_eq(log_time_advance(&time, 3600 * S, UINT64_MAX), START_US + HOUR_US);
     }
-    cr_assert_eq(log_time_advance(&time, S, 0), START_US + HOUR_US, "an earlier moment is that one");
+    cr_assert_eq(log_time_advance(&time, S, 0), START_US + HOUR_US,
+                 "an earlier moment is that one");
 }
 
 /* Turns of 7 us lose as little as one long one, and gain no more. */
