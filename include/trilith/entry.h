@@ -39,7 +39,7 @@ enum entry_type {
     ENTRY_CONF = 4,    /* payload: a configuration */
 };
 
-/* No entry has a later time, and a genesis none later than half of it (genesis.h): so no leader comes
+/* No entry has a later time, and no genesis one later than half of it (genesis.h): no leader comes
  * to the end of the numbers, whatever time a log begins with. */
 #define ENTRY_TIME_MAX_US (UINT64_MAX / 2)
 

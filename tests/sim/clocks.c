@@ -264,8 +264,7 @@ void clocks_on_committed(struct sim *sim, raft_group group, const struct buf *en
     judge_effect(sim, &command, real_ns);
 }
 
-/* Invariants 42 and 43: of the node that leads, after each of its turns. Configurations are left out
- * as above. */
+/* Invariants 42 and 43: of the node that leads, after each of its turns, for commands as above. */
 void clocks_observe(struct sim *sim, struct sim_node *node, raft_group group,
                     const struct raft_status *status)
 {
