@@ -132,7 +132,9 @@ void clocks_sleep(struct sim *sim)
 {
     struct sim_clocks *clocks = &sim->clocks;
     if (sim_is_quiet(sim) || sim->now_ns < clocks->slept_last_ns + SLEEP_APART_NS) return;
-    uint64_t length = prng_between(&clocks->random, 5 * SIM_S, 80 * SIM_S);
+    bool is_long = prng_chance(&clocks->random, 250000); /* longer than any outcome is kept */
+    uint64_t length = prng_between(&clocks->random, is_long ? 150 * SIM_S : 5 * SIM_S,
+                                   is_long ? 400 * SIM_S : 80 * SIM_S);
     clocks->slept_last_ns = sim->now_ns;
     clocks->slept_ns += length;
     sim->result->counters.sleeps++;
@@ -213,7 +215,7 @@ static void judge_effect(struct sim *sim, const struct command *command, uint64_
     struct clock_item *item = map_get(&clocks->effects, command->idempotency_key, &is_first);
     uint64_t number = ++clocks->effects_count;
     if (!is_first) {
-        sim->result->counters.effects_again++;
+        sim_trace(sim, "a request takes effect again");
         uint64_t records_max =
             command->records_max == 0 ? RECORDS_MAX_DEFAULT : command->records_max;
         bool is_newest = number - item->number <= records_max;

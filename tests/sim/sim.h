@@ -28,7 +28,6 @@
     X(clock_jumps)              \
     X(sleeps)                   \
     X(late_repeats)             \
-    X(effects_again)            \
     X(disk_stalls)              \
     X(freezes)                  \
     X(flushes)                  \

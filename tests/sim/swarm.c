@@ -423,15 +423,24 @@ static const struct profile {
     const char *name;
     void (*apply)(struct swarm *swarm);
 } profiles[] = {
-    {"crash", profile_crash},           {"reads", profile_reads},
-    {"network", profile_network},       {"snapshots", profile_snapshots},
-    {"membership", profile_membership}, {"wipes", profile_wipes},
-    {"churn", profile_churn},           {"hangs", profile_hangs},
-    {"errors", profile_errors},         {"transfers", profile_transfers},
-    {"stalls", profile_stalls},         {"rollback", profile_rollback},
-    {"handover", profile_handover},     {"isolation", profile_isolation},
-    {"moments", profile_moments},       {"rot", profile_rot},
-    {"large", profile_large},           {"calm", profile_calm},
+    {"crash", profile_crash},
+    {"reads", profile_reads},
+    {"network", profile_network},
+    {"snapshots", profile_snapshots},
+    {"membership", profile_membership},
+    {"wipes", profile_wipes},
+    {"churn", profile_churn},
+    {"hangs", profile_hangs},
+    {"errors", profile_errors},
+    {"transfers", profile_transfers},
+    {"stalls", profile_stalls},
+    {"rollback", profile_rollback},
+    {"handover", profile_handover},
+    {"isolation", profile_isolation},
+    {"moments", profile_moments},
+    {"rot", profile_rot},
+    {"large", profile_large},
+    {"calm", profile_calm},
     {"clocks", profile_clocks},
 };
 
