@@ -34,6 +34,7 @@
 #define NODE_DATA_GROUP 1u       /* the group all keys belong to while there is one shard */
 #define NODE_APPLY_TURN_MAX 512u /* entries applied in one turn */
 #define NODE_LEADER_WAIT_NS 1000000000ull /* a request waits this long for a leader, then 503 */
+#define NODE_TOKEN_AHEAD_US 10000000ull   /* a causal token further ahead is refused */
 #define NODE_BIRTH_ASK_INTERVAL_NS 100000000ull
 #define NODE_LEADER_TRANSFERS_MAX 64u
 #define NODE_HAND_OVER_MAX_NS 1000000000ull  /* a node that stops waits so long for a successor */
@@ -136,12 +137,15 @@ enum node_mutation {
     NODE_MUTATION_NONE = 0,
     /* The flush's carrier commits rows and group state in two transactions; not the node's own. */
     NODE_MUTATION_SPLIT_FLUSH = 10,
-    NODE_MUTATION_DELETE_APPLIED = 14,   /* log deleted up to the applied index, not the flushed */
-    NODE_MUTATION_IGNORE_LOG_ERROR = 16, /* a failed log commit counts as done */
-    NODE_MUTATION_TIMEOUT_DEFINITE = 17, /* a proposed write's deadline says TL_ERR_TIMEOUT */
-    NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
+    NODE_MUTATION_DELETE_APPLIED = 14,    /* log deleted up to the applied index, not the flushed */
+    NODE_MUTATION_IGNORE_LOG_ERROR = 16,  /* a failed log commit counts as done */
+    NODE_MUTATION_TIMEOUT_DEFINITE = 17,  /* a proposed write's deadline says TL_ERR_TIMEOUT */
+    NODE_MUTATION_LIVE_COUNTERS = 25,     /* a flush writes live counters, not the frozen ones */
     NODE_MUTATION_FULL_THOUGH_TAKEN = 75, /* TL_ERR_FULL is said of what is in the log */
-    NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
+    NODE_MUTATION_TAKE_OLD_COPY = 28,     /* a disk that is an old copy of itself is not refused */
+    NODE_MUTATION_TIME_FROM_ABOVE = 31,   /* log time follows a clock, bounded from above only */
+    NODE_MUTATION_TIME_ALLOWANCE = 32,    /* each entry may be a second further than the bound */
+    NODE_MUTATION_TIME_TOKEN = 33,        /* a client's token moves log time without a bound */
     /* A process says on its forward connection what it found on its disk, and what it says over the
      * raft connection counts before. */
     NODE_MUTATION_LATE_POSITION = 85,
@@ -233,6 +237,7 @@ struct node_write {
     raft_group group;
     struct buf *entry;    /* from command_encode(); taken by node_write() when it returns TL_OK */
     uint64_t deadline_ns; /* of the request (--request-timeout) */
+    uint64_t token_us;    /* the command's */
     bool is_keyed;        /* has an Idempotency-Key: may be sent again after a lost link */
     void (*on_done)(struct node_write *write, enum tl_err err, const struct kv_result *result);
     void *context;
@@ -250,6 +255,8 @@ struct node_write {
     raft_index index;
     raft_term term;
     raft_id forwarded_to;
+    bool waits_for_time;  /* at the leader: log time has not reached its token */
+    uint64_t token_round; /* of reads, which shows whether there is such an entry; 0: not asked */
     size_t entry_bytes;
     struct node_write *next;
     struct node_write *previous;
@@ -260,7 +267,8 @@ struct node_write {
  *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
  *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command),
- *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min), TL_ERR_STALLED (of the leader: no more
+ *   TL_ERR_AHEAD (its token is of no entry), TL_ERR_NO_SPACE (of the leader: below
+ *   free_bytes_min), TL_ERR_STALLED (of the leader: no more
  *   can be frozen before a flush ends), TL_ERR_DIVERGED (this replica's state is
  *   not that of the others)
  *                   certainly not executed
@@ -278,7 +286,7 @@ enum node_consistency { NODE_LINEARIZABLE = 0, NODE_CAUSAL = 1, NODE_LOCAL = 2 }
 struct node_read {
     raft_group group;
     enum node_consistency consistency;
-    uint64_t token_us; /* causal */
+    uint64_t token_us; /* 0: none; causal reads wait for it */
     uint64_t deadline_ns;
     void (*on_ready)(struct node_read *read, enum tl_err err);
     void *context;
@@ -291,8 +299,9 @@ struct node_read {
     struct node_read *next;
     struct node_read *previous;
 };
-/* on_ready errors: as of node_write, but for TL_ERR_UNKNOWN and TL_ERR_REPLACED. Local reads
- * and causal ones already covered return *out_is_ready true and on_ready is not called. Returned
+/* on_ready errors: as of node_write, but for TL_ERR_UNKNOWN and TL_ERR_REPLACED. TL_ERR_AHEAD: a
+ * round after the request came has shown that the token is of no entry there is. Local reads and
+ * causal ones already covered return *out_is_ready true and on_ready is not called. Returned
  * errors as node_write(). */
 TL_MUST_CHECK enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_ready);
 void node_read_cancel(struct node *node, struct node_read *read);
@@ -392,6 +401,9 @@ void node_leader_transfer_cancel(struct node *node, struct node_leader_transfer 
 /* NULL before the group exists here (birth). */
 struct views *node_views(struct node *node, raft_group group);
 uint64_t node_applied_time_us(const struct node *node, raft_group group); /* causal token of now */
+/* In how many whole seconds at the latest log time has risen by `span_us`, while there is a leader:
+ * for Retry-After. At least 1. */
+uint64_t node_log_time_seconds(uint64_t span_us);
 uint64_t node_applied_revision(const struct node *node, raft_group group);
 /* How old a local read may be: since this node last knew to be caught up with a leader; ms. */
 uint64_t node_age_ms(const struct node *node, raft_group group);

@@ -227,7 +227,8 @@ void raft_message(struct raft *raft, struct raft_message *message);
 
 /* Seals `entry` (made by entry_create) as the next of this leader's log.
  *
- * time_us     wish for the entry's time; it becomes max(wish, last entry's time + 1).
+ * time_us     wish for the entry's time; it becomes max(wish, last entry's time + 1). The caller
+ *             bounds how fast it rises (src/node/log_time.h).
  * out_index   where it stands if it commits, out_term with which term.
  *
  * TL_OK takes `entry`; on an error it stays the caller's.
@@ -411,5 +412,14 @@ void raft_get_status(const struct raft *raft, struct raft_status *out_status);
 enum raft_role raft_role_of(const struct raft *raft);
 raft_id raft_leader(const struct raft *raft);
 raft_term raft_current_term(const struct raft *raft);
+uint64_t raft_last_time_us(const struct raft *raft); /* of the last entry */
+
+/* As the leader: the term, when it began to lead, and the time of the last entry then. */
+struct raft_leadership {
+    raft_term term;
+    uint64_t began_ns; /* by the clock of raft_advance(); after that entry was made */
+    uint64_t last_time_us;
+};
+struct raft_leadership raft_leadership_of(const struct raft *raft);
 
 #endif

@@ -10,6 +10,7 @@
  *   node_apply.c   applying, replay from the log, freezing, flushing
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
+ *   node_time.c    entry times, and tokens that are judged by them
  *   node_log.c     looks at the log: entries for clients, checks of the chain
  *   node_digest.c  digests of the states, told to the peers and compared with theirs
  *   node_status.c  status, readiness, metrics, draining
@@ -26,6 +27,7 @@
 #ifndef TL_NODE_INTERNAL_H
 #define TL_NODE_INTERNAL_H
 
+#include "log_time.h"
 #include "node_snapshot.h"
 #include "trilith/node.h"
 
@@ -36,7 +38,7 @@
 #define NODE_LOG_COMMIT_MAX_NS 20000000000ull
 #define NODE_LOG_COMMIT_GRACE_NS 1000000000ull /* from when it was first seen to be over it */
 #define NODE_LOG_COMMIT_HEALTHY_MS 100u
-#define NODE_CLOCK_LEAD_US 1000000ull /* an entry's time may lead the voters' median by this */
+#define NODE_CLOCK_APART_US 1000000ull /* the leader's clock may be so far from the median */
 #define NODE_READY_AGE_MS 1000u
 #define NODE_FREE_BYTES_AGE_NS 1000000000ull /* much less than the reserve is written in it */
 #define NODE_TURN_PASSES_MAX 4u
@@ -181,6 +183,7 @@ struct node_group {
     bool is_verifying;
 
     uint64_t handover_ns; /* a leader that is to lead no more does not try before */
+    struct log_time log_time; /* of the entries proposed here */
 
     /* Applying. */
     raft_index replay_target;               /* commit index known at start */
@@ -462,8 +465,6 @@ void node_group_replay_come(struct node_group *group, struct node_job *job);
 
 /* ---- node_write.c ---- */
 void node_group_push_writes(struct node_group *group);
-/* For an entry that is proposed now. */
-uint64_t node_proposal_time_us(struct node *node);
 /* Entry (index, term) is applied; result is NULL unless it is a command. */
 void node_group_writes_applied(struct node_group *group, raft_index index, raft_term term,
                                const struct kv_result *result);
@@ -481,6 +482,18 @@ void node_group_refuse_writes(struct node_group *group);
 TL_MUST_CHECK enum tl_err node_on_forward(struct node *node, raft_id peer, struct bytes payload);
 TL_MUST_CHECK enum tl_err node_on_forward_reply(struct node *node, raft_id peer,
                                                 struct bytes payload);
+
+/* ---- node_time.c ---- */
+/* The wall clock that log time follows: this node's, if it is near the voters' median. */
+uint64_t node_clock_us(const struct node *node);
+/* As the leader: the time of an entry that is proposed now, within the bounds of log_time.h. */
+uint64_t node_group_time_us(struct node_group *group, uint64_t wish_us);
+/* When that may be `time_us`. */
+uint64_t node_group_time_wait_ns(const struct node_group *group, uint64_t time_us);
+/* Whether the token is more than NODE_TOKEN_AHEAD_US above all that this node knows of the time:
+ * the voters' median clock, what it has applied, and the newest entry that a leader has sent it.
+ * Such a token may yet be of an entry that has not arrived here. */
+bool node_group_token_is_ahead(const struct node_group *group, uint64_t token_us);
 
 /* ---- node_read.c ---- */
 void node_group_begin_reads(struct node_group *group);

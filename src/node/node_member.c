@@ -372,8 +372,8 @@ static void propose(struct node_group *group, const struct raft_conf *target)
     struct node *node = group->node;
     raft_index index = 0;
     raft_term term = 0;
-    enum tl_err err =
-        raft_propose_conf(group->raft, target, node_proposal_time_us(node), &index, &term);
+    uint64_t time_us = node_group_time_us(group, node_clock_us(node));
+    enum tl_err err = raft_propose_conf(group->raft, target, time_us, &index, &term);
     if (err != TL_OK) {
         check_again(node, MEMBER_RETRY_NS);
         return;

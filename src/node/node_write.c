@@ -217,6 +217,8 @@ static enum tl_err submit(struct node *node, struct node_write *write)
     write->retry_ns = 0;
     write->request_id = 0;
     write->forwarded_to = RAFT_ID_NONE;
+    write->waits_for_time = false;
+    write->token_round = 0;
     write->entry_bytes = write->entry->count;
     node->requests_count++;
     node->request_bytes += write->entry_bytes;
@@ -242,26 +244,6 @@ void node_write_cancel(struct node *node, struct node_write *write)
 
 /* ---- proposing ---- */
 
-/* A wall clock that is wrong here must not move the log's time: expiry of records follows it. */
-uint64_t node_proposal_time_us(struct node *node)
-{
-    uint64_t own_us = node->io.clock_us(node->io.context);
-    /* Its own counts even when it is no member any more, and leads until that is committed. */
-    uint64_t clocks[RAFT_MEMBERS_MAX + 1] = {own_us};
-    uint32_t count = 1;
-    for (uint32_t i = 0; i < node->peers_count; i++) {
-        const struct node_peer *peer = &node->peers[i];
-        if (peer->id == node->self || peer->role != MEMBER_VOTER || !peer->has_clock) continue;
-        uint64_t clock_us = peer->clock_us + (node->now_ns - peer->clock_read_ns) / 1000;
-        uint32_t at = count++;
-        for (; at > 0 && clocks[at - 1] > clock_us; at--) clocks[at] = clocks[at - 1];
-        clocks[at] = clock_us;
-    }
-    /* Of two clocks the smaller: one that runs ahead does harm, one behind does not. */
-    uint64_t median_us = clocks[(count - 1) / 2];
-    return TL_MIN(own_us, median_us + NODE_CLOCK_LEAD_US);
-}
-
 /* A full disk is an error of the storage, which ends the node. All replicas tend to fill up at the
  * same time, so the leader refuses before that, while every node can still start and be read. */
 static bool has_space(struct node *node)
@@ -282,6 +264,28 @@ static void insert_proposed(struct node_group *group, struct node_write *write)
     while (before != NULL && before->index > write->index) before = before->previous;
     write->state = WRITE_PROPOSED;
     list_insert_behind(&group->proposed, before, write);
+}
+
+/* An entry's time is not below its client's token, which orders writes of several groups. A token
+ * moves log time no faster than anything else does, and one of no entry at all does not move it. */
+static bool take_time(struct node_group *group, struct node_write *write, uint64_t token_us,
+                      uint64_t *time_us)
+{
+    struct node *node = group->node;
+    if (node->options.mutation == NODE_MUTATION_TIME_TOKEN) {
+        *time_us = TL_MAX(node_group_time_us(group, *time_us), token_us);
+        return true;
+    }
+    if (node_group_token_is_ahead(group, token_us)) {
+        finish_later(node, write, TL_ERR_AHEAD);
+        return false;
+    }
+    *time_us = node_group_time_us(group, TL_MAX(*time_us, token_us));
+    if (token_us <= TL_MAX(*time_us, raft_last_time_us(group->raft) + 1)) return true;
+    write->waits_for_time = true;
+    write->retry_ns = node_group_time_wait_ns(group, token_us);
+    node->requests_check_ns = TL_MIN(node->requests_check_ns, write->retry_ns);
+    return false;
 }
 
 static bool is_half_full(const struct node_group *group)
@@ -305,9 +309,10 @@ static void propose_one(struct node_group *group, struct node_write *write, uint
     struct command command;
     enum tl_err err = command_decode(entry_payload(write->entry), &command);
     TL_ASSERT(err == TL_OK); /* made by command_encode() or checked by forward_decode() */
+    if (!take_time(group, write, command.token_us, &time_us)) return;
     raft_index index = 0;
     raft_term term = 0;
-    err = raft_propose(group->raft, write->entry, TL_MAX(time_us, command.token_us), &index, &term);
+    err = raft_propose(group->raft, write->entry, time_us, &index, &term);
     if (err == TL_ERR_NOT_LEADER) return; /* as a follower's: the next pass forwards it */
     if (err != TL_OK) {
         finish_later(node, write, err);
@@ -325,10 +330,23 @@ static void propose_one(struct node_group *group, struct node_write *write, uint
     insert_proposed(group, write);
 }
 
+/* Whether the write's token is of an entry there may be. Where this node's own knowledge does not
+ * say so, a round of reads does: what was committed when it began is applied here then. */
+static bool is_token_known(struct node_group *group, struct node_write *write)
+{
+    if (!node_group_token_is_ahead(group, write->token_us)) return true;
+    if (write->token_round == 0) write->token_round = raft_read(group->raft);
+    bool is_over = group->reads_ready_round >= write->token_round &&
+                   group->state.group.index >= group->read_index;
+    if (is_over) finish_later(group->node, write, TL_ERR_AHEAD);
+    return false;
+}
+
 static void forward_one(struct node_group *group, struct node_write *write)
 {
     struct node *node = group->node;
     raft_id leader = group->leader;
+    if (!is_token_known(group, write)) return;
     if (write->forwarded_to == leader && node->now_ns < write->retry_ns) return;
     if (write->deadline_ns <= node->now_ns) return; /* expires in this turn */
     leave_state(node, write);
@@ -361,10 +379,11 @@ void node_group_push_writes(struct node_group *group)
         return;
     }
     bool is_leader = raft_role_of(group->raft) == RAFT_LEADER;
-    uint64_t time_us = is_leader ? node_proposal_time_us(node) : 0;
+    uint64_t time_us = is_leader ? node_clock_us(node) : 0;
     struct node_write *next = NULL;
     for (struct node_write *write = group->queued.first; write != NULL; write = next) {
         next = write->next;
+        write->waits_for_time = false;
         if (is_leader) {
             propose_one(group, write, time_us);
         } else if (write->is_inbound) {
@@ -463,6 +482,7 @@ static void expire_queued(struct node *node, struct write_list *list, uint64_t *
         next = write->next;
         uint64_t give_up_ns = write->submitted_ns + NODE_LEADER_WAIT_NS;
         if (write->may_be_executed) give_up_ns = NODE_NEVER; /* nothing definite left to say */
+        if (write->waits_for_time) give_up_ns = NODE_NEVER;
         if (node->now_ns >= write->deadline_ns) {
             finish_later(node, write, TL_ERR_TIMEOUT);
         } else if (node->now_ns >= give_up_ns) {
@@ -622,6 +642,7 @@ static enum reply_meaning judge_reply(enum tl_err err)
     case TL_ERR_STALLED:
     case TL_ERR_REPLACED:
     case TL_ERR_TIMEOUT:
+    case TL_ERR_AHEAD:
         return REPLY_DEFINITE;
     default:
         return REPLY_UNKNOWN; /* also what a newer version may say */

@@ -575,3 +575,16 @@ raft_term raft_current_term(const struct raft *raft)
 {
     return raft->term;
 }
+
+uint64_t raft_last_time_us(const struct raft *raft)
+{
+    return raft_log_last_time_us(&raft->log);
+}
+
+struct raft_leadership raft_leadership_of(const struct raft *raft)
+{
+    TL_ASSERT(raft->role == RAFT_LEADER);
+    return (struct raft_leadership){.term = raft->term,
+                                    .began_ns = raft->leading_began_ns,
+                                    .last_time_us = raft->leading_last_time_us};
+}

@@ -213,6 +213,8 @@ static void become_leader(struct raft *raft)
     raft->role = RAFT_LEADER;
     raft->conf_handed_over_index = 0;
     raft->elections_won_count++;
+    raft->leading_began_ns = raft->now_ns;
+    raft->leading_last_time_us = raft_log_last_time_us(&raft->log);
     set_leader(raft, raft->self);
     raft_start_leading(raft);
 }

@@ -259,6 +259,8 @@ struct raft {
     uint64_t commit_notify_ns; /* leader: 0 none */
 
     /* Leader. */
+    uint64_t leading_began_ns;
+    uint64_t leading_last_time_us; /* of the log's last entry then */
     struct {
         raft_id target; /* RAFT_ID_NONE: none is under way */
         uint64_t deadline_ns;

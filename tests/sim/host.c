@@ -18,14 +18,16 @@ static struct sim *sim_of; /* node_io's context is the node; one simulation at a
 
 uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns)
 {
-    int64_t drift = (int64_t)(world_ns / 1000000) * node->clock_ppm;
-    return (uint64_t)((int64_t)world_ns + drift);
+    uint64_t real_ns = world_ns + sim_of->clocks.slept_ns;
+    int64_t drift = (int64_t)(real_ns / 1000000) * node->clock_ppm;
+    return (uint64_t)((int64_t)real_ns + drift);
 }
 
 static uint64_t world_time(const struct sim_node *node, uint64_t node_ns)
 {
     int64_t drift = (int64_t)(node_ns / 1000000) * node->clock_ppm;
-    return (uint64_t)((int64_t)node_ns - drift);
+    int64_t world_ns = (int64_t)node_ns - drift - (int64_t)sim_of->clocks.slept_ns;
+    return world_ns < 0 ? 0 : (uint64_t)world_ns;
 }
 
 static void push(struct sim *sim, struct sim_node *node, uint64_t delay_ns, enum event_kind kind,
@@ -50,13 +52,18 @@ static uint64_t io_now_ns(void *context)
     return host_node_time(context, sim_of->now_ns);
 }
 
-static uint64_t io_clock_us(void *context)
+uint64_t host_clock_us(const struct sim_node *node)
 {
-    const struct sim_node *node = context;
+    if (node->clock_stopped_us != 0) return node->clock_stopped_us;
     const uint64_t epoch_us = 1700000000000000ull;
     int64_t since_us =
         (int64_t)(host_node_time(node, sim_of->now_ns) / 1000) + node->clock_offset_us;
     return epoch_us + (uint64_t)since_us;
+}
+
+static uint64_t io_clock_us(void *context)
+{
+    return host_clock_us(context);
 }
 
 static void io_random(void *context, void *out_bytes, size_t count)
@@ -94,6 +101,10 @@ static void io_log_commit(void *context, struct node_log_batch *batch)
     while (*at != NULL) at = &(*at)->next;
     batch->next = NULL;
     *at = batch;
+    for (uint32_t i = 0; i < batch->ops_count; i++) {
+        const struct log_op *op = &batch->ops[i];
+        for (uint32_t k = 0; k < op->entries_count; k++) clocks_on_made(sim_of, op->entries[k]);
+    }
     take_queue(sim_of, node);
 }
 
@@ -208,15 +219,21 @@ static void io_set_timer(void *context, uint64_t deadline_ns)
     sim_push(sim_of, time_ns, &event);
 }
 
+/* Of a commit, by the clock that counts what was slept. */
+static bool has_waited_for(const struct sim *sim, const struct node_log_batch *batch)
+{
+    return batch != NULL && clocks_real_ns(sim) > batch->issued_ns + COMMIT_MAX_NS;
+}
+
 static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 {
     struct sim_node *node = context;
     struct sim *sim = sim_of;
     if (node->is_crashing) return;
     sim_trace(sim, "n%u must end: %d %s", node->number, exit_code, fault->reason);
-    bool has_waited = node->taken != NULL && sim->now_ns - node->taken_ns > COMMIT_MAX_NS;
-    bool is_disk =
-        exit_code == EXIT_STORAGE && (node->has_failed || has_waited || rot_explains(node));
+    bool has_waited = has_waited_for(sim, node->taken) || has_waited_for(sim, node->queue);
+    bool is_disk = exit_code == EXIT_STORAGE &&
+                   (node->has_failed || has_waited || rot_explains(node));
     if (exit_code == EXIT_EXPELLED || is_disk) {
         if (exit_code == EXIT_EXPELLED) members_on_expelled(sim, node);
         node->has_failed = true;

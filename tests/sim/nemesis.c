@@ -305,12 +305,6 @@ static void hang_disks(struct sim *sim, struct sim_node *victim)
     }
 }
 
-static void jump_clock(struct sim *sim, struct sim_node *node)
-{
-    sim->result->counters.clock_jumps++;
-    node->clock_offset_us += (int64_t)prng_between(&sim->fault_random, 0, 20000000) - 10000000;
-}
-
 static enum fault_kind draw_kind(struct sim *sim)
 {
     const struct swarm *swarm = &sim->swarm;
@@ -352,7 +346,8 @@ static void inject(struct sim *sim)
         pause_node(sim, node, sim_exponential(&sim->fault_random, sim->swarm.pause_mean_ns));
         break;
     case FAULT_CLOCK:
-        jump_clock(sim, node);
+        clocks_jump(sim, node);
+        if (sim->swarm.has_wild_clocks) clocks_sleep(sim);
         break;
     case FAULT_HANG:
         hang_disks(sim, node);

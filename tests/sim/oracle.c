@@ -392,10 +392,14 @@ static void ghost_extend(struct sim *sim, const struct sim_node *node, raft_grou
         sim->result->counters.entries_committed++;
         conf_on_committed(sim, group, entry);
         if (group == 0) members_on_committed(sim, entry);
-        if (group != NODE_DATA_GROUP) continue;
+        if (group != NODE_DATA_GROUP) {
+            clocks_on_committed(sim, group, entry);
+            continue;
+        }
         enum tl_err err = model_apply(&sim->model, entry);
         if (err != TL_OK) sim_fail(sim, "entry %" PRIu64 " does not decode", index);
         if (entry_type_of(entry) == ENTRY_COMMAND) note_command(sim, index);
+        clocks_on_committed(sim, group, entry);
     }
 }
 
@@ -554,6 +558,7 @@ void oracle_observe(struct sim *sim, struct sim_node *node)
         if (sim->is_over) return;
         if (status.raft.role == RAFT_LEADER) check_leader(sim, node, g, &status.raft);
         conf_observe(sim, node, &status.raft, g);
+        clocks_observe(sim, node, g, &status.raft);
         if (node->disk->is_altered) {
             rot_observe(sim, node, g, &status.raft);
             continue; /* it cannot know better */

@@ -145,6 +145,7 @@ static void run(struct sim *sim)
     mem_disks_reset(sim->options.seed ^ 0x73746f7265);
     oracle_init(sim);
     host_init(sim);
+    clocks_init(sim);
     network_init(sim);
     workload_init(sim);
     members_init(sim);
@@ -157,6 +158,7 @@ static void run(struct sim *sim)
     oracle_deinit(sim);
     workload_deinit(sim);
     members_deinit(sim);
+    clocks_deinit(sim);
     free(sim->attempts);
     mem_disks_reset(0);
 }

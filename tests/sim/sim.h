@@ -26,6 +26,8 @@
     X(starts)                   \
     X(pauses)                   \
     X(clock_jumps)              \
+    X(sleeps)                   \
+    X(late_repeats)             \
     X(disk_stalls)              \
     X(freezes)                  \
     X(flushes)                  \

@@ -5,8 +5,8 @@
  *             the n-th time that something happens; members.c who is to be a member, and disks that
  *             are emptied; rollback.c disks that go back to older copies; rot.c disks that give
  *             back other bytes; full.c disks without room; workload.c the clients; oracle.c the
- *             judges, oracle_conf.c those of configurations; swarm.c draws a seed's options;
- *             liveness.c judges the end.
+ *             judges, oracle_conf.c those of configurations; clocks.c wrong clocks and the judges
+ *             of log time; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
  */
 
@@ -27,6 +27,7 @@
 #define SIM_GROUPS_COUNT 2u
 #define SIM_READ_KEYS_MAX 3u
 #define SIM_SNAPSHOT_JOBS_MAX 4u /* one per transfer, and a table that is deleted */
+#define SIM_PAST_MAX 16u         /* keyed requests of a client that it may repeat late */
 #define SIM_WORLD UINT32_MAX     /* node of an event that concerns none */
 
 #define SIM_NEVER UINT64_MAX
@@ -151,6 +152,8 @@ struct swarm {
     uint64_t request_timeout_ns;
     uint32_t records_max;
     uint32_t future_token_ppm; /* writes whose token moves the log's time ahead by a minute */
+    uint32_t late_repeat_ppm;  /* writes that are an earlier keyed request once more */
+    bool has_wild_clocks;      /* all of them, from the beginning, by hours or days */
     bool reads_are_inline;     /* in the callback, or on a thread of their own a little later */
 };
 
@@ -164,6 +167,13 @@ struct sim_store {
     struct mem_disk *disk;
 };
 
+/* Log time as a leader gave it last (clocks.c). */
+struct clock_lead {
+    raft_term term;
+    uint64_t time_us;
+    uint64_t real_ns; /* when it was seen first */
+};
+
 struct sim_node_group {
     raft_index commit; /* highest seen since this start */
     raft_index applied;
@@ -174,6 +184,7 @@ struct sim_node_group {
     raft_term led_term;
     raft_index led_conf;
     uint64_t led_since_ns;
+    struct clock_lead lead;
 };
 
 /* What a store has promised to a process, from what was delivered: its highest term, and the last
@@ -196,6 +207,7 @@ struct sim_node {
     struct prng random;
     int32_t clock_ppm;
     int64_t clock_offset_us;
+    uint64_t clock_stopped_us; /* its wall clock stands still there; 0: it goes */
     uint64_t paused_until_ns;
     bool is_crashing; /* its node is being destroyed: callbacks tell nobody */
     bool is_draining;
@@ -391,6 +403,46 @@ struct judgement {
     struct buf *results;
 };
 
+/* ---- clocks.c ---- */
+
+struct clock_item {
+    bool is_used;
+    struct hash128 key;
+    uint64_t real_ns;
+    uint64_t number;
+};
+
+struct clock_map {
+    struct clock_item *items; /* open addressing */
+    size_t capacity;          /* a power of two, or 0 */
+    size_t count;
+};
+
+/* How far log time may have come along the committed log. */
+struct clock_chain {
+    uint64_t limit_us;
+    uint64_t real_ns; /* 0: nothing is committed */
+};
+
+struct sim_past {
+    struct buf *entry; /* NULL: none; owned */
+    uint8_t key;
+};
+
+struct sim_clocks {
+    struct prng random;
+    int64_t jump_max_us;
+    uint64_t slept_ns; /* of all machines: their monotonic clocks have counted it */
+    uint64_t slept_last_ns;
+    struct clock_map made;    /* by entry: when it was seen first */
+    struct clock_map effects; /* by Idempotency-Key: when it took effect last, and as which */
+    uint64_t effects_count;
+    struct clock_chain chains[SIM_GROUPS_COUNT];
+    struct sim_past past[SIM_CLIENTS_MAX][SIM_PAST_MAX];
+    uint32_t past_count[SIM_CLIENTS_MAX];
+    struct buf *repeated[SIM_CLIENTS_MAX]; /* what its command borrows from, or NULL; owned */
+};
+
 struct sim {
     struct sim_options options;
     struct sim_result *result;
@@ -410,6 +462,7 @@ struct sim {
     struct sim_store stores[SIM_STORES_MAX];
     uint32_t stores_count;
     struct sim_operator operator;
+    struct sim_clocks clocks;
     struct sim_rollback rollback;
     uint64_t isolated_until_ns; /* of the node that was cut off last */
     uint64_t hung_ns;           /* when the leader's log commits hung last; 0: never */
@@ -476,6 +529,7 @@ void host_empty_disk(struct sim *sim, struct sim_node *node);
 /* Puts the copy of its disk into a machine that is down. */
 void host_put_back(struct sim *sim, struct sim_node *node);
 uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns);
+uint64_t host_clock_us(const struct sim_node *node); /* its wall clock now */
 bool host_is_born(const struct sim_node *node);
 /* Whether it leads the group in the newest term there is. */
 bool host_leads(const struct sim *sim, const struct sim_node *node, raft_group group);
@@ -571,6 +625,24 @@ void oracle_observe_message(struct sim *sim, struct sim_node *from, struct bytes
 /* `judgement` is taken. */
 void oracle_judge(struct sim *sim, const struct judgement *judgement);
 void oracle_on_attempt_done(struct sim *sim, uint64_t attempt, enum attempt_state state);
+
+/* ---- clocks.c ---- */
+void clocks_init(struct sim *sim);
+void clocks_deinit(struct sim *sim);
+uint64_t clocks_real_ns(const struct sim *sim); /* virtual time, and what was slept */
+void clocks_jump(struct sim *sim, struct sim_node *node);
+void clocks_sleep(struct sim *sim);
+/* A write that is drawn gets a token from the future, or meets sleeping machines. */
+void clocks_disturb(struct sim *sim, struct command *command);
+/* The client's operation is over. */
+void clocks_note_past(struct sim *sim, const struct client *client);
+/* Whether the client's next write is an earlier one of its own; then it is drawn. */
+bool clocks_draw_repeat(struct sim *sim, struct client *client);
+void clocks_on_made(struct sim *sim, const struct buf *entry); /* or seen for the first time */
+/* In order, when the model has taken it. */
+void clocks_on_committed(struct sim *sim, raft_group group, const struct buf *entry);
+void clocks_observe(struct sim *sim, struct sim_node *node, raft_group group,
+                    const struct raft_status *status);
 
 /* ---- oracle_conf.c ---- */
 /* Whether a quorum of the configuration, counted here and not by the core, holds. */

@@ -95,6 +95,7 @@ static void draw_workload(struct draw *draw, struct swarm *swarm)
     swarm->records_max = (uint32_t)PICK(draw, 0, 0, 8, 40);
     swarm->future_token_ppm = (uint32_t)PICK(draw, 0, 0, 0, 20000);
     swarm->reads_are_inline = prng_chance(&draw->prng, 400000);
+    swarm->late_repeat_ppm = swarm->future_token_ppm > 0 ? 100000 : 0;
 }
 
 /* What came later has draws of its own: the seeds of what was there stay as they were. */
@@ -250,6 +251,7 @@ static void make_healthy(struct swarm *swarm)
     swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = swarm->hang_weight = 0;
     swarm->partition_weight = swarm->pause_weight = swarm->clock_weight = swarm->reset_weight = 0;
     swarm->wipe_weight = swarm->transfer_weight = 0;
+    swarm->future_token_ppm = 0; /* and nobody sleeps */
     swarm->class_cut_ppm = 0;
     swarm->moment_mean_ns = 0;
     swarm->rot_weight = swarm->full_weight = 0;
@@ -309,6 +311,27 @@ static void profile_transfers(struct swarm *swarm)
     swarm->crash_all_weight = 0;
     swarm->fault_mean_ns = 200 * SIM_MS;
     swarm->down_mean_ns = 50 * SIM_MS;
+}
+
+/* Wall clocks that are hours or days off, set back and forth and stopped while leaders change,
+ * machines that sleep, and requests that are repeated late. */
+static void profile_clocks(struct swarm *swarm)
+{
+    swarm->has_wild_clocks = true;
+    swarm->clock_weight = 6;
+    swarm->transfer_weight = 2;
+    swarm->crash_weight = 2;
+    swarm->partition_weight = 2;
+    swarm->hang_weight = 0;
+    swarm->stall_ppm = 0;
+    swarm->fault_mean_ns = 300 * SIM_MS;
+    swarm->down_mean_ns = TL_MIN(swarm->down_mean_ns, 200 * SIM_MS);
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+    swarm->keyed_ppm = TL_MAX(swarm->keyed_ppm, 500000);
+    swarm->read_ppm = TL_MIN(swarm->read_ppm, 300000);
+    swarm->late_repeat_ppm = 300000;
+    swarm->future_token_ppm = 5000;
+    swarm->records_max = swarm->records_max == 8 ? 100 : swarm->records_max;
 }
 
 /* Crashes, and now and then something else, at the n-th time that something happens. */
@@ -434,6 +457,7 @@ static const struct profile {
     {"large", profile_large},
     {"full", profile_full},
     {"calm", profile_calm},
+    {"clocks", profile_clocks},
 };
 
 static const struct profile *find_profile(const char *name)

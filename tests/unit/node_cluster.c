@@ -708,6 +708,7 @@ enum tl_err effort_start(struct effort *effort, struct site *site, struct buf *e
         .group = NODE_DATA_GROUP,
         .entry = entry,
         .deadline_ns = site->cluster->now_ns + timeout_ns,
+        .token_us = command.token_us,
         .is_keyed = command.has_idempotency_key,
         .on_done = on_effort_done,
         .context = effort,

@@ -592,20 +592,6 @@ Test(node_write, one_wrong_clock_does_not_move_the_logs_time)
     cluster_destroy(cluster);
 }
 
-Test(node_write, entry_time_covers_the_clients_token)
-{
-    struct cluster *cluster = cluster_create(1);
-    cluster_form(cluster);
-    struct kv_result first;
-    cr_assert_eq(site_put(&cluster->sites[0], "a", "1", &first), TL_OK);
-    struct effort effort;
-    struct buf *entry = effort_entry("b", "1", false, 0, first.time_us + 7000000);
-    cr_assert_eq(effort_start(&effort, &cluster->sites[0], entry, CLUSTER_S), TL_OK);
-    expect_end(cluster, &effort, TL_OK);
-    cr_assert_geq(effort.result.time_us, first.time_us + 7000000);
-    cluster_destroy(cluster);
-}
-
 Test(node_write, garbage_from_a_peer_is_told_and_counted)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
