@@ -20,7 +20,7 @@ struct node {
     /* Set by the test. */
     void (*on_turn)(struct node *node); /* NULL: nothing */
     bool is_drain_slow;                 /* drained only when the test says so */
-    bool speaks_first;                  /* sends an urgent frame as soon as a raft connection is up */
+    bool speaks_first; /* sends an urgent frame as soon as a raft connection is up */
     enum tl_err frame_answer;
     /* Counted. */
     uint32_t turns_count;
