@@ -59,8 +59,10 @@ enum hello_feature {
     HELLO_FEATURE_CONTINUATION = 1 << 0,
     /* The head of a raft batch says how many bytes are free on the sender's disk. */
     HELLO_FEATURE_SPACE = 1 << 1,
+    /* The first frame on a raft connection is the position of the process. */
+    HELLO_FEATURE_POSITION = 1 << 2,
 };
-#define HELLO_FEATURES 0u /* those of this version */
+#define HELLO_FEATURES ((uint32_t)HELLO_FEATURE_POSITION) /* those of this version */
 
 struct hello {
     uint8_t format; /* HELLO_FORMAT_FIRST or HELLO_FORMAT; the acceptor answers in the asker's */

@@ -108,7 +108,8 @@ struct node_io {
     void (*set_peers)(void *context, const struct store_id *cluster_id,
                       const struct member *members, uint32_t members_count);
     /* Asks peer_address: sends a FRAME_BIRTH (sealed, taken); node_on_birth_reply() with the
-     * payload, or with NULL when refused, closed or not answered within a second. */
+     * payload, or with NULL when refused, closed, not answered within a second, or not looked up
+     * within 30. An address asked anew while it is being looked up is asked, and answers, once. */
     void (*ask)(void *context, const char *peer_address, struct buf *frame);
     /* Call node_turn() at this monotonic time at the latest; replaces the time set before. */
     void (*set_timer)(void *context, uint64_t deadline_ns);
@@ -131,6 +132,9 @@ enum node_mutation {
     NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
     NODE_MUTATION_FULL_THOUGH_TAKEN = 75, /* TL_ERR_FULL is said of what is in the log */
     NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
+    /* A process says on its forward connection what it found on its disk, and what it says over the
+     * raft connection counts before. */
+    NODE_MUTATION_LATE_POSITION = 85,
 };
 
 struct node_options {
@@ -552,6 +556,7 @@ struct node_metrics {
     uint64_t frames_sent_count;
     uint64_t frames_received_count;
     uint64_t frames_invalid_count;
+    uint64_t messages_ignored_count; /* of a process that is refused, or not judged yet */
     uint64_t snapshots_sent_count;      /* and installed */
     uint64_t snapshots_installed_count; /* here */
     uint64_t snapshots_failed_count;    /* given up, at either end */

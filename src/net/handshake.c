@@ -106,6 +106,7 @@ static void on_hello(struct connection *connection, const struct hello *hello)
     bool is_first = connection->hello_format == HELLO_FORMAT_FIRST; /* ours announced nothing */
     connection->features = is_first ? 0 : hello->features & HELLO_FEATURES;
     connection->state = CONNECTION_UP;
+    connection_worked(connection);
     link_on_up(link, connection);
 }
 
@@ -145,6 +146,7 @@ void handshake_on_frame(struct connection *connection, enum frame_type type, str
             return;
         }
         if (is_ask) {
+            connection_worked(connection);
             node_on_birth_reply(transport->node, connection->address, &payload);
             pump_wake(transport->pump);
             connection_close(connection);

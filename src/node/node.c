@@ -188,6 +188,10 @@ static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
     enum tl_err err = data_dir_open(options->data_dir, options->address, options->allow_any_fs,
                                     &node->data_dir, out_fault);
     if (err != TL_OK) return err;
+    uint32_t unknown_fs = data_dir_unknown_fs(node->data_dir);
+    if (unknown_fs != 0) {
+        node_log(node, LOG_LEVEL_WARN, "unknown_file_system", "type=0x%08x", unknown_fs);
+    }
     err = data_dir_refused(node->data_dir, out_fault);
     if (err == TL_OK) {
         tl_fault_set(out_fault, options->data_dir, UINT32_MAX, 0, "%s", NODE_OLD_COPY_TEXT);
@@ -535,6 +539,11 @@ static enum tl_err step_message(struct node *node, struct node_peer *peer, uint6
         raft_message_clear(&message);
         return err;
     }
+    if (!node_position_admits(node, peer, life)) {
+        node->metrics.messages_ignored_count++;
+        raft_message_clear(&message);
+        return TL_OK;
+    }
     if (message.type == RAFT_APPEND || message.type == RAFT_HEARTBEAT) {
         group->has_heard_leader = true;
     }
@@ -619,7 +628,7 @@ void node_on_peer_up(struct node *node, raft_id id, enum peer_class class, uint3
     peer->features[class] = features;
     if (class == PEER_CLASS_RAFT) node_digests_peer_up(node, id);
     if (class == PEER_CLASS_BULK) node_send_link_up(peer);
-    if (class == PEER_CLASS_FORWARD) node_position_peer_up(node, peer);
+    node_position_peer_up(node, peer, class);
     node_member_wake(node);
 }
 

@@ -230,9 +230,10 @@ void network_on_crash(struct sim *sim, struct sim_node *node)
 
 /* ---- frames ---- */
 
-static bool goes_as_datagram(const struct sim *sim, enum peer_class class)
+/* What is said once on a connection, and is not said again, goes as over TCP also then. */
+static bool goes_as_datagram(const struct sim *sim, enum peer_class class, const struct buf *frame)
 {
-    return sim->swarm.is_datagram && class == PEER_CLASS_RAFT;
+    return sim->swarm.is_datagram && class == PEER_CLASS_RAFT && frame->data[4] == FRAME_RAFT;
 }
 
 static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
@@ -296,7 +297,8 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
     sim->result->counters.frames++;
     oracle_observe_message(sim, from, buf_bytes(frame));
     note_frame(sim, from, frame);
-    if (goes_as_datagram(sim, class)) {
+    if (sim->rollback.node == from) rollback_on_sent(sim, frame);
+    if (goes_as_datagram(sim, class, frame)) {
         send_datagram(sim, from->number, peer->number, class, leave_ns, frame);
     } else {
         send_in_stream(sim, from->number, peer->number, class, leave_ns, frame);
@@ -312,7 +314,7 @@ static bool is_received(struct sim *sim, const struct event *event)
     const struct sim_link *link = link_of(sim, event->node, event->peer, class);
     bool is_up = node->node != NULL && link->is_up[side_of(event->node, event->peer)];
     bool is_stopped = sim->blocked[event->peer][event->node][class] > 0;
-    if (goes_as_datagram(sim, class)) {
+    if (goes_as_datagram(sim, class, event->data)) {
         return is_up && !is_stopped && event->a == stores_of(sim, event->peer, event->node);
     }
     if (link->generation != event->a || link->is_broken) return false;
@@ -348,8 +350,11 @@ static void on_frame(struct sim *sim, const struct event *event)
             node->heard_ns[sim->nodes[event->peer].store] = sim->now_ns;
             rollback_on_frame(sim, node, &sim->nodes[event->peer], payload);
         }
+        uint64_t ignored_count = node_get_metrics(node->node)->messages_ignored_count;
         enum tl_err err =
             node_on_frame(node->node, sim->nodes[event->peer].id, header.type, payload);
+        ignored_count = node_get_metrics(node->node)->messages_ignored_count - ignored_count;
+        if (header.type == FRAME_RAFT) rollback_on_taken(sim, node, payload, ignored_count);
         if (err != TL_OK && node_member(node->node, sim->nodes[event->peer].id) != NULL)
             sim_fail(sim, "node %u refuses a frame", event->node);
         host_wake(sim, node);

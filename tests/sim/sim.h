@@ -99,6 +99,7 @@
     X(rollbacks)                \
     X(rollbacks_of_leaders)     \
     X(rollbacks_refused)        \
+    X(rollback_messages)        \
     X(transfers_asked)          \
     X(transfers_done)           \
     X(hangs)                    \

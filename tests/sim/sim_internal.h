@@ -357,6 +357,8 @@ struct sim_rollback {
     struct sim_node *node; /* NULL: none */
     uint64_t number;
     bool is_done; /* the copy is in the machine */
+    uint64_t life; /* of the process that has it; 0: it has said nothing yet */
+    bool knows_better[SIM_NODES_MAX];
 };
 
 /* File systems that are full. */
@@ -610,6 +612,10 @@ void rollback_on_frame(struct sim *sim, struct sim_node *to, const struct sim_no
 /* Whether the node has an old copy, and so has to be refused. */
 bool rollback_explains(const struct sim *sim, const struct sim_node *node);
 void rollback_on_refused(struct sim *sim, struct sim_node *node); /* its process has ended */
+void rollback_on_sent(struct sim *sim, const struct buf *frame); /* by the one it is about */
+/* A frame of consensus was given to a node, which ignored so many of its messages. */
+void rollback_on_taken(struct sim *sim, const struct sim_node *by, struct bytes payload,
+                       uint64_t ignored_count);
 bool sim_is_quiet(const struct sim *sim);                         /* no fault is injected */
 
 /* ---- reading.c ---- */

@@ -369,13 +369,21 @@ struct store_id world_id(uint8_t number)
 
 struct pump *world_open(uint8_t number, uint16_t *port)
 {
+    return world_open_at(number, NULL, port);
+}
+
+struct pump *world_open_at(uint8_t number, const char *listen_host, uint16_t *port)
+{
     if (*port == 0) {
         *port = world_free_port();
     }
     char address[32];
     (void)snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)*port);
     next_id = world_id(number);
-    const struct pump_options options = {.node = {.peer_address = address}};
+    const struct pump_options options = {
+        .node = {.peer_address = address},
+        .peer_listen_host = listen_host,
+    };
     struct pump *pump = NULL;
     struct tl_fault fault = {.group = 0};
     cr_assert_eq(pump_open(&options, &world_loop, &pump, &fault), TL_OK, "%s", fault.reason);

@@ -77,6 +77,8 @@ struct store_id world_id(uint8_t number);
 
 /* Opens a pump whose node has id world_id(number). Port 0: a free one; returns it. */
 struct pump *world_open(uint8_t number, uint16_t *port);
+/* The same, listening at another host than 127.0.0.1. */
+struct pump *world_open_at(uint8_t number, const char *listen_host, uint16_t *port);
 /* Stops, waits, destroys. */
 void world_close(struct pump *pump);
 /* Tells the pumps of each other's peers: members (number, port). */
