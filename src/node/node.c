@@ -470,6 +470,26 @@ static void peer_read_done(struct node_group *group, struct node_job *job, enum 
     raft_log_read_done(group->raft, job->read.peer, job->read.entries, entries_count);
 }
 
+/* The record is good, or was deleted meanwhile: it was flushed and is no longer served. What is in
+ * memory, and is sent from there, has to be the same. */
+static void verify_read_done(struct node_group *group, struct node_job *job)
+{
+    const struct buf *record = job->read.entries_count > 0 ? job->read.entries[0] : NULL;
+    const struct buf *held = raft_entry(group->raft, job->read.first);
+    bool is_same = record == NULL || held == NULL || entry_term(record) != entry_term(held) ||
+                   bytes_equal(buf_bytes(record), buf_bytes(held));
+    group->is_verifying = false;
+    if (is_same) {
+        raft_verified(group->raft);
+    } else {
+        struct tl_fault fault;
+        tl_fault_set(&fault, "log", group->id, job->read.first,
+                     "an entry in memory is not the one on the disk: the memory is at fault");
+        node_fail(group->node, &fault);
+    }
+    node_free_job(group->node, job);
+}
+
 void node_on_log_read_done(struct node *node, struct node_log_read *read, enum tl_err err,
                            const struct tl_fault *fault)
 {
@@ -494,10 +514,7 @@ void node_on_log_read_done(struct node *node, struct node_log_read *read, enum t
         node_group_replay_come(group, job);
         break;
     case NODE_LOG_READ_VERIFY:
-        /* Deleted meanwhile: it was flushed and is no longer served. */
-        group->is_verifying = false;
-        raft_verified(group->raft);
-        node_free_job(node, job);
+        verify_read_done(group, job);
         break;
     case NODE_LOG_READ_QUERY:
         break; /* taken above */

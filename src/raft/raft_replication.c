@@ -237,7 +237,8 @@ static void step_chain_mismatch(struct raft *raft, struct raft_peer *peer,
     peer->is_chain_broken = true;
     raft_peer_to_probe(peer, TL_MAX(peer->match + 1, TL_MIN(reply->index + 1, raft->log.last + 1)));
     pause_probe(raft, peer, RAFT_NUMBER_MAX); /* until the next heartbeat */
-    if (raft_has_quorum(raft, is_chain_broken_at)) {
+    bool is_ignored = raft->mutation == RAFT_MUTATION_IGNORE_MAJORITY;
+    if (!is_ignored && raft_has_quorum(raft, is_chain_broken_at)) {
         raft->is_chain_broken = true;
         raft_become_follower(raft, raft->term, RAFT_ID_NONE);
         return;

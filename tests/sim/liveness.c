@@ -62,9 +62,11 @@ static const char *find_unsettled(struct sim *sim, raft_group group, uint32_t *o
     const char *missing = members_find_unsettled(sim, group, out_node);
     if (missing != NULL) return missing;
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
-        const struct sim_node *node = &sim->nodes[i];
+        struct sim_node *node = &sim->nodes[i];
         *out_node = i;
         if (!node->is_wanted) continue;
+        const char *damage = rot_find_left(sim, node);
+        if (damage != NULL) return damage;
         if (node->node == NULL) return "is down";
         if (node->is_draining) return "is stopping";
         if (node->paused_until_ns > sim->now_ns) return "is paused";
@@ -97,7 +99,8 @@ static void check_recover(struct sim *sim)
         return;
     }
     const struct swarm *swarm = &sim->swarm;
-    bool has_changes = swarm->operator_mean_ns > 0 || swarm->wipe_weight > 0;
+    bool has_changes = swarm->operator_mean_ns > 0 || swarm->wipe_weight > 0 ||
+                       swarm->rot_weight > 0;
     uint64_t recover_ns = has_changes ? RECOVER_MEMBERS_NS : RECOVER_NS;
     if (sim->now_ns - sim->liveness_stage_ns > recover_ns) {
         sim_fail(sim, "[28] %.0f s after all was healed, node %u %s (group %" PRIu32 ")",

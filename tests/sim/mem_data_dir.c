@@ -34,6 +34,8 @@ enum tl_err data_dir_open(const char *path, const char *address, bool allow_any_
     disk->has_identity = true;
     disk->is_locked = true;
     disk->is_cut_off = false;
+    if (disk->is_alteration_gone) disk->is_altered = false;
+    disk->is_damage_given = disk->is_damage_found = false;
     *out_dir = dir;
     return TL_OK;
 }

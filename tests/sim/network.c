@@ -70,9 +70,9 @@ void network_init(struct sim *sim)
     }
 }
 
-static bool is_cut(const struct sim *sim, uint32_t a, uint32_t b)
+static bool is_cut(const struct sim *sim, uint32_t a, uint32_t b, enum peer_class class)
 {
-    return sim->blocked[a][b] > 0 || sim->blocked[b][a] > 0;
+    return sim->blocked[a][b][class] > 0 || sim->blocked[b][a][class] > 0;
 }
 
 static bool is_awake(const struct sim *sim, const struct sim_node *node)
@@ -128,10 +128,9 @@ static void on_maintenance(struct sim *sim, const struct event *event)
     struct sim_node *a = &sim->nodes[event->a];
     struct sim_node *b = &sim->nodes[event->b];
     push_maintenance(sim, a->number, b->number);
-    if (is_cut(sim, a->number, b->number)) return;
     for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
         const struct sim_link *link = link_of(sim, a->number, b->number, c);
-        if (link->is_up[0] || link->is_up[1]) continue;
+        if (link->is_up[0] || link->is_up[1] || is_cut(sim, a->number, b->number, c)) continue;
         if (is_awake(sim, a) && is_awake(sim, b) && knows(a, b->id) && knows(b, a->id)) {
             bring_up(sim, a, b, c);
         } else {
@@ -199,7 +198,7 @@ static void on_link_down(struct sim *sim, const struct event *event)
     raft_id id = link->ids[side_of(peer->number, node->number)];
     node_on_peer_down(node->node, id, (enum peer_class)event->b, false);
     host_wake(sim, node);
-    if (peer->node == NULL && !is_cut(sim, node->number, peer->number)) {
+    if (peer->node == NULL && !is_cut(sim, node->number, peer->number, (enum peer_class)event->b)) {
         struct event refused = *event;
         refused.kind = EVENT_REFUSED;
         sim_push(sim, sim->now_ns + prng_below(&sim->net_random, 5 * SIM_MS), &refused);
@@ -222,7 +221,7 @@ void network_on_crash(struct sim *sim, struct sim_node *node)
             struct sim_link *link = link_of(sim, node->number, p, c);
             link->is_up[side_of(node->number, p)] = false;
             link->is_broken = true;
-            uint64_t notice = is_cut(sim, node->number, p) ? 1500 * SIM_MS : 5 * SIM_MS;
+            uint64_t notice = is_cut(sim, node->number, p, c) ? 1500 * SIM_MS : 5 * SIM_MS;
             push_down(sim, p, node->number, c, prng_below(&sim->net_random, notice));
         }
     }
@@ -256,6 +255,15 @@ static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer
                class, frame);
 }
 
+static void note_frame(struct sim *sim, const struct sim_node *from, const struct buf *frame)
+{
+    struct frame_header header;
+    enum tl_err err = frame_header_decode(frame->data, &header);
+    TL_ASSERT(err == TL_OK);
+    if (header.type == FRAME_SNAPSHOT_CHUNK) moments_note(sim, from, MOMENT_CHUNK);
+    if (header.type == FRAME_FORWARD) moments_note(sim, from, MOMENT_FORWARD);
+}
+
 static void send_in_stream(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
                            struct buf *frame)
 {
@@ -282,6 +290,7 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
     sim->result->counters.frames++;
     oracle_observe_message(sim, from, buf_bytes(frame));
     if (sim->rollback.node == from) rollback_on_sent(sim, frame);
+    note_frame(sim, from, frame);
     if (goes_as_datagram(sim, class, frame)) {
         send_datagram(sim, from->number, peer->number, class, frame);
     } else {
@@ -297,7 +306,7 @@ static bool is_received(struct sim *sim, const struct event *event)
     enum peer_class class = (enum peer_class)event->b;
     const struct sim_link *link = link_of(sim, event->node, event->peer, class);
     bool is_up = node->node != NULL && link->is_up[side_of(event->node, event->peer)];
-    bool is_stopped = sim->blocked[event->peer][event->node] > 0;
+    bool is_stopped = sim->blocked[event->peer][event->node][class] > 0;
     if (goes_as_datagram(sim, class, event->data)) {
         return is_up && !is_stopped && event->a == stores_of(sim, event->peer, event->node);
     }
@@ -369,7 +378,7 @@ static void on_birth_ask(struct sim *sim, const struct event *event)
     struct sim_node *node = &sim->nodes[event->node];
     struct buf *answer = NULL;
     uint64_t delay = draw_delay(sim);
-    if (sim->blocked[event->peer][event->node] > 0) {
+    if (sim->blocked[event->peer][event->node][PEER_CLASS_RAFT] > 0) {
         delay = SIM_S;
     } else if (node->node != NULL) {
         struct frame_header header;
@@ -379,7 +388,7 @@ static void on_birth_ask(struct sim *sim, const struct event *event)
         if (answer == NULL && !is_ending) {
             sim_fail(sim, "node %u finds a birth note garbage", event->node);
         }
-        if (sim->blocked[event->node][event->peer] > 0) {
+        if (sim->blocked[event->node][event->peer][PEER_CLASS_RAFT] > 0) {
             buf_release(TL_TAKE(&answer));
             delay = SIM_S;
         }

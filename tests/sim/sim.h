@@ -44,6 +44,27 @@
     X(frames_duplicated)        \
     X(connections_reset)        \
     X(partitions)               \
+    X(partitions_of_classes)    \
+    X(records_damaged)          \
+    X(items_damaged)            \
+    X(heads_damaged)            \
+    X(entries_altered)          \
+    X(damage_found)             \
+    X(ends_by_damage)           \
+    X(ends_by_alteration)       \
+    X(chain_mismatches)         \
+    X(at_log_commit)            \
+    X(at_conf)                  \
+    X(at_truncation)            \
+    X(at_chunk)                 \
+    X(at_install)               \
+    X(at_election)              \
+    X(at_transfer)              \
+    X(at_vote)                  \
+    X(at_freeze)                \
+    X(at_flush_begin)           \
+    X(at_flush_done)            \
+    X(at_forward)               \
     X(dedupe_hits)              \
     X(records_evicted)          \
     X(log_reads_peer)           \

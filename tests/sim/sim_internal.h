@@ -2,7 +2,8 @@
  *
  * Role:       sim.c runs the clock and the phases; host.c owns the nodes and their disks; network.c
  * the connections; nemesis.c the faults; members.c who is to be a member, and disks that are
- * emptied; rollback.c disks that go back to older copies; workload.c the clients; oracle.c the
+ * emptied; rollback.c disks that go back to older copies; moments.c faults at the n-th time that
+ * something happens; rot.c disks that give back other bytes; workload.c the clients; oracle.c the
  * judges, oracle_conf.c those of
  *             configurations; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
@@ -61,6 +62,9 @@ enum event_kind {
     EVENT_OPERATOR,
     EVENT_ROLLBACK, /* a: its number */
     EVENT_HUNG,     /* node: whose log commits hang */
+    EVENT_MOMENT,   /* peer: the node in which it has come; a: the fault; b: its incarnation */
+    EVENT_MOMENT_NEXT,
+    EVENT_ROT, /* peer: the node that has found damage; a: its incarnation */
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
 };
@@ -115,6 +119,10 @@ struct swarm {
     uint32_t rollback_weight;  /* a disk goes back to an older copy of itself */
     uint64_t operator_mean_ns; /* between changes of the membership; 0: none */
     uint64_t hang_mean_ns;
+    uint32_t class_cut_ppm;  /* partitions that cut some classes of connections only */
+    uint64_t moment_mean_ns; /* between faults at a moment; 0: none */
+    uint32_t rot_weight;     /* what is on a disk is damaged */
+    uint32_t alter_ppm;      /* per end of a process: the last entry was written wrongly */
     bool hangs_all;    /* all nodes at once, or none */
     bool hangs_leader; /* the leader's alone: it has to go */
     bool isolates;     /* cuts off one that leads nothing: no leader has to go */
@@ -185,6 +193,9 @@ struct sim_node {
     bool is_founder;       /* started with the view, not through a member */
     bool is_off;           /* not to be started: its store was removed, or it waits for its part */
     bool has_failed;       /* its process has said that it must end */
+    bool has_met_damage;   /* a read has: its process ends now */
+    raft_term wrong_term;  /* that it leads with a log that is not the others' */
+    uint64_t wrong_since_ns;
     uint32_t stores_count; /* disks it has had */
     uint64_t hangs_until_ns;           /* its log commits */
     uint32_t store;                    /* the newest of them, in sim.stores */
@@ -303,6 +314,32 @@ struct sim_operator {
     struct node_leader_transfer transfer;
 };
 
+/* When a fault may be due: the n-th time that this happens. */
+enum sim_moment {
+    MOMENT_NONE,
+    MOMENT_LOG_COMMIT, /* of one that leads, counted from when it began to */
+    MOMENT_CONF,       /* a configuration is about to be durable */
+    MOMENT_TRUNCATION, /* a truncation is */
+    MOMENT_CHUNK,      /* a part of a snapshot is sent */
+    MOMENT_INSTALL,    /* the switch to a snapshot is about to be durable */
+    MOMENT_ELECTION,   /* one leads a new term */
+    MOMENT_TRANSFER,   /* a leader tells another to take over */
+    MOMENT_VOTE,       /* a vote leaves */
+    MOMENT_FREEZE,
+    MOMENT_FLUSH_BEGIN,
+    MOMENT_FLUSH_DONE,
+    MOMENT_FORWARD, /* a write leaves for the leader */
+    MOMENTS_COUNT,
+};
+
+/* The moment that is waited for. */
+struct sim_trigger {
+    enum sim_moment moment; /* MOMENT_NONE: none is */
+    uint32_t left;          /* times */
+    uint32_t step;
+    uint64_t number; /* of the moments waited for so far */
+};
+
 /* A disk that goes back to an older copy. Until it is refused nothing else happens. */
 struct sim_rollback {
     struct sim_node *node; /* NULL: none */
@@ -329,6 +366,7 @@ struct judgement {
     /* scans: keys are those that were seen, in this order */
     struct sim_scan scan;
     bool is_last_page;
+    bool is_of_altered; /* given by one that cannot know better */
     /* transactions: a copy of what result has */
     struct buf *results;
 };
@@ -345,6 +383,7 @@ struct sim {
     struct prng disk_random;
     struct prng fault_random;
     struct prng work_random;
+    struct prng more_random; /* of what came later: the seeds of what was there stay as they were */
 
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_node *at_disk; /* who may die at a crash point now; NULL: nobody */
@@ -355,9 +394,13 @@ struct sim {
     uint64_t isolated_until_ns; /* of the node that was cut off last */
     uint64_t hung_ns;           /* when the leader's log commits hung last; 0: never */
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX][PEER_CLASSES_COUNT]; /* [low][high] */
-    uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* partitions that cut from -> to */
-    bool cuts[64][SIM_NODES_MAX][SIM_NODES_MAX];    /* per partition number */
+    /* Partitions that cut from -> to. */
+    uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX][PEER_CLASSES_COUNT];
+    uint8_t cuts[64][SIM_NODES_MAX][SIM_NODES_MAX]; /* per partition number: the classes, as bits */
     uint32_t partitions_count;
+    struct sim_trigger trigger;
+    struct node_log_query log_check;
+    bool is_log_checked; /* log_check is under way */
 
     struct client clients[SIM_CLIENTS_MAX];
     struct attempt *attempts; /* attempts[i] has number i + 1 */
@@ -436,6 +479,38 @@ void nemesis_calm(struct sim *sim);                          /* heals everything
 void nemesis_on_end(struct sim *sim, struct sim_node *node); /* a process ended: start it again */
 void nemesis_maybe_crash_in(struct sim *sim, struct sim_node *node, uint32_t ppm,
                             uint64_t latency_ns);
+
+/* Cuts the node off, for as long as partitions last. */
+void nemesis_isolate(struct sim *sim, const struct sim_node *node);
+void nemesis_pause(struct sim *sim, struct sim_node *node);
+void nemesis_hang(struct sim *sim, struct sim_node *node); /* its log commits */
+
+/* ---- moments.c ---- */
+void moments_init(struct sim *sim);
+/* It happens, in this node: a fault may follow at once, or in the moment after. */
+void moments_note(struct sim *sim, const struct sim_node *node, enum sim_moment moment);
+void moments_note_ops(struct sim *sim, const struct sim_node *node, const struct log_op *ops,
+                      uint32_t ops_count);
+void moments_on_event(struct sim *sim, const struct event *event);
+
+/* ---- rot.c ---- */
+void rot_inject(struct sim *sim, struct sim_node *node); /* if it can be borne */
+/* The process has ended: what it wrote last may not be what it was to write. */
+void rot_alter(struct sim *sim, struct sim_node *node);
+void rot_on_found(struct sim *sim, struct sim_node *node);
+void rot_on_read_failed(struct sim *sim, struct sim_node *node); /* of a client */
+void rot_on_ended(struct sim *sim, struct sim_node *node);       /* the process, because of it */
+void rot_on_event(struct sim *sim, const struct event *event);
+/* Of a node whose last entry was written wrongly. */
+void rot_observe(struct sim *sim, struct sim_node *node, raft_group group,
+                 const struct raft_status *status);
+void rot_check_sent(struct sim *sim, const struct sim_node *from,
+                    const struct raft_message *message);
+/* Whether the process may end for its disk's sake. */
+bool rot_explains(const struct sim_node *node);
+void rot_calm(struct sim *sim);
+/* What is still wrong with its disk; NULL: nothing. */
+const char *rot_find_left(struct sim *sim, struct sim_node *node);
 
 /* ---- workload.c ---- */
 void workload_init(struct sim *sim);

@@ -97,6 +97,15 @@ static void draw_workload(struct draw *draw, struct swarm *swarm)
     swarm->reads_are_inline = prng_chance(&draw->prng, 400000);
 }
 
+/* What came later has draws of its own: the seeds of what was there stay as they were. */
+static void draw_more(struct draw *draw, struct swarm *swarm)
+{
+    swarm->class_cut_ppm = (uint32_t)PICK(draw, 0, 0, 300000, 700000);
+    swarm->moment_mean_ns = PICK(draw, 0, 0, 500, 2000) * SIM_MS;
+    swarm->rot_weight = (uint32_t)PICK(draw, 0, 0, 0, 1);
+    swarm->alter_ppm = (uint32_t)PICK(draw, 0, 100000);
+}
+
 /* ---- profiles: one thing in the foreground ---- */
 
 static void profile_calm(struct swarm *swarm);
@@ -232,6 +241,9 @@ static void make_healthy(struct swarm *swarm)
     swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = swarm->hang_weight = 0;
     swarm->partition_weight = swarm->pause_weight = swarm->clock_weight = swarm->reset_weight = 0;
     swarm->wipe_weight = swarm->transfer_weight = 0;
+    swarm->class_cut_ppm = 0;
+    swarm->moment_mean_ns = 0;
+    swarm->rot_weight = 0;
     swarm->delay_min_ns = 100 * SIM_US;
     swarm->delay_mean_ns = SIM_MS;
     swarm->storm_ns = 24 * SIM_S;
@@ -288,6 +300,44 @@ static void profile_transfers(struct swarm *swarm)
     swarm->down_mean_ns = 50 * SIM_MS;
 }
 
+/* Crashes, and now and then something else, at the n-th time that something happens. */
+static void profile_moments(struct swarm *swarm)
+{
+    swarm->has_snapshots = true;
+    swarm->nodes_count = TL_MAX(swarm->nodes_count, 3);
+    swarm->founders_count = TL_MIN(swarm->founders_count, swarm->nodes_count);
+    swarm->operator_mean_ns = swarm->keys_count % 2 == 0 ? 2 * SIM_S : 0;
+    swarm->log_retain_bytes = 2048;
+    swarm->moment_mean_ns = 300 * SIM_MS;
+    swarm->transfer_weight = 3;
+    swarm->partition_weight = 3;
+    swarm->crash_weight = 1;
+    swarm->crash_all_weight = 0;
+    swarm->fault_mean_ns = 500 * SIM_MS;
+    swarm->down_mean_ns = 50 * SIM_MS;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+}
+
+/* Disks that give back other bytes than were written, between crashes. */
+static void profile_rot(struct swarm *swarm)
+{
+    swarm->founders_count = swarm->nodes_count = 3 + 2 * (swarm->clients_count % 2);
+    swarm->storm_ns = 15 * SIM_S;
+    swarm->clients_count = TL_MIN(swarm->clients_count, 3); /* often all disks are alike */
+    swarm->think_mean_ns = 50 * SIM_MS;
+    swarm->rot_weight = 3;
+    swarm->alter_ppm = 700000;
+    swarm->crash_weight = 3;
+    swarm->crash_all_weight = 3; /* then one whose last entry is wrong may be elected */
+    swarm->stop_weight = 1;
+    swarm->partition_weight = 1;
+    swarm->wipe_weight = 0;
+    swarm->fault_mean_ns = 500 * SIM_MS;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+    swarm->down_mean_ns = TL_MIN(swarm->down_mean_ns, 200 * SIM_MS);
+    swarm->loss_ppm = TL_MIN(swarm->loss_ppm, 20000);
+}
+
 static void profile_errors(struct swarm *swarm)
 {
     swarm->commit_error_ppm = 5000;
@@ -304,12 +354,14 @@ static void profile_calm(struct swarm *swarm)
     swarm->loss_ppm = 0;
     swarm->commit_error_ppm = 0;
     swarm->crash_at_point_ppm = 0;
+    swarm->moment_mean_ns = 0;
 }
 
 /* Of a mixture's first draw. Newer ones have one of their own, so that the seeds that are kept stay
  * what they were; the last is for asking only. */
 #define PROFILES_DRAWN 11u
 #define PROFILES_DRAWN_LATER 3u
+#define PROFILES_DRAWN_LAST 2u
 
 static const struct profile {
     const char *name;
@@ -329,6 +381,8 @@ static const struct profile {
     {"rollback", profile_rollback},
     {"handover", profile_handover},
     {"isolation", profile_isolation},
+    {"moments", profile_moments},
+    {"rot", profile_rot},
     {"calm", profile_calm},
 };
 
@@ -355,11 +409,21 @@ void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile)
     draw_disk(&draw, swarm);
     draw_faults(&draw, swarm);
     draw_workload(&draw, swarm);
+    struct draw more;
+    prng_init(&more.prng, seed ^ 0x6d6f7265);
+    draw_more(&more, swarm);
     if (profile != NULL) {
         find_profile(profile)->apply(swarm);
     } else if (prng_chance(&draw.prng, 500000)) {
         profiles[prng_below(&draw.prng, PROFILES_DRAWN)].apply(swarm);
     } else if (prng_chance(&draw.prng, 60000 * PROFILES_DRAWN_LATER)) {
         profiles[PROFILES_DRAWN + prng_below(&draw.prng, PROFILES_DRAWN_LATER)].apply(swarm);
+    } else if (prng_chance(&more.prng, 60000 * PROFILES_DRAWN_LAST)) {
+        uint32_t first = PROFILES_DRAWN + PROFILES_DRAWN_LATER;
+        profiles[first + prng_below(&more.prng, PROFILES_DRAWN_LAST)].apply(swarm);
     }
+    bool is_rot_possible =
+        swarm->rollback_weight == 0 && swarm->operator_mean_ns == 0 && !swarm->wipes_most;
+    if (!is_rot_possible) swarm->rot_weight = 0;
+    if (swarm->rot_weight == 0) swarm->alter_ppm = 0;
 }
