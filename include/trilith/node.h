@@ -130,6 +130,7 @@ enum node_mutation {
     NODE_MUTATION_IGNORE_LOG_ERROR = 16, /* a failed log commit counts as done */
     NODE_MUTATION_TIMEOUT_DEFINITE = 17, /* a proposed write's deadline says TL_ERR_TIMEOUT */
     NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
+    NODE_MUTATION_FULL_THOUGH_TAKEN = 75, /* TL_ERR_FULL is said of what is in the log */
     NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
     /* A process says on its forward connection what it found on its disk, and what it says over the
      * raft connection counts before. */
@@ -157,6 +158,7 @@ struct node_options {
     uint32_t digest_interval;       /* entries between two digests: 256; less in the simulator */
     uint32_t generation_rows_max;   /* 0: GENERATION_ROWS_MAX; smaller in the simulator */
     uint64_t log_cache_bytes;       /* 0: RAFT_CACHE_BYTES_MAX; smaller in the simulator */
+    uint32_t limits_divisor;        /* of all limits in bytes; 0, 1: none; more in the simulator */
     uint32_t snapshot_chunk_bytes;  /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT; smaller in the simulator */
     uint64_t free_bytes_min;        /* a leader takes writes above this: 128 MiB */
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */

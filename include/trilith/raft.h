@@ -59,6 +59,7 @@ enum raft_mutation {
     RAFT_MUTATION_IGNORE_DISK = 29,     /* a leader whose disk hangs leads on */
     RAFT_MUTATION_IGNORE_MAJORITY = 72,         /* a leader whose chain is not theirs leads on */
     RAFT_MUTATION_IGNORE_LEADER_CHAIN = 73,     /* a log that is not the leader's is kept */
+    RAFT_MUTATION_WINDOW_STAYS_FULL = 74,       /* whatever heartbeats say */
     RAFT_MUTATION_NO_PREVOTE = 30,      /* a follower that hears nobody campaigns at once */
 };
 
@@ -122,6 +123,9 @@ struct raft_options {
      * one otherwise: messages that carry a part, closed windows, reads of what left memory. */
     uint32_t append_entries_max;    /* RAFT_MESSAGE_ENTRIES_MAX */
     uint32_t inflight_messages_max; /* RAFT_INFLIGHT_MESSAGES_MAX */
+    uint64_t message_bytes_max;     /* RAFT_MESSAGE_BYTES_MAX */
+    uint64_t inflight_bytes_max;    /* RAFT_INFLIGHT_BYTES_MAX */
+    uint64_t uncommitted_bytes_max; /* RAFT_UNCOMMITTED_BYTES_MAX */
     uint64_t cache_bytes_max;       /* RAFT_CACHE_BYTES_MAX */
 
     uint32_t mutation; /* enum raft_mutation */

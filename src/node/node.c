@@ -188,6 +188,10 @@ static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
     enum tl_err err = data_dir_open(options->data_dir, options->address, options->allow_any_fs,
                                     &node->data_dir, out_fault);
     if (err != TL_OK) return err;
+    uint32_t unknown_fs = data_dir_unknown_fs(node->data_dir);
+    if (unknown_fs != 0) {
+        node_log(node, LOG_LEVEL_WARN, "unknown_file_system", "type=0x%08x", unknown_fs);
+    }
     err = data_dir_refused(node->data_dir, out_fault);
     if (err == TL_OK) {
         tl_fault_set(out_fault, options->data_dir, UINT32_MAX, 0, "%s", NODE_OLD_COPY_TEXT);

@@ -343,6 +343,12 @@ struct node {
     struct node_metrics metrics;
 };
 
+/* A limit in bytes, as small as the options make it. */
+static inline uint64_t node_limit(const struct node *node, uint64_t bytes)
+{
+    return bytes / TL_MAX(node->options.limits_divisor, 1u);
+}
+
 /* ---- node.c ---- */
 void node_check(const struct node *node);
 /* Reads the clock for this call from outside. */

@@ -209,6 +209,9 @@ struct raft {
     uint64_t heartbeat_interval_ns;
     uint32_t append_entries_max;
     uint32_t inflight_messages_max;
+    uint64_t message_bytes_max;
+    uint64_t inflight_bytes_max;
+    uint64_t uncommitted_bytes_max;
     uint32_t mutation;
 
     struct raft_conf conf;           /* the newest in the log: in force since it was appended */

@@ -77,7 +77,7 @@ static const struct {
                               NULL,
                               {NULL, NULL},
                               "Accept a data directory on a file system where a flush means "
-                              "nothing (tmpfs, overlay, NFS): for tests"},
+                              "nothing (tmpfs, overlay, FUSE, NFS): for tests"},
 };
 
 enum tl_err settings_refuse(struct settings *settings, const char *format, ...)

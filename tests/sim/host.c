@@ -431,6 +431,7 @@ static void fill_options(struct sim *sim, struct sim_node *node, struct member *
         .digest_interval = 16, /* so that short runs compare many */
         .generation_rows_max = sim->swarm.generation_rows_max,
         .log_cache_bytes = sim->swarm.log_cache_bytes,
+        .limits_divisor = sim->swarm.limits_divisor,
         .snapshot_chunk_bytes = sim->swarm.snapshot_chunk_bytes,
         .mutation = sim->options.mutation,
     };

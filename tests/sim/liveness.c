@@ -49,6 +49,7 @@ void liveness_begin(struct sim *sim)
     swarm->snapshot_mean_ns = SIM_MS;
     swarm->crash_at_point_ppm = 0;
     swarm->request_timeout_ns = 2 * SIM_S;
+    memset(swarm->bytes_per_s, 0, sizeof swarm->bytes_per_s);
     nemesis_calm(sim);
     bool is_most = swarm->wipes_most && members_wipe_most(sim);
     enter(sim, is_most ? STAGE_MOST : STAGE_SETTLE);

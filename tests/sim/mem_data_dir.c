@@ -58,6 +58,12 @@ bool data_dir_is_new(const struct data_dir *dir)
     return dir->is_new;
 }
 
+uint32_t data_dir_unknown_fs(const struct data_dir *dir)
+{
+    (void)dir;
+    return 0;
+}
+
 const char *data_dir_path(const struct data_dir *dir)
 {
     return dir->path;

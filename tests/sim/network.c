@@ -86,6 +86,7 @@ static void bring_up(struct sim *sim, struct sim_node *a, struct sim_node *b, en
     link->generation++;
     link->is_broken = false;
     link->is_up[0] = link->is_up[1] = true;
+    link->free_ns[0] = link->free_ns[1] = sim->now_ns;
     link->ids[side_of(a->number, b->number)] = a->id;
     link->ids[side_of(b->number, a->number)] = b->id;
     sim_trace(sim, "link n%u-n%u class %d up", a->number, b->number, (int)class);
@@ -236,13 +237,13 @@ static bool goes_as_datagram(const struct sim *sim, enum peer_class class, const
 }
 
 static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
-                          struct buf *frame)
+                          uint64_t leave_ns, struct buf *frame)
 {
     if (prng_chance(&sim->net_random, sim->swarm.duplicate_ppm)) {
         sim->result->counters.frames_duplicated++;
         uint64_t late = sim_exponential(&sim->net_random, sim->swarm.duplicate_delay_ns);
         /* Not when all is healed: a node asked to campaign, once more, obeys. */
-        uint64_t arrival = TL_MIN(sim->now_ns + draw_delay(sim) + late, sim->swarm.storm_ns);
+        uint64_t arrival = TL_MIN(leave_ns + draw_delay(sim) + late, sim->swarm.storm_ns);
         push_frame(sim, EVENT_FRAME, from, to, arrival, stores_of(sim, from, to), class,
                    buf_acquire(frame));
     }
@@ -251,7 +252,7 @@ static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer
         buf_release(frame);
         return;
     }
-    push_frame(sim, EVENT_FRAME, from, to, sim->now_ns + draw_delay(sim), stores_of(sim, from, to),
+    push_frame(sim, EVENT_FRAME, from, to, leave_ns + draw_delay(sim), stores_of(sim, from, to),
                class, frame);
 }
 
@@ -265,13 +266,13 @@ static void note_frame(struct sim *sim, const struct sim_node *from, const struc
 }
 
 static void send_in_stream(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
-                           struct buf *frame)
+                           uint64_t leave_ns, struct buf *frame)
 {
     struct sim_link *link = link_of(sim, from, to, class);
     uint32_t side = side_of(from, to);
     if (prng_chance(&sim->net_random, sim->swarm.reset_ppm))
         network_reset_link(sim, from, to, class);
-    uint64_t arrival = sim->now_ns + draw_delay(sim);
+    uint64_t arrival = leave_ns + draw_delay(sim);
     arrival = TL_MAX(arrival, link->last_arrival_ns[side] + 1);
     link->last_arrival_ns[side] = arrival;
     push_frame(sim, EVENT_FRAME, from, to, arrival, link->generation, class, frame);
@@ -287,14 +288,20 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
         buf_release(frame);
         return false;
     }
+    uint64_t *free_ns = &link->free_ns[side_of(from->number, peer->number)];
+    uint64_t leave_ns = bandwidth_leave(sim, free_ns, class, frame->count);
+    if (leave_ns == SIM_NEVER) {
+        buf_release(frame);
+        return false;
+    }
     sim->result->counters.frames++;
     oracle_observe_message(sim, from, buf_bytes(frame));
-    if (sim->rollback.node == from) rollback_on_sent(sim, frame);
     note_frame(sim, from, frame);
+    if (sim->rollback.node == from) rollback_on_sent(sim, frame);
     if (goes_as_datagram(sim, class, frame)) {
-        send_datagram(sim, from->number, peer->number, class, frame);
+        send_datagram(sim, from->number, peer->number, class, leave_ns, frame);
     } else {
-        send_in_stream(sim, from->number, peer->number, class, frame);
+        send_in_stream(sim, from->number, peer->number, class, leave_ns, frame);
     }
     return true;
 }

@@ -45,6 +45,10 @@
     X(connections_reset)        \
     X(partitions)               \
     X(partitions_of_classes)    \
+    X(frames_queued)            \
+    X(sends_refused)            \
+    X(outcomes_full)            \
+    X(values_large)             \
     X(records_damaged)          \
     X(items_damaged)            \
     X(heads_damaged)            \

@@ -1,10 +1,10 @@
 /* sim_internal.h - the parts of the simulator and what they share.
  *
  * Role:       sim.c runs the clock and the phases; host.c owns the nodes and their disks; network.c
- * the connections; nemesis.c the faults; members.c who is to be a member, and disks that are
- * emptied; rollback.c disks that go back to older copies; moments.c faults at the n-th time that
- * something happens; rot.c disks that give back other bytes; workload.c the clients; oracle.c the
- * judges, oracle_conf.c those of
+ *             the connections, bandwidth.c what they take; nemesis.c the faults; moments.c those at
+ *             the n-th time that something happens; members.c who is to be a member, and disks that
+ *             are emptied; rollback.c disks that go back to older copies; rot.c disks that give
+ *             back other bytes; workload.c the clients; oracle.c the judges, oracle_conf.c those of
  *             configurations; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
  */
@@ -28,6 +28,8 @@
 #define SIM_SNAPSHOT_JOBS_MAX 4u /* one per transfer, and a table that is deleted */
 #define SIM_WORLD UINT32_MAX     /* node of an event that concerns none */
 
+#define SIM_NEVER UINT64_MAX
+#define SIM_VALUE_BYTES_MAX 4096u
 #define SIM_US 1000ull
 #define SIM_MS 1000000ull
 #define SIM_S 1000000000ull
@@ -122,6 +124,10 @@ struct swarm {
     uint32_t class_cut_ppm;  /* partitions that cut some classes of connections only */
     uint64_t moment_mean_ns; /* between faults at a moment; 0: none */
     uint32_t rot_weight;     /* what is on a disk is damaged */
+    uint64_t bytes_per_s[PEER_CLASSES_COUNT]; /* of each direction of a link; 0: no limit */
+    uint64_t queue_bytes_max;                 /* that wait for it */
+    uint32_t limits_divisor;                  /* of the nodes' limits in bytes */
+    uint32_t padding_max;                     /* of values */
     uint32_t alter_ppm;      /* per end of a process: the last entry was written wrongly */
     bool hangs_all;    /* all nodes at once, or none */
     bool hangs_leader; /* the leader's alone: it has to go */
@@ -230,6 +236,7 @@ struct sim_link {
     bool is_up[2];
     bool is_broken; /* nothing gets through any more; the sides are yet to notice */
     uint64_t last_arrival_ns[2];
+    uint64_t free_ns[2]; /* when all that waits has left */
     raft_id ids[2]; /* whom it connects */
 };
 
@@ -262,7 +269,7 @@ struct client {
     uint32_t attempts_count; /* of this operation */
     struct command command;  /* its key and value stand below */
     uint8_t key[16];
-    uint8_t value[48];
+    uint8_t value[SIM_VALUE_BYTES_MAX + 48];
     bool is_read;
     enum node_consistency consistency;
     uint32_t read_keys_count;
@@ -471,6 +478,10 @@ void network_on_peers(struct sim *sim, struct sim_node *node);
 void network_on_crash(struct sim *sim, struct sim_node *node);
 void network_reset_link(struct sim *sim, uint32_t a, uint32_t b, enum peer_class class);
 void network_on_event(struct sim *sim, const struct event *event);
+
+/* ---- bandwidth.c ---- */
+/* When a frame's last byte has left, behind what waits already; SIM_NEVER: it is not taken. */
+uint64_t bandwidth_leave(struct sim *sim, uint64_t *free_ns, enum peer_class class, size_t bytes);
 
 /* ---- nemesis.c ---- */
 void nemesis_init(struct sim *sim);

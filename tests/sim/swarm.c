@@ -103,6 +103,14 @@ static void draw_more(struct draw *draw, struct swarm *swarm)
     swarm->class_cut_ppm = (uint32_t)PICK(draw, 0, 0, 300000, 700000);
     swarm->moment_mean_ns = PICK(draw, 0, 0, 500, 2000) * SIM_MS;
     swarm->rot_weight = (uint32_t)PICK(draw, 0, 0, 0, 1);
+    swarm->padding_max = (uint32_t)PICK(draw, 0, 0, 300, SIM_VALUE_BYTES_MAX);
+    swarm->limits_divisor = (uint32_t)PICK(draw, 1, 1, 512, 1024);
+    bool is_slow = prng_chance(&draw->prng, 250000);
+    for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
+        uint64_t rate = PICK(draw, 0, 20000, 100000, 1000000);
+        swarm->bytes_per_s[c] = is_slow ? rate : 0;
+    }
+    swarm->queue_bytes_max = PICK(draw, 4096, 32768, 1u << 20);
     swarm->alter_ppm = (uint32_t)PICK(draw, 0, 100000);
 }
 
@@ -244,6 +252,8 @@ static void make_healthy(struct swarm *swarm)
     swarm->class_cut_ppm = 0;
     swarm->moment_mean_ns = 0;
     swarm->rot_weight = 0;
+    swarm->padding_max = 0;
+    memset(swarm->bytes_per_s, 0, sizeof swarm->bytes_per_s);
     swarm->delay_min_ns = 100 * SIM_US;
     swarm->delay_mean_ns = SIM_MS;
     swarm->storm_ns = 24 * SIM_S;
@@ -338,6 +348,29 @@ static void profile_rot(struct swarm *swarm)
     swarm->loss_ppm = TL_MIN(swarm->loss_ppm, 20000);
 }
 
+/* Large values, small windows, links that take their time and queues that are full. */
+static void profile_large(struct swarm *swarm)
+{
+    swarm->nodes_count = TL_MAX(swarm->nodes_count, 3);
+    swarm->founders_count = TL_MIN(swarm->founders_count, swarm->nodes_count);
+    swarm->operator_mean_ns = 0;
+    swarm->founders_count = swarm->nodes_count;
+    swarm->clients_count = SIM_CLIENTS_MAX;
+    swarm->think_mean_ns = 2 * SIM_MS;
+    swarm->read_ppm = 100000;
+    swarm->padding_max = SIM_VALUE_BYTES_MAX;
+    swarm->limits_divisor = 1024;
+    swarm->log_cache_bytes = 8192;
+    swarm->generation_rows_max = 64;
+    swarm->queue_bytes_max = 16384;
+    for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
+        swarm->bytes_per_s[c] = TL_MAX(swarm->bytes_per_s[c], 200000);
+    }
+    swarm->partition_weight = 4;
+    swarm->crash_weight = 2;
+    swarm->storm_ns = TL_MIN(swarm->storm_ns, 12 * SIM_S);
+}
+
 static void profile_errors(struct swarm *swarm)
 {
     swarm->commit_error_ppm = 5000;
@@ -361,7 +394,7 @@ static void profile_calm(struct swarm *swarm)
  * what they were; the last is for asking only. */
 #define PROFILES_DRAWN 11u
 #define PROFILES_DRAWN_LATER 3u
-#define PROFILES_DRAWN_LAST 2u
+#define PROFILES_DRAWN_LAST 3u
 
 static const struct profile {
     const char *name;
@@ -383,6 +416,7 @@ static const struct profile {
     {"isolation", profile_isolation},
     {"moments", profile_moments},
     {"rot", profile_rot},
+    {"large", profile_large},
     {"calm", profile_calm},
 };
 
