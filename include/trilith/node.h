@@ -29,6 +29,9 @@
 
 #define NODE_REQUESTS_MAX 4096u
 #define NODE_REQUEST_BYTES_MAX (32u * 1024u * 1024u)
+/* Beside those of clients: requests for group 0, which are changes of the membership. */
+#define NODE_ADMIN_REQUESTS_MAX 64u
+#define NODE_ADMIN_REQUEST_BYTES_MAX (4u * 1024u * 1024u)
 #define NODE_GROUPS_MAX LOG_STORE_GROUPS_MAX
 #define NODE_DATA_GROUP 1u       /* the group all keys belong to while there is one shard */
 #define NODE_APPLY_TURN_MAX 512u /* entries applied in one turn */
