@@ -147,6 +147,7 @@ struct node_peer {
     struct snapshot_attempts snapshots[NODE_GROUPS_MAX];
     struct node_promises promises[NODE_LIVES_MAX]; /* of its processes, the newest last */
     uint32_t promises_count;
+    uint32_t records_max;  /* its --idempotency-records; 0: not said */
     uint64_t judged_life;  /* the process whose disk was found to keep its promises; 0: none */
     uint64_t refused_life; /* the process whose disk is an old copy; 0: none */
 };
@@ -443,6 +444,8 @@ void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_
 bool node_position_admits(const struct node *node, const struct node_peer *peer, uint64_t life);
 /* Takes down what a message of the process `life` of this peer promises. */
 void node_position_heed(struct node_peer *peer, uint64_t life, const struct raft_message *message);
+/* Puts the largest number of idempotency records that a member keeps into a keyed command. */
+void node_stamp_records(const struct node *node, struct buf *entry, const struct command *command);
 TL_MUST_CHECK enum tl_err node_on_position(struct node *node, struct node_peer *peer,
                                            struct bytes payload);
 

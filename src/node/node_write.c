@@ -299,6 +299,7 @@ static void propose_one(struct node_group *group, struct node_write *write, uint
     struct command command;
     enum tl_err err = command_decode(entry_payload(write->entry), &command);
     TL_ASSERT(err == TL_OK); /* made by command_encode() or checked by forward_decode() */
+    node_stamp_records(node, write->entry, &command);
     raft_index index = 0;
     raft_term term = 0;
     err = raft_propose(group->raft, write->entry, TL_MAX(time_us, command.token_us), &index, &term);
