@@ -58,6 +58,10 @@ void trilith_client_destroy(struct trilith_client *client); /* accepts NULL */
  * of the timeout, one second at least, six for a count, which a node may take five for. */
 void trilith_client_set_silence(struct trilith_client *client, uint32_t seconds);
 
+/* How long the look-up of an endpoint's name may take before the timeout of a request begins. 0, as
+ * it is at first: the look-up is part of the request. */
+void trilith_client_set_lookup(struct trilith_client *client, uint32_t seconds);
+
 /* One request with retries: whatever ends in UNAVAILABLE or UNKNOWN was tried until the timeout,
  * and a write of unknown outcome for a minute at most, while its key is remembered. A read is
  * never UNKNOWN. path: raw, begins with '/'. body may be NULL. headers end with a NULL name, or

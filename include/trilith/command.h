@@ -45,7 +45,7 @@ struct command {
     uint64_t origin;                /* raft_id of the node that received it */
     uint64_t token_us;              /* hybrid time the client has seen; 0 none */
     uint32_t value_bytes_max;  /* limit for the result of appends: of the node that received it */
-    uint32_t records_max;      /* --idempotency-records there; 0 means 262,144 */
+    uint32_t records_max;      /* --idempotency-records there, or more; 0 means 262,144 */
     struct bytes key;          /* 1 ... KEY_BYTES_MAX; TXN: empty */
     struct bytes content_type; /* <= CONTENT_TYPE_BYTES_MAX */
     struct bytes value;        /* <= VALUE_BYTES_MAX; TXN: txn_encode(), <= TXN_BYTES_MAX */
@@ -53,6 +53,8 @@ struct command {
 
 /* A new ENTRY_COMMAND entry whose payload is the command. Lengths are in range. */
 struct buf *command_encode(const struct command *command);
+/* Changes the records_max of such an entry, which is in no log yet. */
+void command_set_records_max(struct buf *entry, uint32_t records_max);
 
 /* Total over any bytes: TL_OK or TL_ERR_INVALID. */
 TL_MUST_CHECK enum tl_err command_decode(struct bytes payload, struct command *out_command);

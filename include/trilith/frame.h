@@ -134,8 +134,9 @@ TL_MUST_CHECK enum tl_err snapshot_ack_decode(struct bytes payload, struct snaps
 
 /* What a process found on its disk when it started: held against what it acknowledged before. */
 struct position {
-    bool is_refused; /* back to that process: its store had promised more */
-    uint64_t life;   /* random, of the process that the disk is of */
+    bool is_refused;      /* back to that process: its store had promised more */
+    uint64_t life;        /* random, of the process that the disk is of */
+    uint32_t records_max; /* its --idempotency-records; 0: not said, to or by a peer of format 1 */
     uint32_t groups_count;
     raft_index last[GENESIS_GROUPS_MAX];
     raft_term term[GENESIS_GROUPS_MAX]; /* of the hard state */

@@ -30,6 +30,9 @@
 
 #define NODE_REQUESTS_MAX 4096u
 #define NODE_REQUEST_BYTES_MAX (32u * 1024u * 1024u)
+/* Beside those of clients: requests for group 0, which are changes of the membership. */
+#define NODE_ADMIN_REQUESTS_MAX 64u
+#define NODE_ADMIN_REQUEST_BYTES_MAX (4u * 1024u * 1024u)
 #define NODE_GROUPS_MAX LOG_STORE_GROUPS_MAX
 #define NODE_DATA_GROUP 1u       /* the group all keys belong to while there is one shard */
 #define NODE_APPLY_TURN_MAX 512u /* entries applied in one turn */
@@ -174,6 +177,7 @@ struct node_options {
     uint64_t log_cache_bytes;       /* 0: RAFT_CACHE_BYTES_MAX; smaller in the simulator */
     uint32_t limits_divisor;        /* of all limits in bytes; 0, 1: none; more in the simulator */
     uint32_t snapshot_chunk_bytes;  /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT; smaller in the simulator */
+    uint32_t idempotency_records;   /* --idempotency-records; 0: as each command says */
     uint64_t free_bytes_min;        /* a leader takes writes above this: 128 MiB */
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
 };

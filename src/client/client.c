@@ -18,8 +18,8 @@
 
 #include "client_internal.h"
 
-#define ENDPOINTS_MAX 32u
-#define ENDPOINT_BYTES_MAX 280u
+#define ENDPOINTS_MAX CLIENT_ENDPOINTS_MAX
+#define ENDPOINT_BYTES_MAX CLIENT_ENDPOINT_BYTES_MAX
 #define CONNECT_TIMEOUT_MS 500L
 #define PAUSE_MS_MIN 20u
 #define PAUSE_MS_MAX 200u
@@ -33,6 +33,8 @@ struct trilith_client {
     uint32_t endpoints_count;
     uint32_t endpoint; /* the one that answered last */
     char endpoints[ENDPOINTS_MAX][ENDPOINT_BYTES_MAX];
+    struct client_names *names; /* owned; of the endpoints */
+    uint32_t lookup_s;          /* for the first look-up, beside the request's time */
 };
 
 /* One request as trilith_request() got it. */
@@ -98,6 +100,11 @@ struct trilith_client *trilith_client_create(const char *endpoints, uint32_t tim
         trilith_client_destroy(client);
         return NULL;
     }
+    client->names = client_names_create(client->endpoints, client->endpoints_count);
+    if (client->names == NULL) {
+        trilith_client_destroy(client);
+        return NULL;
+    }
     return client;
 }
 
@@ -107,12 +114,18 @@ void trilith_client_destroy(struct trilith_client *client)
         return;
     }
     curl_easy_cleanup(client->curl);
+    client_names_destroy(client->names);
     free(client);
 }
 
 void trilith_client_set_silence(struct trilith_client *client, uint32_t seconds)
 {
     client->silence_s = seconds;
+}
+
+void trilith_client_set_lookup(struct trilith_client *client, uint32_t seconds)
+{
+    client->lookup_s = seconds;
 }
 
 static size_t on_body(char *data, size_t size, size_t count, void *context)
@@ -286,10 +299,21 @@ static enum client_verdict attempt(struct trilith_client *client, const struct r
         (void)snprintf(answer->message, sizeof answer->message, "out of memory");
         return CLIENT_NOT_EXECUTED;
     }
+    char hint[CLIENT_HINT_BYTES];
+    if (!client_names_await(client->names, &client->endpoint, request->deadline_ms, hint)) {
+        (void)snprintf(answer->message, sizeof answer->message, "%s: the name is not found",
+                       client->endpoints[client->endpoint]);
+        free(url);
+        return CLIENT_NOT_EXECUTED;
+    }
     const char *endpoint = client->endpoints[client->endpoint];
     (void)snprintf(url, url_bytes, "http://%s%s", endpoint, request->path);
     set_request(client, request, answer, url);
+    struct curl_slist *hints = hint[0] != '\0' ? curl_slist_append(NULL, hint) : NULL;
+    (void)curl_easy_setopt(client->curl, CURLOPT_RESOLVE, hints);
     CURLcode code = curl_easy_perform(client->curl);
+    (void)curl_easy_setopt(client->curl, CURLOPT_RESOLVE, NULL);
+    curl_slist_free_all(hints);
     free(url);
     if (code != CURLE_OK) {
         (void)snprintf(answer->message, sizeof answer->message, "%s: %s", endpoint,
@@ -414,6 +438,11 @@ enum trilith_status client_request(struct trilith_client *client, const char *me
     if (path == NULL || path[0] != '/') {
         (void)snprintf(out_answer->message, sizeof out_answer->message, "a path begins with /");
         return TRILITH_USAGE;
+    }
+    if (client->lookup_s > 0) {
+        char hint[CLIENT_HINT_BYTES];
+        uint64_t until_ms = clock_ms() + (uint64_t)client->lookup_s * 1000u;
+        (void)client_names_await(client->names, &client->endpoint, until_ms, hint);
     }
     /* Repeating is always allowed: a write carries an Idempotency-Key by make_headers(). */
     struct request request = {.method = method,

@@ -25,6 +25,26 @@ enum trilith_status client_request(struct trilith_client *client, const char *me
                                    const struct trilith_header *headers, bool is_write,
                                    uint32_t silence_s_min, struct trilith_answer *out_answer);
 
+/* ---- client_names.c ---- */
+
+#define CLIENT_ENDPOINTS_MAX 32u
+#define CLIENT_ENDPOINT_BYTES_MAX 280u
+#define CLIENT_HINT_BYTES 1024u
+struct client_names;
+/* Of endpoints that hold a colon. NULL when out of memory. */
+struct client_names *client_names_create(char endpoints[][CLIENT_ENDPOINT_BYTES_MAX],
+                                         uint32_t count);
+void client_names_destroy(struct client_names *names); /* accepts NULL */
+/* Waits until the endpoint's name has been looked up, or that of another one, which then takes its
+ * place. Names that were found stay so while later look-ups fail.
+ *
+ * deadline_ms  on CLOCK_MONOTONIC
+ * out_hint     for CURLOPT_RESOLVE; "": the host is a literal
+ *
+ * false: the name does not resolve, or has not within the time. */
+bool client_names_await(struct client_names *names, uint32_t *endpoint, uint64_t deadline_ms,
+                        char out_hint[CLIENT_HINT_BYTES]);
+
 /* What one attempt says about the request as a whole. */
 enum client_verdict {
     CLIENT_FINAL,         /* an answer to give to the caller */

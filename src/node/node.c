@@ -10,8 +10,10 @@
 
 void node_check(const struct node *node)
 {
-    TL_ASSERT(node->requests_count <= NODE_REQUESTS_MAX);
-    if (node->requests_count == 0) TL_ASSERT(node->request_bytes == 0);
+    TL_ASSERT(node->clients.count <= NODE_REQUESTS_MAX);
+    TL_ASSERT(node->admin.count <= NODE_ADMIN_REQUESTS_MAX);
+    if (node->clients.count == 0) TL_ASSERT(node->clients.bytes == 0);
+    if (node->admin.count == 0) TL_ASSERT(node->admin.bytes == 0);
     TL_ASSERT((node->batches_oldest == NULL) == (node->batches_newest == NULL));
     TL_ASSERT(node->groups_count == 0 || node->placement != NULL);
     if (node->hint != NULL && node->placement != NULL) {
@@ -27,6 +29,27 @@ void node_check(const struct node *node)
                   node->options.mutation == NODE_MUTATION_DELETE_APPLIED);
         if (group->applicable > 0) TL_ASSERT(group->state.group.index <= group->applicable);
     }
+}
+
+bool node_begin_request(struct node *node, raft_group group, size_t bytes)
+{
+    struct node_load *load = group == 0 ? &node->admin : &node->clients;
+    uint32_t count_max = group == 0 ? NODE_ADMIN_REQUESTS_MAX : NODE_REQUESTS_MAX;
+    size_t bytes_max = group == 0 ? NODE_ADMIN_REQUEST_BYTES_MAX
+                                  : (size_t)node_limit(node, NODE_REQUEST_BYTES_MAX);
+    if (load->count == count_max || (bytes > 0 && load->bytes + bytes > bytes_max)) return false;
+    load->count++;
+    load->bytes += bytes;
+    return true;
+}
+
+void node_end_request(struct node *node, raft_group group, size_t bytes)
+{
+    struct node_load *load = group == 0 ? &node->admin : &node->clients;
+    TL_ASSERT(load->count > 0);
+    TL_ASSERT(load->bytes >= bytes);
+    load->count--;
+    load->bytes -= bytes;
 }
 
 void node_enter(struct node *node)
@@ -305,11 +328,11 @@ static void init_random(struct node *node)
     node->io.random(node->io.context, seeds, sizeof seeds);
     prng_init(&node->prng, seeds[0]);
     /* A reply to the process before this one must not look like one to this. */
-    node->forward_sequence = seeds[1] / NODE_REQUESTS_MAX;
+    node->forward_sequence = seeds[1] / NODE_SLOTS_MAX;
     node->leader_transfer_sequence = seeds[1];
     node->life = TL_MAX(prng_next(&node->prng), 1u);
-    for (uint32_t i = 0; i < NODE_REQUESTS_MAX; i++) node->slots_free[i] = (uint16_t)i;
-    node->slots_free_count = NODE_REQUESTS_MAX;
+    for (uint32_t i = 0; i < NODE_SLOTS_MAX; i++) node->slots_free[i] = (uint16_t)i;
+    node->slots_free_count = NODE_SLOTS_MAX;
 }
 
 enum tl_err node_open(const struct node_options *options, const struct node_io *io,

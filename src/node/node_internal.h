@@ -19,7 +19,8 @@
  * Thread:     the loop thread.
  *
  * Invariants, checked by node_check():
- *   1. requests_count counts every write and read in a list of this node, and no others.
+ *   1. the counts of clients and admin cover every write and read in a list of this node, and no
+ *      others.
  *   2. per group: base <= flushed <= applied <= applicable (flushed and applied from birth on).
  *   3. a node that has failed sends nothing, hands out no job and answers no request before close.
  */
@@ -75,6 +76,14 @@ enum log_query_state {
     LOG_QUERY_QUEUED = 1,
     LOG_QUERY_READING = 2, /* its read is under way */
     LOG_QUERY_COME = 3,    /* its read has come: looked at in the next turn */
+};
+
+#define NODE_SLOTS_MAX (NODE_REQUESTS_MAX + NODE_ADMIN_REQUESTS_MAX)
+
+/* Requests that wait. */
+struct node_load {
+    uint32_t count;
+    size_t bytes; /* of writes' entries */
 };
 
 struct write_list {
@@ -140,6 +149,7 @@ struct node_peer {
     struct snapshot_attempts snapshots[NODE_GROUPS_MAX];
     struct node_promises promises[NODE_LIVES_MAX]; /* of its processes, the newest last */
     uint32_t promises_count;
+    uint32_t records_max;  /* its --idempotency-records; 0: not said */
     uint64_t judged_life;  /* the process whose disk was found to keep its promises; 0: none */
     uint64_t refused_life; /* the process whose disk is an old copy; 0: none */
 };
@@ -327,8 +337,8 @@ struct node {
     uint64_t digest_deadline_ns; /* when to tell digests that were too early to tell */
 
     /* Requests. */
-    uint32_t requests_count;
-    size_t request_bytes;
+    struct node_load clients;
+    struct node_load admin; /* of group 0: clients leave no operator without a slot */
     uint64_t requests_check_ns; /* nothing has to be looked at before */
     uint64_t free_bytes;        /* of the file system, when this node leads and writes come */
     uint64_t free_bytes_read_ns;
@@ -336,8 +346,8 @@ struct node {
     bool has_new_requests;        /* since the pass began */
     struct write_list writes_ending;
     struct read_list reads_ending;
-    struct node_write *slots[NODE_REQUESTS_MAX]; /* forwarded writes by request_id */
-    uint16_t slots_free[NODE_REQUESTS_MAX];
+    struct node_write *slots[NODE_SLOTS_MAX]; /* forwarded writes by request_id */
+    uint16_t slots_free[NODE_SLOTS_MAX];
     uint32_t slots_free_count;
     uint64_t forward_sequence;
     struct node_inbound *inbounds;
@@ -364,6 +374,9 @@ struct node_group *node_find_group(const struct node *node, raft_group group);
 struct node_peer *node_find_peer(struct node *node, raft_id id);
 /* A majority of the voters is connected, self included. */
 bool node_reaches_quorum(const struct node *node);
+/* Counts a request of a group in, with the bytes of its entry; false: there is no room for it. */
+bool node_begin_request(struct node *node, raft_group group, size_t bytes);
+void node_end_request(struct node *node, raft_group group, size_t bytes);
 struct node_job *node_take_job(struct node *node);
 void node_free_job(struct node *node, struct node_job *job);
 
@@ -434,6 +447,8 @@ void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_
 bool node_position_admits(const struct node *node, const struct node_peer *peer, uint64_t life);
 /* Takes down what a message of the process `life` of this peer promises. */
 void node_position_heed(struct node_peer *peer, uint64_t life, const struct raft_message *message);
+/* Puts the largest number of idempotency records that a member keeps into a keyed command. */
+void node_stamp_records(const struct node *node, struct buf *entry, const struct command *command);
 TL_MUST_CHECK enum tl_err node_on_position(struct node *node, struct node_peer *peer,
                                            struct bytes payload);
 

@@ -41,6 +41,8 @@ void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_
 {
     if (node->groups_count == 0 || class != class_of(node)) return;
     struct position position = {.life = node->life, .groups_count = node->groups_count};
+    bool knows_records = (peer->features[PEER_CLASS_RAFT] & HELLO_FEATURE_POSITION) != 0;
+    if (knows_records) position.records_max = node->options.idempotency_records;
     for (raft_group id = 0; id < node->groups_count; id++) {
         position.last[id] = node->groups[id]->start_last;
         position.term[id] = node->groups[id]->start_term;
@@ -116,6 +118,19 @@ bool node_position_admits(const struct node *node, const struct node_peer *peer,
     return !is_said_first || life == peer->judged_life;
 }
 
+/* All replicas evict by the number in the entry. If it were that of the node that was asked, one
+ * that keeps fewer would refuse its clients what the others accept, and make the others forget. */
+void node_stamp_records(const struct node *node, struct buf *entry, const struct command *command)
+{
+    if (!command->has_idempotency_key || node->options.idempotency_records == 0) return;
+    uint32_t said = command->records_max == 0 ? RECORDS_MAX_DEFAULT : command->records_max;
+    uint32_t records_max = TL_MAX(said, node->options.idempotency_records);
+    for (uint32_t i = 0; i < node->peers_count; i++) {
+        records_max = TL_MAX(records_max, node->peers[i].records_max);
+    }
+    if (records_max != said) command_set_records_max(entry, records_max);
+}
+
 enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct bytes payload)
 {
     struct position position;
@@ -133,6 +148,7 @@ enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct b
     }
     if (!is_old_copy || node->options.mutation == NODE_MUTATION_TAKE_OLD_COPY) {
         peer->judged_life = position.life;
+        peer->records_max = position.records_max;
         return TL_OK;
     }
     peer->refused_life = position.life;

@@ -53,8 +53,7 @@ static void forget(struct node *node, struct node_read *read)
 {
     list_remove(list_of(node, read), read);
     read->state = READ_IDLE;
-    TL_ASSERT(node->requests_count > 0);
-    node->requests_count--;
+    node_end_request(node, read->group, 0);
 }
 
 /* Told by node_deliver_reads(), not from within a walk over a list. */
@@ -122,9 +121,8 @@ enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_re
         *out_is_ready = true;
         return TL_OK;
     }
-    if (node->requests_count == NODE_REQUESTS_MAX) return TL_ERR_FULL;
+    if (!node_begin_request(node, read->group, 0)) return TL_ERR_FULL;
     TL_ASSERT(read->on_ready != NULL);
-    node->requests_count++;
     node->has_new_requests = true;
     read->submitted_ns = node->now_ns;
     read->round = 0;

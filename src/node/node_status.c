@@ -101,8 +101,8 @@ void node_get_status(const struct node *node, struct node_status *out_status)
         .store_id = node->store_id,
         .groups_count = node->groups_count,
         .is_diverged = node->is_diverged,
-        .requests_waiting_count = node->requests_count,
-        .request_bytes_waiting = node->request_bytes,
+        .requests_waiting_count = node->clients.count,
+        .request_bytes_waiting = node->clients.bytes,
         .log_used_bytes = log_store_used_bytes(node->log_store),
         .free_bytes = data_dir_free_bytes(node->data_dir),
         .replayed_count = node->replayed_count,
@@ -227,7 +227,8 @@ void node_drain(struct node *node)
  * not waited for. */
 void node_drain_step(struct node *node)
 {
-    if (!node->is_draining || node->has_drain_index || node->requests_count > 0) return;
+    if (!node->is_draining || node->has_drain_index) return;
+    if (node->clients.count + node->admin.count > 0) return;
     node->has_drain_index = true;
     for (uint32_t i = 0; i < node->groups_count; i++) {
         node->groups[i]->drain_index = node->groups[i]->state.group.index;

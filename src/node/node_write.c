@@ -23,7 +23,7 @@
 
 #include <stdlib.h>
 
-_Static_assert(NODE_REQUESTS_MAX <= UINT16_MAX + 1u, "slots are numbered in 16 bits");
+_Static_assert(NODE_SLOTS_MAX <= UINT16_MAX + 1u, "slots are numbered in 16 bits");
 
 /* ---- lists ---- */
 
@@ -102,12 +102,12 @@ static void take_slot(struct node *node, struct node_write *write)
     uint32_t slot = node->slots_free[--node->slots_free_count];
     TL_ASSERT(node->slots[slot] == NULL);
     node->slots[slot] = write;
-    write->request_id = ++node->forward_sequence * NODE_REQUESTS_MAX + slot;
+    write->request_id = ++node->forward_sequence * NODE_SLOTS_MAX + slot;
 }
 
 static void free_slot(struct node *node, struct node_write *write)
 {
-    uint32_t slot = (uint32_t)(write->request_id % NODE_REQUESTS_MAX);
+    uint32_t slot = (uint32_t)(write->request_id % NODE_SLOTS_MAX);
     TL_ASSERT(node->slots[slot] == write);
     node->slots[slot] = NULL;
     node->slots_free[node->slots_free_count++] = (uint16_t)slot;
@@ -135,10 +135,7 @@ static void forget(struct node *node, struct node_write *write)
 {
     leave_state(node, write);
     buf_release(TL_TAKE(&write->entry));
-    TL_ASSERT(node->requests_count > 0);
-    TL_ASSERT(node->request_bytes >= write->entry_bytes);
-    node->requests_count--;
-    node->request_bytes -= write->entry_bytes;
+    node_end_request(node, write->group, write->entry_bytes);
 }
 
 static void count_outcome(struct node *node, const struct node_write *write, enum tl_err err,
@@ -204,8 +201,7 @@ static enum tl_err submit(struct node *node, struct node_write *write)
     TL_ASSERT(write->group < node->groups_count);
     TL_ASSERT(write->entry != NULL);
     TL_ASSERT(write->on_done != NULL);
-    if (node->requests_count == NODE_REQUESTS_MAX ||
-        node->request_bytes + write->entry->count > node_limit(node, NODE_REQUEST_BYTES_MAX)) {
+    if (!node_begin_request(node, write->group, write->entry->count)) {
         node->metrics.writes_refused_count++;
         return TL_ERR_FULL;
     }
@@ -220,8 +216,6 @@ static enum tl_err submit(struct node *node, struct node_write *write)
     write->waits_for_time = false;
     write->token_round = 0;
     write->entry_bytes = write->entry->count;
-    node->requests_count++;
-    node->request_bytes += write->entry_bytes;
     node->has_new_requests = true;
     uint64_t check_ns = TL_MIN(write->deadline_ns, node->now_ns + NODE_LEADER_WAIT_NS);
     node->requests_check_ns = TL_MIN(node->requests_check_ns, check_ns);
@@ -310,6 +304,7 @@ static void propose_one(struct node_group *group, struct node_write *write, uint
     enum tl_err err = command_decode(entry_payload(write->entry), &command);
     TL_ASSERT(err == TL_OK); /* made by command_encode() or checked by forward_decode() */
     if (!take_time(group, write, command.token_us, &time_us)) return;
+    node_stamp_records(node, write->entry, &command);
     raft_index index = 0;
     raft_term term = 0;
     err = raft_propose(group->raft, write->entry, time_us, &index, &term);
@@ -654,7 +649,7 @@ enum tl_err node_on_forward_reply(struct node *node, raft_id peer, struct bytes 
     struct forward_reply forward_reply;
     enum tl_err err = forward_reply_decode(payload, &forward_reply);
     if (err != TL_OK) return err;
-    struct node_write *write = node->slots[forward_reply.request_id % NODE_REQUESTS_MAX];
+    struct node_write *write = node->slots[forward_reply.request_id % NODE_SLOTS_MAX];
     if (write == NULL || write->request_id != forward_reply.request_id) return TL_OK; /* late */
     if (write->forwarded_to != peer) return TL_ERR_INVALID;
     switch (judge_reply(forward_reply.err)) {

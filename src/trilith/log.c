@@ -14,6 +14,7 @@
 
 #include "cli.h"
 
+#define PROBE_LOOKUP_S 10u        /* a name server may be slow */
 #define PROBE_TIMEOUT_MS 1000u    /* a node that is down is not waited for */
 #define VERIFY_TIMEOUT_MS 120000u /* gigabytes may have to come from the disk */
 #define NODES_MAX 16u
@@ -136,6 +137,7 @@ static bool answers(const char *address)
 {
     struct trilith_client *client = trilith_client_create(address, PROBE_TIMEOUT_MS);
     if (client == NULL) return false;
+    trilith_client_set_lookup(client, PROBE_LOOKUP_S);
     struct trilith_answer answer;
     enum trilith_status status;
     json_t *root = cli_get_json(client, "/v1/status", &answer, &status);

@@ -10,6 +10,7 @@
 #include "cli.h"
 
 #define NODE_TIMEOUT_MS 1000u
+#define NODE_LOOKUP_S 10u /* a slow name server makes no node one that is down */
 
 #define NOTES_BYTES 4096u
 
@@ -74,6 +75,7 @@ static json_t *ask_node(const char *address, const char *path)
 {
     struct trilith_client *client = trilith_client_create(address, NODE_TIMEOUT_MS);
     if (client == NULL) return NULL;
+    trilith_client_set_lookup(client, NODE_LOOKUP_S);
     struct trilith_answer answer;
     enum trilith_status status;
     json_t *root = cli_get_json(client, path, &answer, &status);

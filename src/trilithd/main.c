@@ -277,6 +277,7 @@ static enum tl_err open_pump(struct program *program, struct tl_fault *out_fault
     }
     pump_options.node.data_dir = options->data_dir;
     pump_options.node.allow_any_fs = options->allow_any_fs;
+    pump_options.node.idempotency_records = options->idempotency_records;
     pump_options.node.log_retain_bytes = options->log_retain_bytes;
     pump_options.node.log_map_bytes = options->log_map_bytes;
     pump_options.node.table_map_bytes = options->table_map_bytes;

@@ -68,7 +68,8 @@ static const struct {
     [SETTING_IDEMPOTENCY_RECORDS] = {"idempotency-records",
                                      "N",
                                      {NULL, NULL},
-                                     "Keyed requests remembered (262144)"},
+                                     "Keyed requests remembered (262144); the largest number of "
+                                     "the members holds"},
     [SETTING_LOG_FORMAT] = {"log-format",
                             "text|json",
                             {NULL, NULL},

@@ -4,6 +4,7 @@
 
 #include "trilith/txn.h"
 
+#define RECORDS_MAX_AT 16u /* in the payload */
 #define COMMAND_FORMAT 1u
 #define HEAD_BYTES 56u
 #define KEYED_BYTES (2u * HASH_BYTES) /* idempotency key and fingerprint, when there is a key */
@@ -80,6 +81,12 @@ struct buf *command_encode(const struct command *command)
     write_bytes(entry, command->value);
     TL_ASSERT(entry->count == entry->capacity);
     return entry;
+}
+
+void command_set_records_max(struct buf *entry, uint32_t records_max)
+{
+    TL_ASSERT(entry->count >= ENTRY_HEADER_BYTES + RECORDS_MAX_AT + sizeof records_max);
+    put_u32(entry->data + ENTRY_HEADER_BYTES + RECORDS_MAX_AT, records_max);
 }
 
 enum tl_err command_decode(struct bytes payload, struct command *out_command)

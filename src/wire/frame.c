@@ -14,7 +14,8 @@
 _Static_assert(AT_CHECKSUM + 8 == FRAME_HEADER_BYTES, "the layout fills the header");
 
 #define HELLO_BYTES 56u
-#define POSITION_FORMAT 1u
+#define POSITION_FORMAT_FIRST 1u
+#define POSITION_FORMAT 2u /* with records_max */
 #define POSITION_HEAD_BYTES 16u
 #define FORWARD_HEAD_BYTES 16u
 #define FORWARD_REPLY_BYTES (16u + KV_RESULT_BYTES)
@@ -274,12 +275,18 @@ enum tl_err snapshot_ack_decode(struct bytes payload, struct snapshot_ack *out_a
 struct buf *position_encode(const struct position *position)
 {
     TL_ASSERT(position->groups_count <= GENESIS_GROUPS_MAX);
-    struct buf *frame = frame_begin(POSITION_HEAD_BYTES + 16u * (size_t)position->groups_count);
-    write_u8(frame, POSITION_FORMAT);
+    bool has_records = position->records_max != 0;
+    struct buf *frame = frame_begin(POSITION_HEAD_BYTES + (has_records ? 8u : 0u) +
+                                    16u * (size_t)position->groups_count);
+    write_u8(frame, has_records ? POSITION_FORMAT : POSITION_FORMAT_FIRST);
     write_u8(frame, position->is_refused ? 1 : 0);
     write_u16(frame, 0);
     write_u32(frame, position->groups_count);
     write_u64(frame, position->life);
+    if (has_records) {
+        write_u32(frame, position->records_max);
+        write_u32(frame, 0);
+    }
     for (uint32_t i = 0; i < position->groups_count; i++) {
         write_u64(frame, position->last[i]);
         write_u64(frame, position->term[i]);
@@ -297,9 +304,13 @@ enum tl_err position_decode(struct bytes payload, struct position *out_position)
     uint16_t zero = read_u16(&reader);
     position.groups_count = read_u32(&reader);
     position.life = read_u64(&reader);
-    if (reader.failed || format != POSITION_FORMAT || is_refused > 1 || zero != 0 ||
-        position.groups_count > GENESIS_GROUPS_MAX) {
+    if (reader.failed || format < POSITION_FORMAT_FIRST || format > POSITION_FORMAT ||
+        is_refused > 1 || zero != 0 || position.groups_count > GENESIS_GROUPS_MAX) {
         return TL_ERR_INVALID;
+    }
+    if (format != POSITION_FORMAT_FIRST) {
+        position.records_max = read_u32(&reader);
+        if (read_u32(&reader) != 0 || position.records_max == 0) return TL_ERR_INVALID;
     }
     position.is_refused = is_refused == 1;
     for (uint32_t i = 0; i < position.groups_count; i++) {

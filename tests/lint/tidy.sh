@@ -30,7 +30,7 @@ errors=$(
             confined["uv.h"] = "net http trilithd bench"
             confined["h2o.h"] = "http"
             confined["curl/curl.h"] = "client"
-            confined["pthread.h"] = "net http"
+            confined["pthread.h"] = "net http client"
             impure = " time.h unistd.h stdio.h pthread.h "
             pure = " wire raft kv node "
         }

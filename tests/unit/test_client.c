@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "client_internal.h"
+#include "net_names.h"
 
 Test(client, path_escapes_every_byte_that_is_not_plain)
 {
@@ -279,4 +280,90 @@ Test(client, nobody_there_is_unavailable_within_the_timeout, .timeout = 10)
     cr_assert_gt(answer.attempts_count, 2);
     trilith_answer_clear(&answer);
     trilith_client_destroy(client);
+}
+
+/* ---- names ---- */
+
+static enum trilith_status get_from(const char *name, uint32_t timeout_ms, uint32_t lookup_s,
+                                    struct trilith_answer *out_answer)
+{
+    static struct server server = {.answers = {ok_answer}, .answers_count = 1};
+    pthread_t thread;
+    server_start(&server, &thread);
+    char endpoint[128];
+    snprintf(endpoint, sizeof endpoint, "%s%s", name, strrchr(server.endpoint, ':'));
+    struct trilith_client *client = trilith_client_create(endpoint, timeout_ms);
+    trilith_client_set_lookup(client, lookup_s);
+    enum trilith_status status = trilith_get(client, "k", 1, NULL, out_answer);
+    trilith_client_destroy(client);
+    if (status != TRILITH_OK) { /* the server still waits for a request */
+        client = trilith_client_create(server.endpoint, 3000);
+        struct trilith_answer answer;
+        cr_assert_eq(trilith_get(client, "k", 1, NULL, &answer), TRILITH_OK);
+        trilith_answer_clear(&answer);
+        trilith_client_destroy(client);
+    }
+    server_stop(&server, thread);
+    return status;
+}
+
+Test(client, name_may_take_longer_to_look_up_than_to_connect_to, .timeout = 10)
+{
+    struct trilith_answer answer;
+    names_reset();
+    names_set("node.test", "127.0.0.1");
+    names_set_delay("node.test", 900);
+    cr_assert_eq(get_from("node.test", 5000, 0, &answer), TRILITH_OK, "%s", answer.message);
+    cr_assert_eq(names_count("node.test"), 1);
+    trilith_answer_clear(&answer);
+}
+
+Test(client, look_up_is_part_of_the_time_unless_it_has_a_time_of_its_own, .timeout = 10)
+{
+    struct trilith_answer answer;
+    names_reset();
+    names_set("node.test", "127.0.0.1");
+    names_set_delay("node.test", 900);
+    cr_assert_eq(get_from("node.test", 500, 0, &answer), TRILITH_UNAVAILABLE);
+    cr_assert_not_null(strstr(answer.message, "the name is not found"), "%s", answer.message);
+    trilith_answer_clear(&answer);
+    cr_assert_eq(get_from("node.test", 500, 5, &answer), TRILITH_OK, "%s", answer.message);
+    trilith_answer_clear(&answer);
+}
+
+Test(client, addresses_of_a_name_are_tried_in_turn, .timeout = 10)
+{
+    struct trilith_answer answer;
+    names_reset();
+    names_set("node.test", "127.0.0.9 ::1 127.0.0.1");
+    cr_assert_eq(get_from("node.test", 5000, 0, &answer), TRILITH_OK, "%s", answer.message);
+    trilith_answer_clear(&answer);
+}
+
+Test(client, name_that_does_not_resolve_was_certainly_not_asked, .timeout = 10)
+{
+    struct trilith_client *client = trilith_client_create("none.test:1", 300);
+    struct trilith_answer answer;
+    names_reset();
+    cr_assert_eq(trilith_put(client, "k", 1, "v", 1, NULL, &answer), TRILITH_UNAVAILABLE);
+    trilith_answer_clear(&answer);
+    trilith_client_destroy(client);
+}
+
+Test(client, endpoint_whose_name_is_slow_is_not_waited_for_when_another_is_known, .timeout = 10)
+{
+    static struct server server = {.answers = {ok_answer}, .answers_count = 1};
+    pthread_t thread;
+    names_reset();
+    names_set("slow.test", "127.0.0.1");
+    names_set_delay("slow.test", 4000);
+    server_start(&server, &thread);
+    char endpoints[160];
+    snprintf(endpoints, sizeof endpoints, "slow.test:1,%s", server.endpoint);
+    struct trilith_client *client = trilith_client_create(endpoints, 3000);
+    struct trilith_answer answer;
+    cr_assert_eq(trilith_get(client, "k", 1, NULL, &answer), TRILITH_OK, "%s", answer.message);
+    trilith_answer_clear(&answer);
+    trilith_client_destroy(client); /* does not wait for the look-up either */
+    server_stop(&server, thread);
 }

@@ -199,6 +199,22 @@ Test(command, fingerprint_does_not_cover_who_received_it_when)
     cr_assert(same_fingerprint(&other));
 }
 
+Test(command, number_of_records_is_changed_and_nothing_else)
+{
+    struct buf *entry = command_encode(&sample_command_value);
+    struct command before;
+    struct command after;
+    cr_assert_eq(command_decode(entry_payload(entry), &before), TL_OK);
+    command_set_records_max(entry, 12345);
+    cr_assert_eq(command_decode(entry_payload(entry), &after), TL_OK);
+    cr_assert_eq(after.records_max, 12345);
+    command_set_records_max(entry, before.records_max);
+    struct buf *again = command_encode(&sample_command_value);
+    cr_assert(bytes_equal(entry_payload(entry), entry_payload(again)));
+    buf_release(entry);
+    buf_release(again);
+}
+
 Test(command, fingerprint_sees_where_one_field_ends_and_the_next_begins)
 {
     struct command a = sample_command_value;

@@ -436,6 +436,28 @@ Test(position, is_the_documented_one_and_read_back)
     buf_release(frame);
 }
 
+Test(position, with_the_number_of_records_is_of_a_format_of_its_own)
+{
+    const struct position said = {
+        .life = 12, .records_max = 5, .groups_count = 1, .last = {99}, .term = {2}};
+    struct buf *frame = position_encode(&said);
+    cr_assert_eq(frame->data[FRAME_HEADER_BYTES], 2);
+    struct position position;
+    cr_assert_eq(position_decode(payload_of(frame), &position), TL_OK);
+    cr_assert_eq(position.records_max, 5);
+    cr_assert_eq(position.life, 12);
+    cr_assert_eq(position.last[0], 99);
+    cr_assert_eq(position.term[0], 2);
+    assert_refuses_prefixes(payload_of(frame), accepts_position);
+    assert_refuses_one_byte_more(payload_of(frame), accepts_position);
+    frame->data[FRAME_HEADER_BYTES + 20] = 1;
+    cr_assert_not(accepts_position(payload_of(frame)), "not zero");
+    frame->data[FRAME_HEADER_BYTES + 20] = 0;
+    frame->data[FRAME_HEADER_BYTES + 16] = 0;
+    cr_assert_not(accepts_position(payload_of(frame)), "none is said by the first format");
+    buf_release(frame);
+}
+
 Test(position, values_that_mean_nothing_are_refused)
 {
     const struct {
