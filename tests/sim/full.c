@@ -98,6 +98,24 @@ void full_on_stopped(struct sim *sim, struct sim_node *node)
              node->number);
 }
 
+/* In a cluster at rest: the data group's leader has less than the reserve, and a quorum of others
+ * has room. NULL: there is nobody to hand over to. */
+struct sim_node *full_fill_leader(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        struct node_group_status status;
+        if (!node->is_wanted) continue;
+        node_get_group_status(node->node, NODE_DATA_GROUP, &status);
+        if (status.raft.role != RAFT_LEADER || status.raft.conf.voters_count < 3) continue;
+        sim->full.number++; /* the end of the last such time is not the end of this one */
+        fill(sim, node, sim->swarm.free_bytes_min / 2);
+        sim->result->counters.leaders_filled++;
+        return node;
+    }
+    return NULL;
+}
+
 /* Begun when every node must have seen for a while that it has no room for it. */
 void full_judge_write(struct sim *sim, const struct attempt *attempt)
 {
