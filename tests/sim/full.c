@@ -53,6 +53,7 @@ static void end(struct sim *sim)
 {
     if (sim->full.is_active) sim_trace(sim, "there is room again");
     sim->full.is_active = false;
+    sim->full.ended_ns = sim->now_ns;
     for (uint32_t i = 0; i < sim->stores_count; i++) sim->stores[i].disk->size_bytes = 0;
 }
 
@@ -96,6 +97,13 @@ void full_on_stopped(struct sim *sim, struct sim_node *node)
     if (!sim->full.is_near) return;
     sim_fail(sim, "[51] node %u ends for want of space, which all have had a reserve of",
              node->number);
+}
+
+/* Until every node must have seen that there is room again, leadership may move because there was
+ * none. */
+bool full_is_over(const struct sim *sim)
+{
+    return sim->swarm.full_weight == 0 || sim->now_ns >= sim->full.ended_ns + 2 * SEEN_NS;
 }
 
 /* In a cluster at rest: the data group's leader has less than the reserve, and a quorum of others

@@ -95,6 +95,7 @@ static void check_recover(struct sim *sim)
     const char *missing = workload_is_idle(sim) ? NULL : "has clients that wait";
     if (!network_is_whole(sim)) missing = "is not connected";
     if (sim->operator.is_transferring) missing = "is asked to hand over";
+    if (!full_is_over(sim)) missing = "may not have seen yet that there is room again";
     for (; group < SIM_GROUPS_COUNT && missing == NULL; group++) {
         missing = find_unsettled(sim, group, &node);
     }
