@@ -46,7 +46,7 @@ SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:
     200577:churn 200540:hangs 24:rollback 1249 300735:rollback 1960 400099:membership 500382:membership \
     500879 600316:membership 600182:churn 114:network 700216:network
 # The planted bugs that the simulator has to find (docs/correctness.md).
-SIM_MUTATIONS = 1 4 5 10 11 13:transfers 14 15 16 21 22 25 26 27 28 29 30 \
+SIM_MUTATIONS = 1 4 5 10 11 13:network 14 15 16 21 22 25 26 27 28 29 30 \
     70:rot 71:rot 72:rot 73:rot 74:large 75:large 76:full 80:full \
     85:rollback
 
