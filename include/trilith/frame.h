@@ -69,7 +69,9 @@ enum hello_feature {
     HELLO_FEATURE_POSITION = 1 << 2,
 };
 /* Those of this version. */
-#define HELLO_FEATURES ((uint32_t)HELLO_FEATURE_CONTINUATION | (uint32_t)HELLO_FEATURE_POSITION)
+#define HELLO_FEATURES                                                             \
+    ((uint32_t)HELLO_FEATURE_CONTINUATION | (uint32_t)HELLO_FEATURE_SPACE |        \
+     (uint32_t)HELLO_FEATURE_POSITION)
 
 struct hello {
     uint8_t format; /* HELLO_FORMAT_FIRST or HELLO_FORMAT; the acceptor answers in the asker's */
@@ -90,9 +92,14 @@ struct raft_batch_head {
     uint64_t life;              /* of the sending process, as in struct position */
     uint32_t log_commit_age_ms; /* of its oldest unfinished log commit; 0: none */
     uint32_t messages_count;
+    bool has_space;          /* the rest is there: on connections with HELLO_FEATURE_SPACE */
+    uint64_t free_bytes;     /* of the file system of its data */
+    uint64_t map_free_bytes; /* until its table or its log has reached its limit */
 };
-void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t at[RAFT_BATCH_HEAD_BYTES]);
-TL_MUST_CHECK enum tl_err raft_batch_head_decode(struct reader *reader,
+/* RAFT_BATCH_HEAD_BYTES, and RAFT_BATCH_SPACE_BYTES more when head->has_space. */
+#define RAFT_BATCH_SPACE_BYTES 16u
+void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t *at);
+TL_MUST_CHECK enum tl_err raft_batch_head_decode(struct reader *reader, bool has_space,
                                                  struct raft_batch_head *out_head);
 
 /* A write on its one hop to the leader. */
@@ -154,8 +161,10 @@ enum transfer_verdict {
     TRANSFER_BEHIND = 5,    /* the target lacks too much of the log */
     TRANSFER_NOBODY = 6,    /* no target was named, and no other voter could take over */
     TRANSFER_OTHER = 7,     /* another one than the target was elected */
+    /* The target has no room for new data. Only where HELLO_FEATURE_SPACE is in force. */
+    TRANSFER_NO_SPACE = 8,
 };
-#define TRANSFER_VERDICTS_COUNT 8u
+#define TRANSFER_VERDICTS_COUNT 9u
 
 /* A transfer of leadership on its way to the leader. */
 struct leader_transfer {

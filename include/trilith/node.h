@@ -149,6 +149,8 @@ enum node_mutation {
     NODE_MUTATION_TIME_FROM_ABOVE = 31,   /* log time follows a clock, bounded from above only */
     NODE_MUTATION_TIME_ALLOWANCE = 32,    /* each entry may be a second further than the bound */
     NODE_MUTATION_TIME_TOKEN = 33,        /* a client's token moves log time without a bound */
+    NODE_MUTATION_LEAD_WITHOUT_SPACE = 80, /* a leader without room keeps leading */
+    NODE_MUTATION_DISK_SPACE_ONLY = 81,   /* a full map is no reason to refuse a write */
     /* A process says on its forward connection what it found on its disk, and what it says over the
      * raft connection counts before. */
     NODE_MUTATION_LATE_POSITION = 85,
@@ -167,8 +169,9 @@ struct node_options {
     uint32_t data_groups_count;     /* 1 */
     uint64_t log_retain_bytes;      /* 128 MiB */
     uint64_t log_prefill_bytes;     /* 128 MiB */
-    size_t log_map_bytes;           /* 64 GiB */
-    size_t table_map_bytes;         /* 1 TiB */
+    size_t log_map_bytes;           /* the most the log is to hold: 64 GiB */
+    size_t table_map_bytes;         /* the most a table is to hold, --map-size: 1 TiB */
+    size_t map_headroom_bytes;      /* of each map, above that: 64 GiB */
     uint64_t election_timeout_ns;   /* 300 ms */
     uint64_t heartbeat_interval_ns; /* 50 ms */
     uint64_t generation_age_ns;     /* freeze this long after the first entry: 5 s */
@@ -178,7 +181,9 @@ struct node_options {
     uint32_t limits_divisor;        /* of all limits in bytes; 0, 1: none; more in the simulator */
     uint32_t snapshot_chunk_bytes;  /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT; smaller in the simulator */
     uint32_t idempotency_records;   /* --idempotency-records; 0: as each command says */
-    uint64_t free_bytes_min;        /* a leader takes writes above this: 128 MiB */
+    /* A leader takes writes that may grow while it and a quorum have this much, others down to a
+     * quarter of it: 128 MiB. */
+    uint64_t free_bytes_min;
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
 };
 
@@ -271,9 +276,10 @@ struct node_write {
  *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
  *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command),
- *   TL_ERR_AHEAD (its token is of no entry), TL_ERR_NO_SPACE (of the leader: below
- *   free_bytes_min), TL_ERR_STALLED (of the leader: no more
- *   can be frozen before a flush ends), TL_ERR_DIVERGED (this replica's state is
+ *   TL_ERR_AHEAD (its token is of no entry),
+ *   TL_ERR_NO_SPACE (of the leader: it, or too many voters, are below free_bytes_min),
+ *   TL_ERR_MAP_FULL (likewise, by table_map_bytes or log_map_bytes), TL_ERR_STALLED (of the leader:
+ *   no more can be frozen before a flush ends), TL_ERR_DIVERGED (this replica's state is
  *   not that of the others)
  *                   certainly not executed
  * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_DIVERGED returned: on_done is never called;
@@ -504,6 +510,7 @@ struct node_group_status {
     struct raft_status raft;
     struct group_state state; /* as applied; digests included */
     raft_index flushed;
+    uint64_t map_used_bytes; /* of the table, as of its last flush */
     uint32_t frozen_count;
     uint64_t generation_bytes;
     uint32_t generation_keys_count;
@@ -521,6 +528,11 @@ struct node_status {
     bool member_is_connected[RAFT_MEMBERS_MAX]; /* raft class; self: true */
     /* How old its oldest unfinished log commit was when it was last heard; self: is now. */
     uint32_t member_log_commit_age_ms[RAFT_MEMBERS_MAX];
+    /* As last told; UINT64_MAX: not known. A member with a lack is no leader for new data, and does
+     * not count for a quorum that can store it. */
+    uint64_t member_free_bytes[RAFT_MEMBERS_MAX];
+    uint64_t member_map_free_bytes[RAFT_MEMBERS_MAX];
+    enum tl_err member_space_lack[RAFT_MEMBERS_MAX]; /* TL_OK: it has room, as far as is known */
     uint64_t placement_epoch;
     uint32_t removed_count; /* removed stores that are remembered */
     uint32_t groups_count;
@@ -529,6 +541,9 @@ struct node_status {
     uint64_t request_bytes_waiting;
     uint64_t log_used_bytes;
     uint64_t free_bytes;
+    uint64_t map_limit_bytes; /* of each table: --map-size */
+    uint64_t log_limit_bytes;
+    enum tl_err space_lack;  /* why this node takes no new data as a leader; TL_OK: it has room */
     uint64_t replayed_count; /* entries replayed at the last start */
     uint32_t log_commit_age_ms;
     bool is_log_commit_slow; /* older than NODE_LOG_COMMIT_SLOW_NS */
@@ -596,6 +611,7 @@ struct node_metrics {
     uint64_t log_queries_count;
     uint64_t log_entries_verified_count; /* by queries and at start */
     uint64_t log_commits_slow_count; /* took longer than NODE_LOG_COMMIT_SLOW_NS, or are at it */
+    uint64_t writes_without_space_count; /* refused by this leader for want of space or map */
 };
 const struct node_metrics *node_get_metrics(const struct node *node);
 

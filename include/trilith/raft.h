@@ -407,6 +407,9 @@ struct raft_status {
 };
 
 void raft_get_status(const struct raft *raft, struct raft_status *out_status);
+/* Borrowed until the next call. */
+const struct raft_conf *raft_newest_conf(const struct raft *raft);
+raft_id raft_transfer_target(const struct raft *raft); /* RAFT_ID_NONE: none is under way */
 
 /* Cheap parts of it. */
 enum raft_role raft_role_of(const struct raft *raft);

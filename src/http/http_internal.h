@@ -225,6 +225,8 @@ const char *describe_member_role(enum member_role role);
 /* Snapshots on their way from or to this node, as array `transfers`. */
 void describe_transfers(const struct http_server *server, struct json_t *root);
 const char *describe_stage(enum node_stage stage);
+/* "ok", or the code of the refusal that a write which may grow would get of such a leader. */
+const char *describe_room(enum tl_err lack);
 const char *describe_digests(enum node_digests digests);
 /* What the exchange of digests has shown of a group: digests, differs_at, differing. */
 void json_put_digests(struct json_t *group, const struct http_server *server,

@@ -51,7 +51,8 @@ static void refresh_peers(struct node *node)
         const struct placement_member *member = &placement->members[i];
         raft_id id = store_id_raft(&member->member.store_id);
         const struct node_peer *known = node_find_peer(node, id);
-        peers[i] = (struct node_peer){.id = id, .heard_ns = node->now_ns};
+        peers[i] = (struct node_peer){
+            .id = id, .heard_ns = node->now_ns, .space = {UINT64_MAX, UINT64_MAX}};
         if (known != NULL) peers[i] = *known;
         peers[i].member = member->member;
         peers[i].role = member->role;

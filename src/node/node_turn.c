@@ -146,6 +146,7 @@ static void note_leader(struct node_group *group)
     if (leader == group->leader) return;
     struct node *node = group->node;
     group->leader = leader;
+    group->leader_since_ns = node->now_ns;
     const struct member *member = node_member(node, leader);
     node_log(node, LOG_LEVEL_INFO, "leader", "group=%u leader=%s term=%llu", group->id,
              member != NULL ? member->address : "none",
@@ -238,7 +239,10 @@ static const struct raft_message *cursor_seek(const struct node *node,
 static void send_frame(struct node *node, raft_id to, struct message_cursor *cursor)
 {
     struct message_cursor ahead = *cursor;
-    size_t bytes = RAFT_BATCH_HEAD_BYTES;
+    const struct node_peer *peer = node_find_peer(node, to);
+    bool has_space = peer != NULL && (peer->features[PEER_CLASS_RAFT] & HELLO_FEATURE_SPACE) != 0;
+    const size_t head_bytes = RAFT_BATCH_HEAD_BYTES + (has_space ? RAFT_BATCH_SPACE_BYTES : 0u);
+    size_t bytes = head_bytes;
     uint32_t count = 0;
     const struct raft_message *message = NULL;
     while ((message = cursor_seek(node, &ahead, to)) != NULL) {
@@ -254,10 +258,13 @@ static void send_frame(struct node *node, raft_id to, struct message_cursor *cur
         .life = node->life,
         .log_commit_age_ms = node_log_commit_age_ms(node),
         .messages_count = count,
+        .has_space = has_space,
+        .free_bytes = node_space_now(node)->free_bytes,
+        .map_free_bytes = node_space_now(node)->map_free_bytes,
     };
     struct buf *frame = buf_create(FRAME_HEADER_BYTES + bytes);
     raft_batch_head_encode(&head, frame->data + FRAME_HEADER_BYTES);
-    frame->count = FRAME_HEADER_BYTES + RAFT_BATCH_HEAD_BYTES;
+    frame->count = FRAME_HEADER_BYTES + (uint32_t)head_bytes;
     for (uint32_t i = 0; i < count; i++) {
         raft_message_encode(cursor_seek(node, cursor, to), frame);
         cursor->message++;
@@ -369,6 +376,7 @@ static void run_pass(struct node *node)
         struct node_group *group = node->groups[i];
         node_group_advance(group);
         node_group_begin_reads(group);
+        node_group_yield(group);
         node_group_push_writes(group);
     }
     node_leader_transfers_step(node);

@@ -238,18 +238,6 @@ void node_write_cancel(struct node *node, struct node_write *write)
 
 /* ---- proposing ---- */
 
-/* A full disk is an error of the storage, which ends the node. All replicas tend to fill up at the
- * same time, so the leader refuses before that, while every node can still start and be read. */
-static bool has_space(struct node *node)
-{
-    if (node->free_bytes_read_ns == 0 ||
-        node->now_ns - node->free_bytes_read_ns >= NODE_FREE_BYTES_AGE_NS) {
-        node->free_bytes = data_dir_free_bytes(node->data_dir);
-        node->free_bytes_read_ns = node->now_ns;
-    }
-    return node->free_bytes >= node->options.free_bytes_min;
-}
-
 /* Writes are answered in the order of their indexes, also when a later leadership of this node
  * begins below what an earlier one left waiting. */
 static void insert_proposed(struct node_group *group, struct node_write *write)
@@ -282,6 +270,12 @@ static bool take_time(struct node_group *group, struct node_write *write, uint64
     return false;
 }
 
+/* The same for all writes of a pass. */
+struct proposing {
+    uint64_t time_us;
+    enum tl_err space[2]; /* of node_group_space(): for what cannot grow, and for what may */
+};
+
 static bool is_half_full(const struct node_group *group)
 {
     struct raft_status status;
@@ -289,20 +283,26 @@ static bool is_half_full(const struct node_group *group)
     return 2 * status.uncommitted_bytes > node_limit(group->node, RAFT_UNCOMMITTED_BYTES_MAX);
 }
 
-static void propose_one(struct node_group *group, struct node_write *write, uint64_t time_us)
+static void propose_one(struct node_group *group, struct node_write *write,
+                        const struct proposing *proposing)
 {
     struct node *node = group->node;
     if (group->is_apply_stalled) {
         finish_later(node, write, TL_ERR_STALLED);
         return;
     }
-    if (!has_space(node)) {
-        finish_later(node, write, TL_ERR_NO_SPACE);
-        return;
-    }
     struct command command;
     enum tl_err err = command_decode(entry_payload(write->entry), &command);
     TL_ASSERT(err == TL_OK); /* made by command_encode() or checked by forward_decode() */
+    if (proposing->space[1] != TL_OK) {
+        err = proposing->space[node_command_may_grow(group->id, &command) ? 1 : 0];
+    }
+    if (err != TL_OK) {
+        node->metrics.writes_without_space_count++;
+        finish_later(node, write, err);
+        return;
+    }
+    uint64_t time_us = proposing->time_us;
     if (!take_time(group, write, command.token_us, &time_us)) return;
     node_stamp_records(node, write->entry, &command);
     raft_index index = 0;
@@ -374,13 +374,20 @@ void node_group_push_writes(struct node_group *group)
         return;
     }
     bool is_leader = raft_role_of(group->raft) == RAFT_LEADER;
-    uint64_t time_us = is_leader ? node_clock_us(node) : 0;
+    /* Handing over: the next leader takes them. */
+    if (is_leader && raft_transfer_target(group->raft) != RAFT_ID_NONE) return;
+    struct proposing proposing = {.time_us = 0};
+    if (is_leader) {
+        proposing.time_us = node_clock_us(node);
+        proposing.space[0] = node_group_space(group, false);
+        proposing.space[1] = node_group_space(group, true);
+    }
     struct node_write *next = NULL;
     for (struct node_write *write = group->queued.first; write != NULL; write = next) {
         next = write->next;
         write->waits_for_time = false;
         if (is_leader) {
-            propose_one(group, write, time_us);
+            propose_one(group, write, &proposing);
         } else if (write->is_inbound) {
             finish_later(node, write, TL_ERR_NOT_LEADER);
         } else if (group->leader != RAFT_ID_NONE && group->leader != node->self) {
@@ -552,6 +559,9 @@ static void reply(struct node *node, raft_id peer, uint64_t request_id, enum tl_
                   const struct kv_result *result)
 {
     if (node->is_failed) return;
+    const struct node_peer *asker = node_find_peer(node, peer);
+    bool is_old = asker == NULL || (asker->features[PEER_CLASS_FORWARD] & HELLO_FEATURE_SPACE) == 0;
+    if (err == TL_ERR_MAP_FULL && is_old) err = TL_ERR_NO_SPACE; /* the one it knows */
     struct forward_reply forward_reply = {.request_id = request_id, .err = err};
     if (result != NULL) forward_reply.result = *result;
     node->metrics.frames_sent_count++;
@@ -634,6 +644,7 @@ static enum reply_meaning judge_reply(enum tl_err err)
     case TL_ERR_FULL:
     case TL_ERR_INVALID:
     case TL_ERR_NO_SPACE:
+    case TL_ERR_MAP_FULL:
     case TL_ERR_STALLED:
     case TL_ERR_REPLACED:
     case TL_ERR_TIMEOUT:

@@ -561,6 +561,16 @@ void raft_get_status(const struct raft *raft, struct raft_status *out_status)
     }
 }
 
+const struct raft_conf *raft_newest_conf(const struct raft *raft)
+{
+    return &raft->conf;
+}
+
+raft_id raft_transfer_target(const struct raft *raft)
+{
+    return raft->transfer.target;
+}
+
 enum raft_role raft_role_of(const struct raft *raft)
 {
     return raft->role;

@@ -25,7 +25,8 @@ _Static_assert(AT_CHECKSUM + 8 == FRAME_HEADER_BYTES, "the layout fills the head
 
 _Static_assert(FORWARD_HEAD_BYTES + ENTRY_PAYLOAD_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX,
                "a frame holds any command");
-_Static_assert(RAFT_BATCH_HEAD_BYTES + RAFT_MESSAGE_ENCODED_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX,
+_Static_assert(RAFT_BATCH_HEAD_BYTES + RAFT_BATCH_SPACE_BYTES + RAFT_MESSAGE_ENCODED_BYTES_MAX <=
+                   FRAME_PAYLOAD_BYTES_MAX,
                "a frame holds any message");
 
 /* A frame with room for its payload; the writer stands behind the header. */
@@ -138,20 +139,29 @@ enum tl_err hello_decode(struct bytes payload, struct hello *out_hello)
     return TL_OK;
 }
 
-void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t at[RAFT_BATCH_HEAD_BYTES])
+void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t *at)
 {
     put_u64(at, head->clock_us);
     put_u64(at + 8, head->life);
     put_u32(at + 16, head->log_commit_age_ms);
     put_u32(at + 20, head->messages_count);
+    if (!head->has_space) return;
+    put_u64(at + RAFT_BATCH_HEAD_BYTES, head->free_bytes);
+    put_u64(at + RAFT_BATCH_HEAD_BYTES + 8, head->map_free_bytes);
 }
 
-enum tl_err raft_batch_head_decode(struct reader *reader, struct raft_batch_head *out_head)
+enum tl_err raft_batch_head_decode(struct reader *reader, bool has_space,
+                                   struct raft_batch_head *out_head)
 {
     struct raft_batch_head head = {.clock_us = read_u64(reader)};
     head.life = read_u64(reader);
     head.log_commit_age_ms = read_u32(reader);
     head.messages_count = read_u32(reader);
+    head.has_space = has_space;
+    if (has_space) {
+        head.free_bytes = read_u64(reader);
+        head.map_free_bytes = read_u64(reader);
+    }
     if (reader->failed || head.messages_count > reader_left(reader) / RAFT_MESSAGE_HEAD_BYTES) {
         return TL_ERR_INVALID;
     }

@@ -219,6 +219,25 @@ static void try_parts(struct bytes source)
     reassembly_clear(&reassembly);
 }
 
+static void try_batch(struct bytes source, bool has_space)
+{
+    struct reader reader = reader_make(source);
+    struct raft_batch_head head;
+    if (raft_batch_head_decode(&reader, has_space, &head) == TL_OK) {
+        uint8_t bytes[RAFT_BATCH_HEAD_BYTES + RAFT_BATCH_SPACE_BYTES];
+        size_t count = RAFT_BATCH_HEAD_BYTES + (has_space ? RAFT_BATCH_SPACE_BYTES : 0u);
+        raft_batch_head_encode(&head, bytes);
+        expect_same(bytes_make(source.data, count), bytes_make(bytes, count));
+        for (uint32_t i = 0; i < head.messages_count && !reader.failed; i++) {
+            struct raft_message message;
+            if (raft_message_decode(&reader, &message) != TL_OK) {
+                break;
+            }
+            raft_message_clear(&message);
+        }
+    }
+}
+
 static void try_frame_payloads(struct bytes source)
 {
     struct hello hello;
@@ -258,20 +277,8 @@ static void try_frame_payloads(struct bytes source)
         expect_same(bytes_make(source.data, buf->count), buf_bytes(buf));
         buf_release(buf);
     }
-    struct reader reader = reader_make(source);
-    struct raft_batch_head head;
-    if (raft_batch_head_decode(&reader, &head) == TL_OK) {
-        uint8_t bytes[RAFT_BATCH_HEAD_BYTES];
-        raft_batch_head_encode(&head, bytes);
-        expect_same(bytes_make(source.data, sizeof bytes), bytes_make(bytes, sizeof bytes));
-        for (uint32_t i = 0; i < head.messages_count && !reader.failed; i++) {
-            struct raft_message message;
-            if (raft_message_decode(&reader, &message) != TL_OK) {
-                break;
-            }
-            raft_message_clear(&message);
-        }
-    }
+    try_batch(source, false);
+    try_batch(source, true);
 }
 
 static void try_snapshot_chunk(struct bytes source)

@@ -49,7 +49,7 @@ SIM_SEEDS_KEPT = 1294 107199 112932 10:membership 32:membership 90:membership 1:
 # The planted bugs that the simulator has to find (docs/correctness.md).
 SIM_MUTATIONS = 1 4 5 10 11 13:network 14 15 16 21 22 25 26 27 28 29 30 \
     31:clocks 32:clocks 33:clocks 70:rot 71:rot 72:rot 73:rot 74:large 75:large 76:full \
-    85:rollback
+    80:full 85:rollback
 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_mem_disk

@@ -285,7 +285,9 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
     struct sim_node *peer = host_find(sim, to);
     TL_ASSERT(peer != from);
     struct sim_link *link = peer == NULL ? NULL : link_of(sim, from->number, peer->number, class);
-    if (link == NULL || !link->is_up[side_of(from->number, peer->number)]) {
+    bool is_up = link != NULL && link->is_up[side_of(from->number, peer->number)];
+    /* A connection to the machine whose disk is another one now is not one to the new store. */
+    if (!is_up || link->ids[side_of(peer->number, from->number)] != to) {
         buf_release(frame);
         return false;
     }

@@ -608,7 +608,7 @@ void oracle_observe_message(struct sim *sim, struct sim_node *from, struct bytes
     struct reader reader =
         reader_make(bytes_make(frame.data + FRAME_HEADER_BYTES, frame.count - FRAME_HEADER_BYTES));
     struct raft_batch_head head;
-    enum tl_err err = raft_batch_head_decode(&reader, &head);
+    enum tl_err err = raft_batch_head_decode(&reader, true, &head);
     for (uint32_t i = 0; err == TL_OK && i < head.messages_count; i++) {
         struct raft_message message;
         err = raft_message_decode(&reader, &message);

@@ -52,6 +52,7 @@
     X(outcomes_full)            \
     X(values_large)             \
     X(disks_near_full)          \
+    X(leaders_filled)           \
     X(disks_full)               \
     X(ends_by_full_disks)       \
     X(outcomes_no_space)        \

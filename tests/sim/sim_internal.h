@@ -379,6 +379,9 @@ struct sim_full {
     bool is_near;      /* all have something left */
     uint64_t number;   /* of such times so far */
     uint64_t since_ns; /* 0: not all are */
+    uint64_t ended_ns; /* when there was room again */
+    bool is_leader_tested;
+    struct sim_node *leader; /* the one that was filled at rest */
 };
 
 /* An answer to be judged once the ghost log has caught up with whoever gave it. */
@@ -584,6 +587,8 @@ void full_calm(struct sim *sim);
 bool full_stops_log(struct sim *sim, struct sim_node *node, const struct node_log_batch *batch);
 bool full_stops_flush(struct sim *sim, struct sim_node *node);
 void full_on_stopped(struct sim *sim, struct sim_node *node);
+struct sim_node *full_fill_leader(struct sim *sim);
+bool full_is_over(const struct sim *sim);
 /* A write that may grow was executed. */
 void full_judge_write(struct sim *sim, const struct attempt *attempt);
 

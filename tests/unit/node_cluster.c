@@ -11,6 +11,22 @@
 #define CLOCK_START_US 1700000000000000ull
 #define MAP_BYTES ((size_t)64 * 1024 * 1024)
 
+/* ---- the file system ---- */
+
+static struct cluster *cluster_now; /* of this test */
+
+uint64_t __real_data_dir_free_bytes(const struct data_dir *dir);
+uint64_t __wrap_data_dir_free_bytes(const struct data_dir *dir);
+uint64_t __wrap_data_dir_free_bytes(const struct data_dir *dir)
+{
+    for (uint32_t i = 0; cluster_now != NULL && i < CLUSTER_SITES; i++) {
+        const struct site *site = &cluster_now->sites[i];
+        bool is_it = site->free_bytes != 0 && strcmp(site->dir, data_dir_path(dir)) == 0;
+        if (is_it) return site->free_bytes;
+    }
+    return __real_data_dir_free_bytes(dir);
+}
+
 /* ---- node_io ---- */
 
 static uint64_t io_now_ns(void *context)
@@ -228,11 +244,13 @@ struct cluster *cluster_create(uint32_t view_count)
     cr_assert_not_null(cluster);
     cluster->now_ns = CLUSTER_S;
     tmpdir_create(cluster->dir);
+    cluster_now = cluster;
     for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
         struct site *site = &cluster->sites[i];
         site->cluster = cluster;
         site->place = i;
         site->random = 77 + i;
+        site->features = HELLO_FEATURES;
         snprintf(site->address, sizeof site->address, "127.0.0.1:808%u", i + 1);
         snprintf(site->peer_address, sizeof site->peer_address, "127.0.0.1:1808%u", i + 1);
         snprintf(site->dir, sizeof site->dir, "%s/%u", cluster->dir, i + 1);
@@ -249,6 +267,7 @@ struct cluster *cluster_create(uint32_t view_count)
         site->options.log_prefill_bytes = 0;
         site->options.log_map_bytes = MAP_BYTES;
         site->options.table_map_bytes = MAP_BYTES;
+        site->options.map_headroom_bytes = MAP_BYTES;
     }
     return cluster;
 }
@@ -262,6 +281,7 @@ void cluster_destroy(struct cluster *cluster)
         cluster->parcels_count--;
     }
     tmpdir_destroy(cluster->dir);
+    cluster_now = NULL;
     free(cluster);
 }
 
@@ -376,8 +396,8 @@ void cluster_flap(struct cluster *cluster, uint32_t a, uint32_t b, enum peer_cla
     cr_assert(cluster->is_connected[a][b]);
     node_on_peer_down(one->node, other->id, class, false);
     node_on_peer_down(other->node, one->id, class, false);
-    node_on_peer_up(one->node, other->id, class, HELLO_FEATURES);
-    node_on_peer_up(other->node, one->id, class, HELLO_FEATURES);
+    node_on_peer_up(one->node, other->id, class, one->features & other->features);
+    node_on_peer_up(other->node, one->id, class, one->features & other->features);
 }
 
 static bool knows(const struct site *site, raft_id id)
@@ -414,11 +434,12 @@ static bool connect_all(struct cluster *cluster)
             has_worked = true;
             cluster->is_connected[a][b] = true;
             cluster->is_connected[b][a] = true;
+            uint32_t features = cluster->sites[a].features & cluster->sites[b].features;
             for (uint32_t class = 0; class < PEER_CLASSES_COUNT; class ++) {
                 node_on_peer_up(cluster->sites[a].node, cluster->sites[b].id,
-                                (enum peer_class) class, HELLO_FEATURES);
+                                (enum peer_class) class, features);
                 node_on_peer_up(cluster->sites[b].node, cluster->sites[a].id,
-                                (enum peer_class) class, HELLO_FEATURES);
+                                (enum peer_class) class, features);
             }
         }
     }

@@ -33,6 +33,8 @@ struct site {
     struct node_options options; /* a test changes them before site_start() */
     int64_t clock_offset_us;
     uint64_t random;
+    uint32_t features;   /* that it announces (enum hello_feature); set before site_start() */
+    uint64_t free_bytes; /* of its file system; 0: what it really has */
 
     struct node *node; /* NULL: stopped */
     struct log_reader *reader;

@@ -614,10 +614,11 @@ Test(node_write, garbage_from_a_peer_is_told_and_counted)
                                          .from = cluster->sites[2].id,
                                          .to = site->id,
                                          .term = 1000};
-    const struct raft_batch_head head = {.clock_us = 1, .messages_count = 1};
-    struct buf *payload = buf_create(RAFT_BATCH_HEAD_BYTES + raft_message_bytes(&message));
+    const struct raft_batch_head head = {.clock_us = 1, .messages_count = 1, .has_space = true};
+    const uint32_t head_bytes = RAFT_BATCH_HEAD_BYTES + RAFT_BATCH_SPACE_BYTES;
+    struct buf *payload = buf_create(head_bytes + raft_message_bytes(&message));
     raft_batch_head_encode(&head, payload->data);
-    payload->count = RAFT_BATCH_HEAD_BYTES;
+    payload->count = head_bytes;
     raft_message_encode(&message, payload);
     cr_assert_eq(node_on_frame(site->node, peer, FRAME_RAFT, buf_bytes(payload)), TL_ERR_INVALID);
     struct node_group_status status;
