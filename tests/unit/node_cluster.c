@@ -97,7 +97,7 @@ static uint32_t place_of(const struct cluster *cluster, raft_id id)
     return CLUSTER_SITES;
 }
 
-/* Counts the messages of a batch, and those that are appends. false: its head has another length. */
+/* Counts the messages of a batch and the appends among them. false: its head has another length. */
 static bool count_messages(const struct buf *frame, bool has_space, uint32_t *out_count,
                            uint32_t *out_appends_count)
 {
