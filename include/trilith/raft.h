@@ -58,6 +58,15 @@ enum raft_mutation {
     RAFT_MUTATION_ACK_FROM_SCALAR = 22, /* append acks say what is durable when they leave */
     RAFT_MUTATION_IGNORE_DISK = 29,     /* a leader whose disk hangs leads on */
     RAFT_MUTATION_NO_PREVOTE = 30,      /* a follower that hears nobody campaigns at once */
+    RAFT_MUTATION_CONF_WITHOUT_COMMIT = 45,  /* a configuration's op leaves the commit index out */
+    RAFT_MUTATION_DISK_JUST_WELL = 48,       /* a disk is healthy as soon as it says so */
+    RAFT_MUTATION_COMMIT_UNSEEN = 50,        /* the leader's word commits what it has not shown */
+    RAFT_MUTATION_INSTALL_ACKED_UNASKED = 54, /* an install is acked to a leader of any term */
+    RAFT_MUTATION_INSTALL_SHORTENS = 55,     /* a snapshot shortens the log under any leader */
+    RAFT_MUTATION_OLDER_EPOCH = 57,          /* a configuration of an older epoch is proposed */
+    RAFT_MUTATION_LEASE_READS = 59, /* a leader that heard a quorum lately confirms reads alone */
+    RAFT_MUTATION_INSTALL_DROPS_SUFFIX = 61, /* what follows a snapshot's last entry is dropped */
+    RAFT_MUTATION_INSTALL_STALE = 63,        /* a snapshot below the commit index is installed */
 };
 
 enum raft_role {

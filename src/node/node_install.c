@@ -75,6 +75,7 @@ static void drop_replay(struct node_group *group)
 {
     struct node *node = group->node;
     if (group->replay != NULL) node_free_job(node, TL_TAKE(&group->replay));
+    if (node->options.mutation == NODE_MUTATION_KEEP_REPLAY) return;
     struct node_job *ahead = TL_TAKE(&group->replay_ahead);
     if (ahead == NULL) return;
     if (ahead->is_out) {

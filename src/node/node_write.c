@@ -39,24 +39,6 @@ static void list_push(struct write_list *list, struct node_write *write)
     list->last = write;
 }
 
-static void list_insert_behind(struct write_list *list, struct node_write *before,
-                               struct node_write *write)
-{
-    if (before == list->last) {
-        list_push(list, write);
-        return;
-    }
-    struct node_write *after = before != NULL ? before->next : list->first;
-    write->previous = before;
-    write->next = after;
-    after->previous = write;
-    if (before != NULL) {
-        before->next = write;
-    } else {
-        list->first = write;
-    }
-}
-
 static void list_remove(struct write_list *list, struct node_write *write)
 {
     if (write->previous != NULL) {
@@ -249,6 +231,8 @@ uint64_t node_proposal_time_us(struct node *node)
     /* Its own counts even when it is no member any more, and leads until that is committed. */
     uint64_t clocks[RAFT_MEMBERS_MAX + 1] = {own_us};
     uint32_t count = 1;
+    bool is_mutated = node->options.mutation == NODE_MUTATION_MEMBERS_CLOCKS;
+    if (is_mutated && node_find_peer(node, node->self) == NULL) count = 0;
     for (uint32_t i = 0; i < node->peers_count; i++) {
         const struct node_peer *peer = &node->peers[i];
         if (peer->id == node->self || peer->role != MEMBER_VOTER || !peer->has_clock) continue;
@@ -257,6 +241,7 @@ uint64_t node_proposal_time_us(struct node *node)
         for (; at > 0 && clocks[at - 1] > clock_us; at--) clocks[at] = clocks[at - 1];
         clocks[at] = clock_us;
     }
+    TL_ASSERT(count > 0);
     /* Of two clocks the smaller: one that runs ahead does harm, one behind does not. */
     uint64_t median_us = clocks[(count - 1) / 2];
     return TL_MIN(own_us, median_us + NODE_CLOCK_LEAD_US);
@@ -272,16 +257,6 @@ static bool has_space(struct node *node)
         node->free_bytes_read_ns = node->now_ns;
     }
     return node->free_bytes >= node->options.free_bytes_min;
-}
-
-/* Writes are answered in the order of their indexes, also when a later leadership of this node
- * begins below what an earlier one left waiting. */
-static void insert_proposed(struct node_group *group, struct node_write *write)
-{
-    struct node_write *before = group->proposed.last;
-    while (before != NULL && before->index > write->index) before = before->previous;
-    write->state = WRITE_PROPOSED;
-    list_insert_behind(&group->proposed, before, write);
 }
 
 static void propose_one(struct node_group *group, struct node_write *write, uint64_t time_us)
@@ -311,7 +286,7 @@ static void propose_one(struct node_group *group, struct node_write *write, uint
     write->term = term;
     write->proposed_ns = node->now_ns;
     leave_state(node, write);
-    insert_proposed(group, write);
+    enter_state(node, write, WRITE_PROPOSED);
 }
 
 static void forward_one(struct node_group *group, struct node_write *write)
@@ -382,10 +357,12 @@ void node_group_writes_applied(struct node_group *group, raft_index index, raft_
      * term from here on is not in it; and this index holds what its own term says, which may be
      * older than the proposal's: a leader that reached nobody is followed by one before it. */
     struct node_write *next = NULL;
+    bool is_by_index = node->options.mutation == NODE_MUTATION_ANSWER_BY_INDEX;
     for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
         next = write->next;
-        if (write->index > index && write->term >= term) break;
-        bool is_other = write->index <= index && write->term != term;
+        if (is_by_index || (write->index > index && write->term >= term)) break;
+        bool is_other = write->index <= index && write->term != term &&
+                        node->options.mutation != NODE_MUTATION_OLDER_TERM;
         if (write->term < term || is_other) finish_later(node, write, TL_ERR_REPLACED);
     }
     struct node_write *write = group->proposed.first;
@@ -399,11 +376,12 @@ void node_group_writes_applied(struct node_group *group, raft_index index, raft_
 void node_group_writes_installed(struct node_group *group)
 {
     raft_index applied = group->state.group.index;
+    bool is_mutated = group->node->options.mutation == NODE_MUTATION_INSTALL_REPLACED;
     struct node_write *next = NULL;
     for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
         next = write->next;
-        if (write->index > applied) break;
-        finish_later(group->node, write, TL_ERR_UNKNOWN);
+        if (write->index > applied) continue; /* an earlier leadership's, perhaps */
+        finish_later(group->node, write, is_mutated ? TL_ERR_REPLACED : TL_ERR_UNKNOWN);
     }
 }
 

@@ -2,6 +2,8 @@
 
 #include "trilith/placement_change.h"
 
+uint32_t placement_mutation;
+
 static raft_id id_of(const struct placement_member *member)
 {
     return store_id_raft(&member->member.store_id);
@@ -189,8 +191,9 @@ bool placement_is_gone(const struct placement *placement, raft_id id,
 {
     for (raft_group group = 0; group < groups_count; group++) {
         const struct raft_conf *conf = groups[group];
-        if (conf == NULL || conf->epoch < placement->epoch) return false;
-        if (raft_conf_is_member(conf, id)) return false;
+        bool is_old = conf != NULL && conf->epoch < placement->epoch &&
+                      placement_mutation != PLACEMENT_MUTATION_NO_EPOCH;
+        if (conf == NULL || is_old || raft_conf_is_member(conf, id)) return false;
     }
     return true;
 }
@@ -223,6 +226,7 @@ static bool may_leave(const struct placement *placement, const struct placement_
 static bool has_heirs(const struct placement *placement, const struct placement_outlook *outlook)
 {
     const struct raft_conf *conf = outlook->groups[0];
+    if (placement_mutation == PLACEMENT_MUTATION_NO_SUCCESSORS) return true;
     if (conf == NULL || conf->outgoing_count > 0) return false;
     uint32_t heirs_count = 0;
     for (uint32_t i = 0; i < placement->members_count; i++) {

@@ -178,7 +178,8 @@ raft_index raft_common_index(const struct raft *raft)
     if (raft->install.state != RAFT_INSTALL_NONE && !raft->install.install.keeps_suffix) {
         return raft->commit;
     }
-    if (raft->mutation == RAFT_MUTATION_COMMIT_UNCAPPED) {
+    if (raft->mutation == RAFT_MUTATION_COMMIT_UNCAPPED ||
+        raft->mutation == RAFT_MUTATION_COMMIT_UNSEEN) {
         return last;
     }
     return raft_log_term(&raft->log, last) == raft->term ? last : TL_MIN(raft->verified, last);

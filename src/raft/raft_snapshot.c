@@ -88,7 +88,8 @@ static bool has_last_entry(const struct raft *raft, const struct raft_base *base
 /* ... in the term in which this node may have acknowledged what goes. */
 static bool makes_shorter(const struct raft *raft, const struct raft_base *base, bool keeps_suffix)
 {
-    return !keeps_suffix && base->index < raft->log.last && base->term <= raft->term;
+    return !keeps_suffix && base->index < raft->log.last && base->term <= raft->term &&
+           raft->mutation != RAFT_MUTATION_INSTALL_SHORTENS;
 }
 
 enum tl_err raft_snapshot_install(struct raft *raft, raft_id sender, const struct raft_base *base,
@@ -98,7 +99,8 @@ enum tl_err raft_snapshot_install(struct raft *raft, raft_id sender, const struc
     if (raft->install.state != RAFT_INSTALL_NONE) {
         return TL_ERR_BUSY;
     }
-    if (!raft_snapshot_is_wanted(raft, base->index)) {
+    if (!raft_snapshot_is_wanted(raft, base->index) &&
+        raft->mutation != RAFT_MUTATION_INSTALL_STALE) {
         return TL_ERR_STALE;
     }
     bool keeps_suffix = has_last_entry(raft, base);
@@ -108,6 +110,9 @@ enum tl_err raft_snapshot_install(struct raft *raft, raft_id sender, const struc
     }
     if (raft->mutation == RAFT_MUTATION_KEEP_CONFLICTING_SUFFIX) {
         keeps_suffix = base->index <= raft->log.last;
+    }
+    if (raft->mutation == RAFT_MUTATION_INSTALL_DROPS_SUFFIX) {
+        keeps_suffix = false;
     }
     if (makes_shorter(raft, base, keeps_suffix) && raft->leader != sender) {
         return TL_ERR_NO_LEADER;
@@ -146,7 +151,11 @@ void raft_install_done(struct raft *raft)
     /* A leader of the term of the snapshot's last entry has written that entry: it need not ask.
      * One of a later term does: the snapshot may have been committed in a term after its own, of
      * which neither has heard, and it may have another entry there. */
-    if (raft->leader != RAFT_ID_NONE && raft->term == base->term) {
+    bool is_author = raft->term == base->term;
+    if (raft->mutation == RAFT_MUTATION_INSTALL_ACKED_UNASKED) {
+        is_author = true;
+    }
+    if (raft->leader != RAFT_ID_NONE && is_author) {
         struct raft_message reply = raft_message_make(raft, RAFT_APPEND_REPLY, raft->leader);
         reply.index = base->index;
         raft_send_after(raft, &reply);

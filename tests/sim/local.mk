@@ -1,12 +1,12 @@
 # The whole-node simulator (docs/correctness.md). Its stores stand on simulated disks; generations,
 # views and the rows as apply sees them are the server's own.
 check_LIBRARIES += libsim.a
-libsim_a_SOURCES = tests/sim/event_heap.c tests/sim/event_heap.h tests/sim/host.c \
+libsim_a_SOURCES = tests/sim/deposal.c tests/sim/event_heap.c tests/sim/event_heap.h tests/sim/host.c \
     tests/sim/liveness.c tests/sim/mem_data_dir.c tests/sim/mem_disk.c tests/sim/mem_disk.h \
     tests/sim/mem_log_store.c tests/sim/mem_snapshot.c \
     tests/sim/mem_table.c tests/sim/model.c tests/sim/model.h \
     tests/sim/members.c tests/sim/nemesis.c tests/sim/network.c tests/sim/oracle.c \
-    tests/sim/oracle_conf.c tests/sim/reading.c tests/sim/rollback.c \
+    tests/sim/oracle_ack.c tests/sim/oracle_conf.c tests/sim/reading.c tests/sim/rollback.c \
     tests/sim/sim.c tests/sim/sim.h tests/sim/sim_internal.h tests/sim/swarm.c \
     tests/sim/workload.c src/store/arena.c src/store/arena.h src/store/generation.c \
     src/store/generation_internal.h src/store/kv_table.c src/store/scan.c \

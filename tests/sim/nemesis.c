@@ -181,6 +181,18 @@ static void partition(struct sim *sim)
     sim_push(sim, sim->now_ns + length, &event);
 }
 
+void nemesis_cut_off(struct sim *sim, uint32_t victim, bool is_deaf_only, uint64_t length_ns)
+{
+    for (uint32_t i = 0; i < TL_COUNT_OF(sim->cuts); i++) heal(sim, i);
+    uint32_t number = sim->partitions_count++ % TL_COUNT_OF(sim->cuts);
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        cut(sim, number, i, victim);
+        if (!is_deaf_only) cut(sim, number, victim, i);
+    }
+    struct event event = {.kind = EVENT_HEAL, .node = SIM_WORLD, .a = number};
+    sim_push(sim, sim->now_ns + length_ns, &event);
+}
+
 /* ---- the others ---- */
 
 static void crash_all(struct sim *sim)

@@ -331,6 +331,7 @@ static void on_frame(struct sim *sim, const struct event *event)
         if (header.type == FRAME_RAFT) {
             node->heard_ns[sim->nodes[event->peer].store] = sim->now_ns;
             rollback_on_frame(sim, node, &sim->nodes[event->peer], payload);
+            ack_on_frame(sim, node, payload);
         }
         enum tl_err err =
             node_on_frame(node->node, sim->nodes[event->peer].id, header.type, payload);

@@ -57,6 +57,7 @@
     X(snapshot_resumes)         \
     X(snapshots_failed)         \
     X(installs)                 \
+    X(installs_with_suffix)     \
     X(confs)                    \
     X(confs_joint)              \
     X(confs_truncated)          \
@@ -77,6 +78,7 @@
     X(hangs_of_all)             \
     X(hangs_of_leaders)         \
     X(isolations)               \
+    X(deposals)                 \
     X(commit_errors)            \
     X(at_stage_begun)           \
     X(at_stage_chunk)           \

@@ -61,6 +61,7 @@ enum event_kind {
     EVENT_OPERATOR,
     EVENT_ROLLBACK, /* a: its number */
     EVENT_HUNG,     /* node: whose log commits hang */
+    EVENT_DEPOSAL,  /* node: that is cut off; a: 1 if only what comes to it */
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
 };
@@ -117,6 +118,7 @@ struct swarm {
     uint64_t hang_mean_ns;
     bool hangs_all;    /* all nodes at once, or none */
     bool hangs_leader; /* the leader's alone: it has to go */
+    uint32_t depose_ppm; /* per new leader, and per transfer: it is cut off */
     bool isolates;     /* cuts off one that leads nothing: no leader has to go */
     bool wipes_most;   /* at the end all but one are emptied: they have to wait for ever */
     uint32_t commit_error_ppm;
@@ -139,11 +141,21 @@ struct swarm {
 struct request;
 struct reply;
 
+/* What a store has acknowledged in its newest term, and a snapshot it has switched to since a
+ * leader's append was last delivered to it. */
+struct sim_ack {
+    raft_term term;
+    raft_index index;
+    bool is_unasked;
+    struct raft_base install;
+};
+
 /* A disk with an identity: of a machine now, or of one whose disk was emptied. */
 struct sim_store {
     raft_id id;
     uint32_t node;
     struct mem_disk *disk;
+    struct sim_ack acks[SIM_GROUPS_COUNT];
 };
 
 struct sim_node_group {
@@ -193,6 +205,7 @@ struct sim_node {
     /* All below: of this incarnation. */
     struct node *node; /* NULL: down */
     uint64_t timer_token;
+    uint32_t timers_past; /* set one after the other for a time that has passed */
     bool has_turn_coming;
     struct node_log_batch *queue; /* given to the writer, not yet taken */
     struct node_log_batch *taken; /* in the commit under way */
@@ -267,6 +280,7 @@ struct client {
 /* What an entry of the committed log is. */
 struct ghost_entry {
     raft_term term;
+    raft_term committed_term; /* in which somebody first said so */
     struct hash128 hash;
     uint64_t time_us;
     bool has_state; /* the first replica that stopped here said: */
@@ -435,6 +449,15 @@ void nemesis_on_end(struct sim *sim, struct sim_node *node); /* a process ended:
 void nemesis_maybe_crash_in(struct sim *sim, struct sim_node *node, uint32_t ppm,
                             uint64_t latency_ns);
 
+/* Heals what is cut and cuts the victim off, or only what comes to it. */
+void nemesis_cut_off(struct sim *sim, uint32_t victim, bool is_deaf_only, uint64_t length_ns);
+
+/* ---- deposal.c ---- */
+void deposal_on_leader(struct sim *sim, const struct sim_node *node); /* first seen in its term */
+void deposal_on_sent(struct sim *sim, const struct sim_node *from,
+                     const struct raft_message *message);
+void deposal_on_event(struct sim *sim, const struct event *event);
+
 /* ---- workload.c ---- */
 void workload_init(struct sim *sim);
 void workload_on_event(struct sim *sim, const struct event *event);
@@ -454,6 +477,14 @@ void oracle_observe_message(struct sim *sim, struct sim_node *from, struct bytes
 /* `judgement` is taken. */
 void oracle_judge(struct sim *sim, const struct judgement *judgement);
 void oracle_on_attempt_done(struct sim *sim, uint64_t attempt, enum attempt_state state);
+
+/* ---- oracle_ack.c ---- */
+/* Before a switch to a snapshot becomes durable. */
+void ack_on_install(struct sim *sim, uint32_t node, const struct mem_log *log,
+                    const struct log_op *op);
+void ack_on_sent(struct sim *sim, const struct sim_node *from, const struct raft_message *message);
+/* Before a frame of consensus is given to the node. */
+void ack_on_frame(struct sim *sim, const struct sim_node *to, struct bytes payload);
 
 /* ---- oracle_conf.c ---- */
 /* Whether a quorum of the configuration, counted here and not by the core, holds. */

@@ -288,6 +288,32 @@ static void profile_transfers(struct swarm *swarm)
     swarm->down_mean_ns = 50 * SIM_MS;
 }
 
+/* Leaders that are cut off in the moment in which they are elected, or while they hand over, and
+ * whose writes others bring through, or a snapshot does. */
+static void profile_deposals(struct swarm *swarm)
+{
+    profile_calm(swarm);
+    swarm->founders_count = swarm->nodes_count = 3 + 2 * (swarm->keys_count % 2);
+    swarm->depose_ppm = 500000;
+    swarm->fault_mean_ns = 200 * SIM_MS;
+    swarm->partition_mean_ns = 400 * SIM_MS;
+    swarm->crash_weight = swarm->pause_weight = swarm->reset_weight = 1;
+    swarm->crash_all_weight = swarm->stop_weight = swarm->clock_weight = swarm->hang_weight = 0;
+    swarm->partition_weight = 0;
+    swarm->transfer_weight = 3;
+    swarm->down_mean_ns = 50 * SIM_MS;
+    swarm->election_timeout_ns = 100 * SIM_MS;
+    swarm->delay_mean_ns = TL_MIN(swarm->delay_mean_ns, 2 * SIM_MS);
+    swarm->commit_mean_ns = TL_MIN(swarm->commit_mean_ns, 5 * SIM_MS);
+    swarm->clients_count = SIM_CLIENTS_MAX;
+    swarm->think_mean_ns = 2 * SIM_MS;
+    swarm->read_ppm = 300000;
+    swarm->request_timeout_ns = 2 * SIM_S;
+    swarm->log_retain_bytes = 0;
+    swarm->log_cache_bytes = 1;
+    swarm->generation_rows_max = 4;
+}
+
 static void profile_errors(struct swarm *swarm)
 {
     swarm->commit_error_ppm = 5000;
@@ -309,7 +335,7 @@ static void profile_calm(struct swarm *swarm)
 /* Of a mixture's first draw. Newer ones have one of their own, so that the seeds that are kept stay
  * what they were; the last is for asking only. */
 #define PROFILES_DRAWN 11u
-#define PROFILES_DRAWN_LATER 3u
+#define PROFILES_DRAWN_LATER 4u
 
 static const struct profile {
     const char *name;
@@ -329,6 +355,7 @@ static const struct profile {
     {"rollback", profile_rollback},
     {"handover", profile_handover},
     {"isolation", profile_isolation},
+    {"deposals", profile_deposals},
     {"calm", profile_calm},
 };
 
