@@ -26,7 +26,8 @@ struct data_dir;
  * TL_ERR_NEWER_FORMAT  written by a newer version.
  * TL_ERR_CORRUPT       the identity fails its checksum.
  * TL_ERR_IO            the directory cannot be made, read or flushed; also on file systems where a
- *                      flush means nothing (tmpfs, NFS, overlay), unless `allow_any_fs`.
+ *                      flush means nothing (in memory, of other machines, overlay, FUSE), unless
+ *                      `allow_any_fs`.
  * *out_fault carries the sentence for the user.
  */
 TL_MUST_CHECK enum tl_err data_dir_open(const char *path, const char *address, bool allow_any_fs,
@@ -47,6 +48,9 @@ TL_MUST_CHECK enum tl_err data_dir_open_to_inspect(const char *path, struct data
 
 const struct store_id *data_dir_store_id(const struct data_dir *dir);
 bool data_dir_is_new(const struct data_dir *dir); /* the identity was made by this open */
+/* The number (statfs(2), f_type) of a file system of which it is not known whether a flush makes
+ * data durable; 0: it is known, or it was not asked for (`allow_any_fs`). */
+uint32_t data_dir_unknown_fs(const struct data_dir *dir);
 const char *data_dir_path(const struct data_dir *dir);
 const char *data_dir_address(const struct data_dir *dir);
 

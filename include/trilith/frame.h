@@ -47,8 +47,28 @@ TL_MUST_CHECK enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTE
                                               struct frame_header *out_header);
 bool frame_payload_is_right(const struct frame_header *header, struct bytes payload);
 
+/* Format 1 has neither features nor a refusal, and a node that knows only format 1 closes a
+ * connection that begins with another one. */
+#define HELLO_FORMAT_FIRST 1u
+#define HELLO_FORMAT 2u
+
+/* What a node is able to do, one bit each; sent. A bit that the receiver does not know is ignored,
+ * and in force on a connection is what both sides have announced. */
+enum hello_feature {
+    /* A large frame may arrive in parts (FORMAT.md 7). */
+    HELLO_FEATURE_CONTINUATION = 1 << 0,
+    /* The head of a raft batch says how many bytes are free on the sender's disk. */
+    HELLO_FEATURE_SPACE = 1 << 1,
+    /* The first frame on a raft connection is the position of the process. */
+    HELLO_FEATURE_POSITION = 1 << 2,
+};
+#define HELLO_FEATURES ((uint32_t)HELLO_FEATURE_POSITION) /* those of this version */
+
 struct hello {
+    uint8_t format; /* HELLO_FORMAT_FIRST or HELLO_FORMAT; the acceptor answers in the asker's */
     enum peer_class class;
+    bool is_refused;   /* an answer: the connection is closed, but not because of its format */
+    uint32_t features; /* of the sender, enum hello_feature */
     struct store_id cluster_id;
     struct store_id from;
     struct store_id to;

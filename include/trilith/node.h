@@ -108,7 +108,8 @@ struct node_io {
     void (*set_peers)(void *context, const struct store_id *cluster_id,
                       const struct member *members, uint32_t members_count);
     /* Asks peer_address: sends a FRAME_BIRTH (sealed, taken); node_on_birth_reply() with the
-     * payload, or with NULL when refused, closed or not answered within a second. */
+     * payload, or with NULL when refused, closed, not answered within a second, or not looked up
+     * within 30. An address asked anew while it is being looked up is asked, and answers, once. */
     void (*ask)(void *context, const char *peer_address, struct buf *frame);
     /* Call node_turn() at this monotonic time at the latest; replaces the time set before. */
     void (*set_timer)(void *context, uint64_t deadline_ns);
@@ -129,6 +130,7 @@ enum node_mutation {
     NODE_MUTATION_IGNORE_LOG_ERROR = 16, /* a failed log commit counts as done */
     NODE_MUTATION_TIMEOUT_DEFINITE = 17, /* a proposed write's deadline says TL_ERR_TIMEOUT */
     NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
+    NODE_MUTATION_FULL_THOUGH_TAKEN = 75, /* TL_ERR_FULL is said of what is in the log */
     NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
     NODE_MUTATION_OLDER_TERM = 44,    /* a write is answered by an older term's entry at its index */
     NODE_MUTATION_OFFER_DEADLINE = 47, /* a deadline that has passed is set while an offer waits */
@@ -138,6 +140,9 @@ enum node_mutation {
     NODE_MUTATION_ANSWER_BY_INDEX = 56, /* a write is answered by whatever is at its index */
     NODE_MUTATION_INSTALL_REPLACED = 58, /* a snapshot's writes are answered `replaced` */
     NODE_MUTATION_KEEP_REPLAY = 62,   /* what was read to be applied outlives an installed table */
+    /* A process says on its forward connection what it found on its disk, and what it says over the
+     * raft connection counts before. */
+    NODE_MUTATION_LATE_POSITION = 85,
 };
 
 struct node_options {
@@ -161,6 +166,7 @@ struct node_options {
     uint32_t digest_interval;       /* entries between two digests: 256; less in the simulator */
     uint32_t generation_rows_max;   /* 0: GENERATION_ROWS_MAX; smaller in the simulator */
     uint64_t log_cache_bytes;       /* 0: RAFT_CACHE_BYTES_MAX; smaller in the simulator */
+    uint32_t limits_divisor;        /* of all limits in bytes; 0, 1: none; more in the simulator */
     uint32_t snapshot_chunk_bytes;  /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT; smaller in the simulator */
     uint64_t free_bytes_min;        /* a leader takes writes above this: 128 MiB */
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
@@ -205,10 +211,11 @@ TL_MUST_CHECK enum tl_err node_snapshot_job_run(struct node_snapshot_job *job,
  * connection and count it. */
 TL_MUST_CHECK enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
                                         struct bytes payload);
-/* Connections of a class to a peer came up or went down. `is_refused`: a new attempt was refused
- * (the process is gone), not merely lost. A loss is told at once with false; a refusal, when it is
- * found, by a second call for the same class with true. */
-void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class);
+/* Connections of a class to a peer came up or went down. `features`: those that both sides have
+ * announced (enum hello_feature), in force until the connection goes down. `is_refused`: a new
+ * attempt was refused (the process is gone), not merely lost. A loss is told at once with false; a
+ * refusal, when it is found, by a second call for the same class with true. */
+void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class, uint32_t features);
 void node_on_peer_down(struct node *node, raft_id peer, enum peer_class class, bool is_refused);
 /* A stranger's FRAME_BIRTH: returns the sealed answer, or NULL for garbage. */
 struct buf *node_on_birth(struct node *node, struct bytes payload);
@@ -557,6 +564,7 @@ struct node_metrics {
     uint64_t frames_sent_count;
     uint64_t frames_received_count;
     uint64_t frames_invalid_count;
+    uint64_t messages_ignored_count; /* of a process that is refused, or not judged yet */
     uint64_t snapshots_sent_count;      /* and installed */
     uint64_t snapshots_installed_count; /* here */
     uint64_t snapshots_failed_count;    /* given up, at either end */

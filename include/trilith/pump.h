@@ -22,12 +22,15 @@ struct uv_loop_s;
 
 /* A peer that cannot be reached is found again this soon: long waits stretch an outage
  * (etcd-io/etcd#14653: a partition of 12-20 s left no leader for 26 s). */
-#define PUMP_CONNECT_TIMEOUT_MS 200u
+#define PUMP_CONNECT_TIMEOUT_MS 200u /* at each address of a peer's name */
+/* Longer than a resolver takes that asks its second name server after five seconds, the default of
+ * resolv.conf(5), for each name of the search list. */
+#define PUMP_LOOKUP_TIMEOUT_MS 30000u
 #define PUMP_BACKOFF_MIN_MS 20u
 #define PUMP_BACKOFF_MAX_MS 250u
 #define PUMP_USER_TIMEOUT_MS 2000u /* sent bytes not acknowledged by the other kernel */
 #define PUMP_HELLO_TIMEOUT_MS 1000u
-#define PUMP_ASK_TIMEOUT_MS 1000u
+#define PUMP_ASK_TIMEOUT_MS 1000u /* from when it is connected on */
 /* What waits to be sent on one connection. */
 #define PUMP_QUEUE_BYTES_MAX (32u * 1024u * 1024u)
 #define PUMP_QUEUE_FRAMES_MAX 4096u

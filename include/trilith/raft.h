@@ -57,6 +57,9 @@ enum raft_mutation {
     RAFT_MUTATION_NO_CHECK_QUORUM = 21,         /* a leader leads on without a quorum */
     RAFT_MUTATION_ACK_FROM_SCALAR = 22, /* append acks say what is durable when they leave */
     RAFT_MUTATION_IGNORE_DISK = 29,     /* a leader whose disk hangs leads on */
+    RAFT_MUTATION_IGNORE_MAJORITY = 72,         /* a leader whose chain is not theirs leads on */
+    RAFT_MUTATION_IGNORE_LEADER_CHAIN = 73,     /* a log that is not the leader's is kept */
+    RAFT_MUTATION_WINDOW_STAYS_FULL = 74,       /* whatever heartbeats say */
     RAFT_MUTATION_NO_PREVOTE = 30,      /* a follower that hears nobody campaigns at once */
     RAFT_MUTATION_CONF_WITHOUT_COMMIT = 45,  /* a configuration's op leaves the commit index out */
     RAFT_MUTATION_DISK_JUST_WELL = 48,       /* a disk is healthy as soon as it says so */
@@ -129,6 +132,9 @@ struct raft_options {
      * one otherwise: messages that carry a part, closed windows, reads of what left memory. */
     uint32_t append_entries_max;    /* RAFT_MESSAGE_ENTRIES_MAX */
     uint32_t inflight_messages_max; /* RAFT_INFLIGHT_MESSAGES_MAX */
+    uint64_t message_bytes_max;     /* RAFT_MESSAGE_BYTES_MAX */
+    uint64_t inflight_bytes_max;    /* RAFT_INFLIGHT_BYTES_MAX */
+    uint64_t uncommitted_bytes_max; /* RAFT_UNCOMMITTED_BYTES_MAX */
     uint64_t cache_bytes_max;       /* RAFT_CACHE_BYTES_MAX */
 
     uint32_t mutation; /* enum raft_mutation */
@@ -201,8 +207,9 @@ struct raft_output {
      * verify_index on disk: bad, the process ends (exit 4); good, raft_verified(). Given out once
      * per check, one check at a time. */
     raft_index verify_index;
-    /* A majority says this leader's chain is not theirs: it has stepped down, the process must end.
-     */
+    /* This log is not the others': a majority says so to this leader, which has stepped down, or a
+     * leader has committed for an election timeout what does not go on from what is here. The
+     * process must end. */
     bool is_chain_broken;
 
     uint64_t deadline_ns; /* call raft_advance() at this time at the latest; UINT64_MAX: never */

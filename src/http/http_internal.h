@@ -21,6 +21,7 @@
 #include "parse.h"
 #include "text.h"
 #include "trilith/http_server.h"
+#include "trilith/listener.h"
 #include "trilith/txn.h"
 #include "trilith/view.h"
 
@@ -102,7 +103,8 @@ struct http_server {
     uint16_t port;
     uint64_t opened_ns;
     /* Owned by the loop thread. */
-    uv_tcp_t listener;
+    uint32_t listeners_count; /* open */
+    uv_tcp_t listeners[LISTEN_SOCKETS_MAX];
     uv_timer_t close_timer; /* from close on: ends connections that do not end by themselves */
     struct connection *connections;
     uint32_t connections_count;
@@ -113,7 +115,6 @@ struct http_server {
     struct exchange *paused_newest;
     struct http_counters counters;
     enum { SERVER_OPEN, SERVER_CLOSING, SERVER_CLOSED } state;
-    bool is_listener_closed;
     void (*on_closed)(void *context);
     void *on_closed_context;
 };

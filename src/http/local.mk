@@ -20,6 +20,6 @@ tests_unit_test_http_SOURCES = tests/unit/test_http_failure.c tests/unit/test_ht
     tests/unit/fake_node.h tests/unit/http_client.h
 tests_unit_test_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(H2O_CFLAGS) $(UV_CFLAGS) \
     $(JANSSON_CFLAGS) $(CRITERION_CFLAGS)
-tests_unit_test_http_LDADD = libhttp.a libwire.a libbase.a $(H2O_LIBS) $(UV_LIBS) \
+tests_unit_test_http_LDADD = libhttp.a libnet.a libwire.a libbase.a $(H2O_LIBS) $(UV_LIBS) \
     $(JANSSON_LIBS) $(XXHASH_LIBS) $(CRITERION_LIBS)
 endif

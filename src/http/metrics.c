@@ -175,6 +175,10 @@ static void add_node(struct text *text, const struct http_server *server,
     add_counter(text, "frames_received_total", "Frames of peers.", metrics->frames_received_count);
     add_counter(text, "frames_invalid_total", "Frames of peers that did not decode.",
                 metrics->frames_invalid_count);
+    add_counter(text, "raft_messages_ignored_total",
+                "Messages of a peer that has an old copy of its disk, or has not said yet what it "
+                "found there.",
+                metrics->messages_ignored_count);
     add_gauge(text, "ready", "Has a leader and has caught up with it.",
               node_is_ready(server->node) ? 1 : 0);
     int64_t can_lose;

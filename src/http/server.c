@@ -32,7 +32,7 @@ static void check(const struct http_server *server)
 {
     TL_ASSERT(server->magic == HTTP_SERVER_MAGIC);
     TL_ASSERT((server->connections == NULL) == (server->connections_count == 0));
-    if (server->state == SERVER_OPEN) TL_ASSERT(!server->is_listener_closed);
+    if (server->state == SERVER_OPEN) TL_ASSERT(server->listeners_count > 0);
     if (server->state == SERVER_CLOSED) TL_ASSERT(server->connections_count == 0);
     if (server->state == SERVER_CLOSED) TL_ASSERT(server->exchanges_waiting_count == 0);
 }
@@ -189,21 +189,6 @@ static void configure(struct http_server *server)
     server->accept.hosts = config->hosts;
 }
 
-static enum tl_err resolve(uv_loop_t *loop, const char *host, uint16_t port,
-                           struct sockaddr_storage *out_address)
-{
-    char service[sizeof "65535"];
-    (void)text_format(service, sizeof service, "%u", (unsigned)port);
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    uv_getaddrinfo_t request;
-    if (uv_getaddrinfo(loop, &request, NULL, host, service, &hints) != 0) return TL_ERR_INVALID;
-    TL_ASSERT(request.addrinfo->ai_addrlen <= sizeof *out_address);
-    memcpy(out_address, request.addrinfo->ai_addr, request.addrinfo->ai_addrlen);
-    uv_freeaddrinfo(request.addrinfo);
-    return TL_OK;
-}
-
 /* A port of 0 is the kernel's to choose. */
 static uint16_t bound_port(const uv_tcp_t *listener)
 {
@@ -214,31 +199,51 @@ static uint16_t bound_port(const uv_tcp_t *listener)
                                          : ntohs(((const struct sockaddr_in *)&address)->sin_port);
 }
 
+/* The socket is libuv's from here on, unless it is not taken. */
+static int listen_on(struct http_server *server, int *socket)
+{
+    uv_tcp_t *listener = &server->listeners[server->listeners_count++];
+    int err = uv_tcp_init(server->loop, listener);
+    TL_ASSERT(err == 0); /* opens nothing yet */
+    listener->data = server;
+    err = uv_tcp_open(listener, *socket);
+    if (err != 0) return err;
+    *socket = -1;
+    return uv_listen((uv_stream_t *)listener, HTTP_LISTEN_BACKLOG, on_connection);
+}
+
 static enum tl_err listen_at(struct http_server *server, struct tl_fault *out_fault)
 {
     const struct http_server_options *options = &server->options;
-    const char *host = options->listen_host != NULL ? options->listen_host : "*";
-    struct sockaddr_storage address;
-    if (resolve(server->loop, options->listen_host, options->listen_port, &address) != TL_OK) {
-        tl_fault_set(out_fault, "", UINT32_MAX, 0, "cannot resolve %s", host);
-        return TL_ERR_INVALID;
-    }
-    int err = uv_tcp_bind(&server->listener, (const struct sockaddr *)&address, 0);
-    if (err == 0) {
-        err = uv_listen((uv_stream_t *)&server->listener, HTTP_LISTEN_BACKLOG, on_connection);
+    struct listen_sockets sockets;
+    enum tl_err result = listen_sockets_open(options->listen_host, options->listen_port, &sockets,
+                                             out_fault);
+    if (result != TL_OK) return result == TL_ERR_NOT_FOUND ? TL_ERR_INVALID : result;
+    int err = 0;
+    for (uint32_t i = 0; i < sockets.count && err == 0; i++) {
+        err = listen_on(server, &sockets.fds[i]);
     }
     if (err != 0) {
-        tl_fault_set(out_fault, "", UINT32_MAX, 0, "cannot listen at %s:%u: %s", host,
-                     (unsigned)options->listen_port, uv_strerror(err));
-        return err == UV_EADDRINUSE ? TL_ERR_IN_USE : TL_ERR_IO;
+        listen_sockets_close(&sockets);
+        tl_fault_set(out_fault, "", UINT32_MAX, 0, "cannot listen: %s", uv_strerror(err));
+        return TL_ERR_IO;
     }
-    server->port = bound_port(&server->listener);
+    server->port = bound_port(&server->listeners[0]);
     return TL_OK;
+}
+
+static void close_listeners(struct http_server *server, uv_close_cb on_closed)
+{
+    for (uint32_t i = 0; i < server->listeners_count; i++) {
+        uv_close((uv_handle_t *)&server->listeners[i], on_closed);
+    }
 }
 
 static void on_failed_listener_closed(uv_handle_t *handle)
 {
-    free(TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC));
+    struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
+    server->listeners_count--;
+    if (server->listeners_count == 0) free(server);
 }
 
 enum tl_err http_server_open(const struct http_server_options *options, struct uv_loop_s *loop,
@@ -257,16 +262,14 @@ enum tl_err http_server_open(const struct http_server_options *options, struct u
     server->pump = pump;
     server->node = pump_node(pump);
     server->opened_ns = http_now_ns();
-    int err = uv_tcp_init(loop, &server->listener);
-    TL_ASSERT(err == 0);
-    server->listener.data = server;
     enum tl_err result = listen_at(server, out_fault);
     if (result != TL_OK) {
-        uv_close((uv_handle_t *)&server->listener, on_failed_listener_closed);
+        close_listeners(server, on_failed_listener_closed);
+        if (server->listeners_count == 0) free(server);
         return result;
     }
     configure(server);
-    err = uv_timer_init(loop, &server->close_timer);
+    int err = uv_timer_init(loop, &server->close_timer);
     TL_ASSERT(err == 0);
     server->close_timer.data = server;
     err = uv_timer_init(loop, &server->slice_timer);
@@ -338,7 +341,7 @@ static void maybe_closed(struct http_server *server)
 {
     check(server);
     if (server->state != SERVER_CLOSING) return;
-    if (!server->is_listener_closed || server->connections_count > 0) return;
+    if (server->listeners_count > 0 || server->connections_count > 0) return;
     if (uv_is_closing((const uv_handle_t *)&server->close_timer)) return;
     uv_close((uv_handle_t *)&server->close_timer, on_close_timer_closed);
 }
@@ -346,7 +349,7 @@ static void maybe_closed(struct http_server *server)
 static void on_listener_closed(uv_handle_t *handle)
 {
     struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
-    server->is_listener_closed = true;
+    server->listeners_count--;
     maybe_closed(server);
 }
 
@@ -357,7 +360,7 @@ void http_server_close(struct http_server *server, void (*on_closed)(void *conte
     server->state = SERVER_CLOSING;
     server->on_closed = on_closed;
     server->on_closed_context = context;
-    uv_close((uv_handle_t *)&server->listener, on_listener_closed);
+    close_listeners(server, on_listener_closed);
     h2o_context_request_shutdown(&server->context);
     int err = uv_timer_start(&server->close_timer, on_farewell_over, HTTP_FAREWELL_MS, 0);
     TL_ASSERT(err == 0);

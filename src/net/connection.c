@@ -2,13 +2,15 @@
  *
  * Every wait has a deadline: a black-holed peer must not hold anything (cockroachdb/cockroach
  * #80713: requests stayed wedged on one although a new leader existed). Before the connection is up
- * that is the timer here; afterwards it is the kernel's: keepalive when idle and TCP_USER_TIMEOUT
- * when something was sent, and Raft's own time-outs above.
+ * that is the timer here, with a time of its own for the look-up, for each address and for the
+ * hello; afterwards it is the kernel's: keepalive when idle and TCP_USER_TIMEOUT when something was
+ * sent, and Raft's own time-outs above.
+ *
+ * The addresses of a name are tried in turn, beginning with the one that worked last.
  */
 
 #include "net_internal.h"
 
-#include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -96,6 +98,21 @@ static bool connection_is_stranger(const struct connection *connection)
            (connection->state == CONNECTION_GREETING || connection->state == CONNECTION_DRAINING);
 }
 
+/* The address that is being tried, or is connected to. */
+static const union socket_address *connection_where(const struct connection *connection)
+{
+    TL_ASSERT(connection->tried_count > 0);
+    uint32_t place = connection->first + connection->tried_count - 1;
+    return &connection->addresses.at[place % connection->addresses.count];
+}
+
+void connection_worked(struct connection *connection)
+{
+    if (connection->endpoint != NULL) { /* ours */
+        endpoint_worked(connection->endpoint, connection_where(connection));
+    }
+}
+
 void connection_close(struct connection *connection)
 {
     if (connection->state == CONNECTION_CLOSING) {
@@ -106,14 +123,15 @@ void connection_close(struct connection *connection)
         TL_ASSERT(connection->transport->strangers_count > 0);
         connection->transport->strangers_count--;
     }
+    if (connection->endpoint != NULL) {
+        endpoint_release(TL_TAKE(&connection->endpoint));
+    }
     connection->state = CONNECTION_CLOSING;
     connection->link = NULL;
     connection->probed = NULL;
     transport_forget(connection->transport, connection);
-    if (connection->is_resolving) {
-        (void)uv_cancel((uv_req_t *)&connection->resolve_request); /* or it ends by itself */
-    }
     if (connection->has_tcp) {
+        connection->has_tcp = false;
         uv_close((uv_handle_t *)&connection->tcp, on_handle_closed);
     }
     uv_close((uv_handle_t *)&connection->deadline, on_handle_closed);
@@ -124,6 +142,11 @@ void connection_end(struct connection *connection, enum connection_end how)
 {
     if (connection->state == CONNECTION_CLOSING) {
         return;
+    }
+    bool is_tried_in_first_format = how == END_UNHEARD && connection->hello_format == HELLO_FORMAT;
+    if (connection->state == CONNECTION_GREETING && connection->endpoint != NULL &&
+        !is_tried_in_first_format) {
+        endpoint_failed(connection->endpoint, connection_where(connection));
     }
     struct transport *transport = connection->transport;
     struct link *link = connection->link;
@@ -155,11 +178,22 @@ void connection_reject(struct connection *connection, uint64_t *counter, const c
     connection_end(connection, END_REJECTED);
 }
 
+void connection_lost(struct connection *connection)
+{
+    bool is_unheard =
+        connection->purpose == CONNECTION_LINK && connection->state == CONNECTION_GREETING;
+    connection_end(connection, is_unheard ? END_UNHEARD : END_LOST);
+}
+
+static void connect_failed(struct connection *connection, int reason);
+
 static void on_deadline(uv_timer_t *timer)
 {
     struct connection *connection = TL_CAST(connection, timer->data, CONNECTION_MAGIC);
     if (connection_is_stranger(connection)) {
         connection_reject(connection, NULL, "silent");
+    } else if (connection->state == CONNECTION_CONNECTING) {
+        connect_failed(connection, UV_ETIMEDOUT);
     } else {
         connection_end(connection, END_LOST);
     }
@@ -283,7 +317,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
     (void)buffer; /* is the connection's own */
     struct connection *connection = TL_CAST(connection, stream->data, CONNECTION_MAGIC);
     if (count < 0) {
-        connection_end(connection, END_LOST);
+        connection_lost(connection);
         return;
     }
     connection_check(connection);
@@ -319,103 +353,120 @@ static void begin(struct connection *connection)
         connection_end(connection, END_LOST);
         return;
     }
-    if (connection->purpose != CONNECTION_ASK) { /* which has one deadline for all */
-        deadline_set(connection, PUMP_HELLO_TIMEOUT_MS);
-    }
+    deadline_set(connection, connection->purpose == CONNECTION_ASK ? PUMP_ASK_TIMEOUT_MS
+                                                                   : PUMP_HELLO_TIMEOUT_MS);
     handshake_begin(connection);
 }
 
 static void on_connect(uv_connect_t *request, int status)
 {
     struct connection *connection = TL_CAST(connection, request->data, CONNECTION_MAGIC);
-    if (connection->state == CONNECTION_CLOSING) {
-        return;
+    if (connection->state == CONNECTION_CLOSING || status == UV_ECANCELED) {
+        return; /* it is over, or another address has its turn */
     }
     if (status != 0) {
-        connection_end(connection, status == UV_ECONNREFUSED ? END_REFUSED : END_LOST);
+        connect_failed(connection, status);
     } else if (connection->purpose == CONNECTION_PROBE) {
+        connection_worked(connection);
         connection_end(connection, END_DONE);
     } else {
         begin(connection);
     }
 }
 
-static void connect_to(struct connection *connection, const struct sockaddr *where)
+/* 0: it is under way. Otherwise why not; the handle, if there is one, must be closed. */
+static int connect_to(struct connection *connection, const union socket_address *where)
 {
-    TL_ASSERT(connection->state == CONNECTION_RESOLVING);
-    connection->state = CONNECTION_CONNECTING;
     connection->transport->pump->metrics.connects_count++;
-    int rc = uv_tcp_init_ex(connection->transport->loop, &connection->tcp, where->sa_family);
+    int rc =
+        uv_tcp_init_ex(connection->transport->loop, &connection->tcp, where->any.sa_family);
     if (rc != 0) { /* out of descriptors */
-        connection_end(connection, END_LOST);
-        return;
+        return rc;
     }
     connection->has_tcp = true;
     connection->users_count++;
     connection->tcp.data = connection;
     tcp_set_options(connection);
     connection->connect_request.data = connection;
-    rc = uv_tcp_connect(&connection->connect_request, &connection->tcp, where, on_connect);
-    if (rc != 0) { /* unreachable at once */
-        connection_end(connection, END_LOST);
+    return uv_tcp_connect(&connection->connect_request, &connection->tcp, &where->any, on_connect);
+}
+
+static void connect_next(struct connection *connection)
+{
+    TL_ASSERT(connection->state == CONNECTION_CONNECTING);
+    TL_ASSERT(!connection->has_tcp);
+    if (connection->tried_count == connection->addresses.count) {
+        bool is_refused = connection->is_refused && !connection->is_lost;
+        connection_end(connection, is_refused ? END_REFUSED : END_LOST);
         return;
     }
-    if (connection->purpose != CONNECTION_ASK) {
+    connection->tried_count++;
+    int rc = connect_to(connection, connection_where(connection));
+    if (rc != 0) {
+        connect_failed(connection, rc);
+    } else {
         deadline_set(connection, PUMP_CONNECT_TIMEOUT_MS);
     }
 }
 
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
+static void on_address_closed(uv_handle_t *handle)
 {
-    struct connection *connection = TL_CAST(connection, request->data, CONNECTION_MAGIC);
-    connection->is_resolving = false;
-    if (connection->state == CONNECTION_RESOLVING) {
-        if (status == 0) {
-            connect_to(connection, addrinfo_choose(list)->ai_addr);
-        } else {
-            connection_end(connection, END_LOST);
-        }
-    }
-    uv_freeaddrinfo(list);
+    struct connection *connection = TL_CAST(connection, handle->data, CONNECTION_MAGIC);
+    bool is_closing = connection->state == CONNECTION_CLOSING;
     connection_unuse(connection);
+    if (!is_closing) {
+        connect_next(connection); /* its timer is a user still */
+    }
 }
 
-static void resolve(struct connection *connection, const struct address *address)
+/* An address that this machine has no way to says nothing of the process that is looked for. */
+static bool is_no_way(int reason)
 {
-    char port[8];
-    (void)text_format(port, sizeof port, "%u", (unsigned)address->port);
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    connection->resolve_request.data = connection;
-    int rc = uv_getaddrinfo(connection->transport->loop, &connection->resolve_request, on_resolved,
-                            address->host, port, &hints);
-    if (rc != 0) {
+    return reason == UV_ENETUNREACH || reason == UV_EADDRNOTAVAIL || reason == UV_EAFNOSUPPORT;
+}
+
+/* The next address has its turn. */
+static void connect_failed(struct connection *connection, int reason)
+{
+    TL_ASSERT(connection->state == CONNECTION_CONNECTING);
+    connection->is_refused |= reason == UV_ECONNREFUSED;
+    connection->is_lost |= reason != UV_ECONNREFUSED && !is_no_way(reason);
+    int rc = uv_timer_stop(&connection->deadline);
+    TL_ASSERT(rc == 0);
+    if (connection->has_tcp) {
+        connection->has_tcp = false;
+        uv_close((uv_handle_t *)&connection->tcp, on_address_closed);
+    } else { /* the next would want a descriptor too */
+        connection_end(connection, END_LOST);
+    }
+}
+
+void connection_on_looked_up(struct connection *connection)
+{
+    TL_ASSERT(connection->state == CONNECTION_RESOLVING);
+    const struct endpoint *endpoint = connection->endpoint;
+    if (endpoint->list.count == 0) {
         connection_end(connection, END_LOST);
         return;
     }
-    connection->is_resolving = true;
-    connection->users_count++;
+    connection->addresses = endpoint->list; /* a look-up may change the endpoint's meanwhile */
+    connection->first = 0;
+    (void)address_list_find(&endpoint->list, &endpoint->first, &connection->first);
+    connection->state = CONNECTION_CONNECTING;
+    connect_next(connection);
 }
 
 void connection_start(struct connection *connection)
 {
     TL_ASSERT(connection->state == CONNECTION_RESOLVING);
-    deadline_set(connection, connection->purpose == CONNECTION_ASK ? PUMP_ASK_TIMEOUT_MS
-                                                                   : PUMP_HELLO_TIMEOUT_MS);
-    struct address address;
-    if (address_parse(bytes_of(connection->address), &address) != TL_OK) {
+    connection->endpoint =
+        endpoint_acquire(&connection->transport->resolver, connection->address);
+    if (connection->endpoint == NULL) {
         connection_end(connection, END_LOST);
-        return;
-    }
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } where;
-    if (uv_ip4_addr(address.host, address.port, &where.v4) == 0 ||
-        uv_ip6_addr(address.host, address.port, &where.v6) == 0) {
-        connect_to(connection, &where.any);
+    } else if (connection->endpoint->list.count > 0 || !connection->endpoint->is_looking_up) {
+        connection_on_looked_up(connection);
     } else {
-        resolve(connection, &address);
+        deadline_set(connection, PUMP_LOOKUP_TIMEOUT_MS);
     }
 }
 

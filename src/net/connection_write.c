@@ -87,7 +87,7 @@ static void on_written(uv_write_t *request, int status)
         return; /* the ring is cleared when the handles have closed */
     }
     if (status != 0) {
-        connection_end(connection, END_LOST);
+        connection_lost(connection);
         return;
     }
     connection_check(connection);
@@ -112,7 +112,7 @@ static void write_rest(struct connection *connection)
     int rc = uv_write(&connection->write_request, (uv_stream_t *)&connection->tcp, iovs, count,
                       on_written);
     if (rc != 0) {
-        connection_end(connection, END_LOST);
+        connection_lost(connection);
         return;
     }
     connection->writing_count = count;
@@ -127,7 +127,7 @@ void connection_flush(struct connection *connection)
         uint32_t count = gather(connection, iovs, &bytes);
         int sent = uv_try_write((uv_stream_t *)&connection->tcp, iovs, count);
         if (sent < 0 && sent != UV_EAGAIN) {
-            connection_end(connection, END_LOST);
+            connection_lost(connection);
             return;
         }
         consume(connection, sent > 0 ? (size_t)sent : 0);

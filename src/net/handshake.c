@@ -12,8 +12,12 @@ static void say_hello(struct connection *connection, enum peer_class class,
                       const struct store_id *to)
 {
     const struct transport *transport = connection->transport;
-    const struct hello hello = {
-        .class = class, .cluster_id = transport->cluster_id, .from = transport->self, .to = *to};
+    const struct hello hello = {.format = connection->hello_format,
+                                .class = class,
+                                .features = HELLO_FEATURES,
+                                .cluster_id = transport->cluster_id,
+                                .from = transport->self,
+                                .to = *to};
     bool is_queued = connection_queue(connection, hello_encode(&hello));
     TL_ASSERT(is_queued); /* the first frame of a connection */
 }
@@ -60,6 +64,24 @@ static const char *hello_objection(const struct connection *connection, const st
     return NULL;
 }
 
+/* Closes a connection that is not for this node. The asker is told, without a word of who this node
+ * is, that its hello was understood: it would take a silent end for that of a node of an older
+ * version, and speak to this one in the first format. */
+static void refuse(struct connection *connection, const struct hello *hello, uint64_t *counter,
+                   const char *objection)
+{
+    bool is_answered =
+        connection->purpose == CONNECTION_ACCEPTED && hello->format != HELLO_FORMAT_FIRST;
+    if (is_answered) {
+        const struct hello answer = {
+            .format = hello->format, .class = hello->class, .is_refused = true};
+        bool is_queued = connection_queue(connection, hello_encode(&answer));
+        TL_ASSERT(is_queued); /* the first frame of a connection */
+        connection_flush(connection); /* what the socket does not take at once is not waited for */
+    }
+    connection_reject(connection, counter, objection);
+}
+
 static void on_hello(struct connection *connection, const struct hello *hello)
 {
     struct transport *transport = connection->transport;
@@ -69,8 +91,7 @@ static void on_hello(struct connection *connection, const struct hello *hello)
     if (objection != NULL) {
         bool is_foreign = !store_id_is_zero(&transport->cluster_id) &&
                           !store_id_equal(&hello->cluster_id, &transport->cluster_id);
-        connection_reject(connection, is_foreign ? &metrics->foreign_cluster_count : NULL,
-                          objection);
+        refuse(connection, hello, is_foreign ? &metrics->foreign_cluster_count : NULL, objection);
         return;
     }
     int rc = uv_timer_stop(&connection->deadline);
@@ -79,9 +100,13 @@ static void on_hello(struct connection *connection, const struct hello *hello)
     if (connection->purpose == CONNECTION_ACCEPTED) {
         TL_ASSERT(transport->strangers_count > 0);
         transport->strangers_count--;
+        connection->hello_format = hello->format;
         say_hello(connection, hello->class, &hello->from);
     }
+    bool is_first = connection->hello_format == HELLO_FORMAT_FIRST; /* ours announced nothing */
+    connection->features = is_first ? 0 : hello->features & HELLO_FEATURES;
     connection->state = CONNECTION_UP;
+    connection_worked(connection);
     link_on_up(link, connection);
 }
 
@@ -106,8 +131,13 @@ void handshake_on_frame(struct connection *connection, enum frame_type type, str
     bool is_ask = connection->purpose == CONNECTION_ASK;
     if (connection->state == CONNECTION_GREETING && type == FRAME_HELLO && !is_ask) {
         struct hello hello;
-        if (hello_decode(payload, &hello) == TL_OK) {
+        enum tl_err err = hello_decode(payload, &hello);
+        if (err == TL_OK && !hello.is_refused) {
             on_hello(connection, &hello);
+            return;
+        }
+        if (err == TL_OK && connection->purpose == CONNECTION_LINK) {
+            connection_end(connection, END_LOST); /* tried again later, in the same format */
             return;
         }
     } else if (connection->state == CONNECTION_GREETING && type == FRAME_BIRTH) {
@@ -116,6 +146,7 @@ void handshake_on_frame(struct connection *connection, enum frame_type type, str
             return;
         }
         if (is_ask) {
+            connection_worked(connection);
             node_on_birth_reply(transport->node, connection->address, &payload);
             pump_wake(transport->pump);
             connection_close(connection);

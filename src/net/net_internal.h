@@ -8,7 +8,9 @@
  *             transport.c who the peers are, listening, sending
  *             peer.c      keeping three connections to a peer
  *             connection.c, connection_write.c, handshake.c   one TCP connection
- * Thread:     loop thread, but for what worker.c and the four thread files say.
+ *             resolver.c, address_list.c   what names of peers were last resolved to
+ *             listener.c  sockets at every address of a host
+ * Thread:     loop thread, but for what worker.c, resolver.c and the four thread files say.
  *
  * Calls into the node happen only from callbacks of the loop and from pump_work(), never while the
  * node is inside a call of its own: its I/O table only queues (node.h asks for that).
@@ -17,10 +19,12 @@
 #ifndef TL_NET_INTERNAL_H
 #define TL_NET_INTERNAL_H
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <uv.h>
 
 #include "trilith/address.h"
+#include "trilith/listener.h"
 #include "trilith/pump.h"
 
 #define PUMP_MAGIC 0x504d5550u
@@ -118,6 +122,64 @@ struct background {
 };
 void background_carry_out(struct worker *worker, struct job_list *jobs);
 
+/* ---- names (resolver.c, address_list.c) ---- */
+
+#define ADDRESS_LIST_MAX 8u
+#define ENDPOINTS_MAX 64u /* the members, the view and a few that are to be added */
+#define ENDPOINT_FRESH_NS 1000000000ull /* an answer this young is not asked for again */
+
+union socket_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+bool socket_address_equal(const union socket_address *a, const union socket_address *b);
+
+struct address_list {
+    uint32_t count;
+    union socket_address at[ADDRESS_LIST_MAX];
+};
+struct addrinfo;
+/* The first ones of `infos`, families in turn, each once. */
+void address_list_fill(struct address_list *list, const struct addrinfo *infos);
+bool address_list_find(const struct address_list *list, const union socket_address *wanted,
+                       uint32_t *out_place);
+/* getaddrinfo(): any thread; waits for name servers. 0, or its error. */
+int address_list_resolve(const char *host, uint16_t port, int flags, struct address_list *out_list);
+
+/* A HOST:PORT to connect to. */
+struct endpoint {
+    char text[ADDRESS_BYTES_MAX];
+    struct address address;
+    bool is_literal; /* needs no look-up */
+    bool is_looking_up;
+    uint64_t looked_up_ns;      /* when the last look-up ended; 0: none has */
+    struct address_list list;   /* of the last one with an answer */
+    union socket_address first; /* to be tried first, if the list has it */
+    uint32_t users_count;       /* connections */
+    uint64_t used_ns;
+};
+
+struct resolver {
+    struct mailbox *mailbox; /* the look-ups' way back; shared with their threads */
+    uv_async_t async;
+    uint32_t endpoints_count;
+    struct endpoint *endpoints[ENDPOINTS_MAX]; /* owned */
+};
+
+struct transport;
+void resolver_open(struct transport *transport);
+void resolver_close(struct transport *transport); /* no connection is left */
+/* Has it looked up unless that is under way, or was just done. connections_on_looked_up() follows
+ * when is_looking_up is set. NULL: not a HOST:PORT, or too many. Release it. */
+struct endpoint *endpoint_acquire(struct resolver *resolver, const char *text);
+void endpoint_release(struct endpoint *endpoint);
+/* The right node answered at this address; none did, so that the next one has its turn. */
+void endpoint_worked(struct endpoint *endpoint, const union socket_address *address);
+void endpoint_failed(struct endpoint *endpoint, const union socket_address *address);
+/* Those that wait for its addresses go on. */
+void connections_on_looked_up(struct transport *transport, const struct endpoint *endpoint);
+
 /* ---- one TCP connection (connection.c, connection_write.c, handshake.c) ---- */
 
 enum connection_purpose {
@@ -143,7 +205,8 @@ enum connection_state {
 
 enum connection_end {
     END_LOST,     /* closed, reset, timed out, unreachable */
-    END_REFUSED,  /* the connect was refused: nobody listens */
+    END_UNHEARD,  /* ours: closed or reset by the other side before it said hello */
+    END_REFUSED,  /* refused at every address that there is a way to: no process listens */
     END_REJECTED, /* we closed it for what it said */
     END_DONE,     /* it has done its work */
 };
@@ -154,7 +217,6 @@ enum connection_end {
 /* Largest payload before the hello: a stranger makes us allocate no more. */
 #define CONNECTION_STRANGER_BYTES_MAX (64u * 1024u)
 
-struct transport;
 struct link;
 struct peer;
 
@@ -169,18 +231,25 @@ struct connection {
     struct connection *next;         /* in transport->connections */
     struct connection *previous;
     struct buf *greeting; /* ASK: the question, owned until it is queued */
+    uint8_t hello_format; /* of our hello */
+    uint32_t features;    /* UP: of both sides */
     uint64_t up_since_ns;
 
-    /* libuv's. Freed when users_count is 0: open handles and the resolve request. The connect and
-     * write requests end before the close callback of their stream. */
+    /* Ours: where to connect. */
+    struct endpoint *endpoint; /* the resolver's, until it is closing; NULL: accepted */
+    struct address_list addresses;
+    uint32_t first;       /* of them, to be tried first */
+    uint32_t tried_count; /* the one being tried included */
+    bool is_refused;      /* one has been refused */
+    bool is_lost;         /* one has not answered, or otherwise */
+
+    /* libuv's. Freed when users_count is 0: open handles. The connect and write requests end before
+     * the close callback of their stream. */
     uint32_t users_count;
-    bool has_tcp;
-    bool is_resolving;
-    uint16_t port;
+    bool has_tcp; /* open */
     uv_tcp_t tcp;
     uv_timer_t deadline;
     uv_connect_t connect_request;
-    uv_getaddrinfo_t resolve_request;
     uv_write_t write_request;
 
     /* Receiving: bytes [0, received_count) of the buffer are not yet handled. */
@@ -205,12 +274,18 @@ struct connection *connection_create(struct transport *transport, enum connectio
                                      const char *address);
 /* Begins to resolve and connect. May end the connection before it returns. */
 void connection_start(struct connection *connection);
+/* What it waited for has been looked up. */
+void connection_on_looked_up(struct connection *connection);
+/* The right node has answered: its address is the first to be tried from now on. */
+void connection_worked(struct connection *connection);
 /* Takes the pending connection of the listener. */
 void connection_accept(struct transport *transport, uv_stream_t *listener);
 /* Closes it without telling anyone. */
 void connection_close(struct connection *connection);
 /* Closes it and tells its link, peer or asker. */
 void connection_end(struct connection *connection, enum connection_end how);
+/* The same, because the other side has closed or reset it. */
+void connection_lost(struct connection *connection);
 /* The same, because of what the other side sent: counted and logged (rate-limited). */
 void connection_reject(struct connection *connection, uint64_t *counter, const char *reason);
 void connection_check(const struct connection *connection);
@@ -269,7 +344,9 @@ struct transport {
     struct pump *pump;
     uv_loop_t *loop;
     struct node *node; /* NULL until node_open() has returned */
-    uv_tcp_t listener;
+    struct resolver resolver;
+    uint32_t listeners_count;
+    uv_tcp_t listeners[LISTEN_SOCKETS_MAX];
     bool is_closing;
 
     struct store_id self;
@@ -291,14 +368,10 @@ struct transport {
     uint64_t refusals_unlogged_count;
 };
 
-/* Binds and listens. The socket is owned by the caller until transport_start(). */
-TL_MUST_CHECK enum tl_err transport_bind(const char *host, uint16_t port, int *out_socket,
-                                         struct tl_fault *out_fault);
-/* The node is open: takes the socket over and works from now on. */
-TL_MUST_CHECK enum tl_err transport_start(struct transport *transport, int socket);
+/* The node is open: takes the sockets over, as many as it can, and works from now on. */
+TL_MUST_CHECK enum tl_err transport_start(struct transport *transport,
+                                          struct listen_sockets *sockets);
 void transport_close(struct transport *transport);
-struct addrinfo;
-const struct addrinfo *addrinfo_choose(const struct addrinfo *list); /* not empty */
 /* After each turn: new peers, questions, frames to send. */
 void transport_work(struct transport *transport);
 struct peer *transport_find(struct transport *transport, raft_id id);

@@ -4,6 +4,12 @@
  * connections. It tries the raft class alone until that is up: a peer that is away costs one
  * attempt per back-off and not three.
  *
+ * A peer of a version that knows only the first format of the hello closes a connection that begins
+ * with another one. So the attempt after one that was closed without an answer is made at once and
+ * in the first format, and the one after that in the newest again, for the peer may have been
+ * exchanged for a newer one. A newer peer that refuses a connection says so, and is not taken for
+ * an old one.
+ *
  * Who is gone? "Lost" says nothing: a cable, a pause, a crash. But a connect that is answered with
  * a reset tells that the machine lives and the process does not, which is worth knowing hundreds of
  * milliseconds before an election timeout does. The connecting side learns it from its next
@@ -48,7 +54,7 @@ static bool link_is_wanted(const struct link *link)
     return link->class == PEER_CLASS_RAFT || peer->links[PEER_CLASS_RAFT].connection != NULL;
 }
 
-static void link_try(struct link *link)
+static void link_try_in(struct link *link, uint8_t hello_format)
 {
     if (!link_is_wanted(link)) {
         return;
@@ -58,7 +64,13 @@ static void link_try(struct link *link)
     const struct peer *peer = link->peer;
     link->attempt = connection_create(peer->transport, CONNECTION_LINK, peer->member.peer_address);
     link->attempt->link = link;
+    link->attempt->hello_format = hello_format;
     connection_start(link->attempt);
+}
+
+static void link_try(struct link *link)
+{
+    link_try_in(link, HELLO_FORMAT);
 }
 
 static void on_backoff(uv_timer_t *timer)
@@ -160,7 +172,7 @@ void link_on_up(struct link *link, struct connection *connection)
     connection->link = link;
     connection->up_since_ns = clock_boottime_ns();
     link->is_refusal_told = false;
-    node_on_peer_up(peer->transport->node, peer->id, link->class);
+    node_on_peer_up(peer->transport->node, peer->id, link->class, connection->features);
     pump_wake(peer->transport->pump);
     if (link->class == PEER_CLASS_RAFT) {
         link_try(&peer->links[PEER_CLASS_BULK]);
@@ -226,7 +238,11 @@ void link_on_end(struct link *link, struct connection *connection, enum connecti
         if (how == END_REFUSED) {
             peer_on_refused(peer);
         }
-        link_try_later(link);
+        if (how == END_UNHEARD && connection->hello_format == HELLO_FORMAT) {
+            link_try_in(link, HELLO_FORMAT_FIRST);
+        } else {
+            link_try_later(link);
+        }
     }
     peer_check(peer);
 }

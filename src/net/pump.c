@@ -13,7 +13,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 void pump_check(const struct pump *pump)
 {
@@ -92,7 +91,8 @@ static struct pump *pump_create(struct uv_loop_s *loop)
 }
 
 /* The threads last: nothing after them can fail. */
-static enum tl_err start(struct pump *pump, int *listener, struct tl_fault *out_fault)
+static enum tl_err start(struct pump *pump, struct listen_sockets *sockets,
+                         struct tl_fault *out_fault)
 {
     enum tl_err err = turns_open(pump);
     if (err != TL_OK) {
@@ -102,12 +102,11 @@ static enum tl_err start(struct pump *pump, int *listener, struct tl_fault *out_
     int rc = uv_timer_init(pump->loop, &pump->stop_timer);
     TL_ASSERT(rc == 0);
     pump_hold_handle(pump, (uv_handle_t *)&pump->stop_timer);
-    err = transport_start(&pump->transport, *listener);
+    err = transport_start(&pump->transport, sockets);
     if (err != TL_OK) {
         tl_fault_set(out_fault, "", UINT32_MAX, 0, "cannot listen for peers");
         return err;
     }
-    *listener = -1;
     err = log_reader_create(node_log_store(pump->node), &pump->background.reader);
     if (err != TL_OK) {
         tl_fault_set(out_fault, "", UINT32_MAX, 0, "no reader of the log left");
@@ -176,7 +175,7 @@ static void abandon(struct pump *pump)
 }
 
 static enum tl_err bind_peers(const struct pump_options *options, const char *peer_address,
-                              int *out_listener, struct tl_fault *out_fault)
+                              struct listen_sockets *out_sockets, struct tl_fault *out_fault)
 {
     struct address own;
     if (address_parse(bytes_of(peer_address), &own) != TL_OK) {
@@ -185,7 +184,8 @@ static enum tl_err bind_peers(const struct pump_options *options, const char *pe
     }
     const char *host = options->peer_listen_host != NULL ? options->peer_listen_host : own.host;
     uint16_t port = options->peer_listen_port != 0 ? options->peer_listen_port : own.port;
-    return transport_bind(host, port, out_listener, out_fault);
+    enum tl_err err = listen_sockets_open(host, port, out_sockets, out_fault);
+    return err == TL_OK ? TL_OK : TL_ERR_NOT_FOUND;
 }
 
 enum tl_err pump_open(const struct pump_options *options, struct uv_loop_s *loop,
@@ -201,15 +201,13 @@ enum tl_err pump_open(const struct pump_options *options, struct uv_loop_s *loop
         return err;
     }
     pump->transport.node = pump->node;
-    int listener = -1;
-    err = bind_peers(options, node_peer_address(pump->node), &listener, out_fault);
+    struct listen_sockets sockets = {.count = 0};
+    err = bind_peers(options, node_peer_address(pump->node), &sockets, out_fault);
     if (err == TL_OK) {
-        err = start(pump, &listener, out_fault);
+        err = start(pump, &sockets, out_fault);
     }
     if (err != TL_OK) {
-        if (listener >= 0) {
-            (void)close(listener); /* a socket without a connection */
-        }
+        listen_sockets_close(&sockets);
         abandon(pump);
         return err;
     }

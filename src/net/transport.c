@@ -7,67 +7,10 @@
 
 #include "net_internal.h"
 
-#include <errno.h>
-#include <netdb.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define REFUSAL_LOG_INTERVAL_NS 1000000000ull
 #define LISTEN_BACKLOG 128
-
-/* IPv4 first where a name has both: the side that connects chooses the same way. */
-const struct addrinfo *addrinfo_choose(const struct addrinfo *list)
-{
-    for (const struct addrinfo *at = list; at != NULL; at = at->ai_next) {
-        if (at->ai_family == AF_INET) {
-            return at;
-        }
-    }
-    return list;
-}
-
-static int bind_to(const struct addrinfo *where)
-{
-    int fd = socket(where->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return -1;
-    }
-    int on = 1; /* or a restarted node waits for old connections to leave TIME_WAIT */
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, where->ai_addr, where->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {
-        int saved = errno;
-        (void)close(fd); /* nothing was written */
-        errno = saved;
-        return -1;
-    }
-    return fd;
-}
-
-enum tl_err transport_bind(const char *host, uint16_t port, int *out_socket,
-                           struct tl_fault *out_fault)
-{
-    char port_text[8];
-    (void)text_format(port_text, sizeof port_text, "%u", (unsigned)port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *list = NULL;
-    int rc = getaddrinfo(host, port_text, &hints, &list);
-    if (rc != 0) {
-        tl_fault_set(out_fault, host, UINT32_MAX, 0, "cannot listen for peers on %s port %s: %s",
-                     host, port_text, gai_strerror(rc));
-        return TL_ERR_NOT_FOUND;
-    }
-    int fd = bind_to(addrinfo_choose(list));
-    int reason = errno;
-    freeaddrinfo(list);
-    if (fd < 0) {
-        tl_fault_set(out_fault, host, UINT32_MAX, 0, "cannot listen for peers on %s port %s: %s",
-                     host, port_text, strerror(reason));
-        return TL_ERR_NOT_FOUND;
-    }
-    *out_socket = fd;
-    return TL_OK;
-}
 
 static void on_connection(uv_stream_t *listener, int status)
 {
@@ -77,26 +20,43 @@ static void on_connection(uv_stream_t *listener, int status)
     }
 }
 
-enum tl_err transport_start(struct transport *transport, int socket)
+/* The socket is libuv's from here on, unless it is not taken. */
+static enum tl_err listen_on(struct transport *transport, int *socket)
+{
+    uv_tcp_t *listener = &transport->listeners[transport->listeners_count++];
+    int rc = uv_tcp_init(transport->loop, listener);
+    TL_ASSERT(rc == 0); /* opens nothing yet */
+    pump_hold_handle(transport->pump, (uv_handle_t *)listener);
+    rc = uv_tcp_open(listener, *socket);
+    if (rc != 0) {
+        return TL_ERR_IO;
+    }
+    *socket = -1;
+    rc = uv_listen((uv_stream_t *)listener, LISTEN_BACKLOG, on_connection);
+    return rc == 0 ? TL_OK : TL_ERR_IO;
+}
+
+enum tl_err transport_start(struct transport *transport, struct listen_sockets *sockets)
 {
     struct node_status status;
     node_get_status(transport->node, &status);
     transport->self = status.store_id;
-    int rc = uv_tcp_init(transport->loop, &transport->listener);
-    TL_ASSERT(rc == 0); /* opens nothing yet */
-    pump_hold_handle(transport->pump, (uv_handle_t *)&transport->listener);
-    rc = uv_tcp_open(&transport->listener, socket);
-    if (rc != 0) {
-        return TL_ERR_IO;
+    resolver_open(transport);
+    for (uint32_t i = 0; i < sockets->count; i++) {
+        enum tl_err err = listen_on(transport, &sockets->fds[i]);
+        if (err != TL_OK) {
+            return err;
+        }
     }
-    rc = uv_listen((uv_stream_t *)&transport->listener, LISTEN_BACKLOG, on_connection);
-    return rc == 0 ? TL_OK : TL_ERR_IO;
+    return TL_OK;
 }
 
 void transport_close(struct transport *transport)
 {
     transport->is_closing = true;
-    pump_close_handle(transport->pump, (uv_handle_t *)&transport->listener);
+    for (uint32_t i = 0; i < transport->listeners_count; i++) {
+        pump_close_handle(transport->pump, (uv_handle_t *)&transport->listeners[i]);
+    }
     for (uint32_t i = 0; i < transport->peers_count; i++) {
         peer_destroy(TL_TAKE(&transport->peers[i]));
     }
@@ -106,6 +66,7 @@ void transport_close(struct transport *transport)
     }
     TL_ASSERT(transport->dirty == NULL);
     TL_ASSERT(transport->strangers_count == 0);
+    resolver_close(transport);
 }
 
 struct peer *transport_find(struct transport *transport, raft_id id)
@@ -184,12 +145,41 @@ void transport_set_peers(struct transport *transport, const struct store_id *clu
     transport->is_members_changed = true;
 }
 
+/* One whose address is still being looked up asks the newer question instead: while name servers
+ * do not answer, questions are asked again and again. */
+static bool ask_replace(struct transport *transport, const char *peer_address, struct buf *frame)
+{
+    for (struct connection *each = transport->connections; each != NULL; each = each->next) {
+        if (each->purpose == CONNECTION_ASK && each->state == CONNECTION_RESOLVING &&
+            strcmp(each->address, peer_address) == 0) {
+            buf_release(each->greeting);
+            each->greeting = frame;
+            return true;
+        }
+    }
+    return false;
+}
+
 void transport_ask(struct transport *transport, const char *peer_address, struct buf *frame)
 {
+    if (ask_replace(transport, peer_address, frame)) {
+        return;
+    }
     struct connection *ask = connection_create(transport, CONNECTION_ASK, peer_address);
     ask->greeting = frame;
     ask->next_dirty = transport->asks;
     transport->asks = ask;
+}
+
+void connections_on_looked_up(struct transport *transport, const struct endpoint *endpoint)
+{
+    struct connection *next;
+    for (struct connection *each = transport->connections; each != NULL; each = next) {
+        next = each->next;
+        if (each->endpoint == endpoint && each->state == CONNECTION_RESOLVING) {
+            connection_on_looked_up(each);
+        }
+    }
 }
 
 static const struct member *members_find(const struct transport *transport,

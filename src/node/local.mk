@@ -11,7 +11,7 @@ libnode_a_SOURCES = src/node/node.c src/node/node_apply.c src/node/node_birth.c 
 if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_node
 tests_unit_test_node_SOURCES = tests/unit/test_node_birth.c tests/unit/test_node_digest.c \
-    tests/unit/test_node_log.c tests/unit/test_node_member.c \
+    tests/unit/test_node_log.c tests/unit/test_node_member.c tests/unit/test_node_position.c \
     tests/unit/test_node_read.c tests/unit/test_node_snapshot.c tests/unit/test_node_store.c \
     tests/unit/test_node_leader_transfer.c tests/unit/test_node_write.c tests/unit/test_placement_change.c tests/unit/test_send_rate.c \
     tests/unit/node_cluster.c \

@@ -188,6 +188,10 @@ static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
     enum tl_err err = data_dir_open(options->data_dir, options->address, options->allow_any_fs,
                                     &node->data_dir, out_fault);
     if (err != TL_OK) return err;
+    uint32_t unknown_fs = data_dir_unknown_fs(node->data_dir);
+    if (unknown_fs != 0) {
+        node_log(node, LOG_LEVEL_WARN, "unknown_file_system", "type=0x%08x", unknown_fs);
+    }
     err = data_dir_refused(node->data_dir, out_fault);
     if (err == TL_OK) {
         tl_fault_set(out_fault, options->data_dir, UINT32_MAX, 0, "%s", NODE_OLD_COPY_TEXT);
@@ -470,6 +474,26 @@ static void peer_read_done(struct node_group *group, struct node_job *job, enum 
     raft_log_read_done(group->raft, job->read.peer, job->read.entries, entries_count);
 }
 
+/* The record is good, or was deleted meanwhile: it was flushed and is no longer served. What is in
+ * memory, and is sent from there, has to be the same. */
+static void verify_read_done(struct node_group *group, struct node_job *job)
+{
+    const struct buf *record = job->read.entries_count > 0 ? job->read.entries[0] : NULL;
+    const struct buf *held = raft_entry(group->raft, job->read.first);
+    bool is_same = record == NULL || held == NULL || entry_term(record) != entry_term(held) ||
+                   bytes_equal(buf_bytes(record), buf_bytes(held));
+    group->is_verifying = false;
+    if (is_same) {
+        raft_verified(group->raft);
+    } else {
+        struct tl_fault fault;
+        tl_fault_set(&fault, "log", group->id, job->read.first,
+                     "an entry in memory is not the one on the disk: the memory is at fault");
+        node_fail(group->node, &fault);
+    }
+    node_free_job(group->node, job);
+}
+
 void node_on_log_read_done(struct node *node, struct node_log_read *read, enum tl_err err,
                            const struct tl_fault *fault)
 {
@@ -494,10 +518,7 @@ void node_on_log_read_done(struct node *node, struct node_log_read *read, enum t
         node_group_replay_come(group, job);
         break;
     case NODE_LOG_READ_VERIFY:
-        /* Deleted meanwhile: it was flushed and is no longer served. */
-        group->is_verifying = false;
-        raft_verified(group->raft);
-        node_free_job(node, job);
+        verify_read_done(group, job);
         break;
     case NODE_LOG_READ_QUERY:
         break; /* taken above */
@@ -517,6 +538,11 @@ static enum tl_err step_message(struct node *node, struct node_peer *peer, uint6
         err = message.from != peer->id ? TL_ERR_INVALID : TL_OK;
         raft_message_clear(&message);
         return err;
+    }
+    if (!node_position_admits(node, peer, life)) {
+        node->metrics.messages_ignored_count++;
+        raft_message_clear(&message);
+        return TL_OK;
     }
     if (message.type == RAFT_APPEND || message.type == RAFT_HEARTBEAT) {
         group->has_heard_leader = true;
@@ -593,15 +619,16 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
     return err;
 }
 
-void node_on_peer_up(struct node *node, raft_id id, enum peer_class class)
+void node_on_peer_up(struct node *node, raft_id id, enum peer_class class, uint32_t features)
 {
     node_enter(node);
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL) return;
     peer->is_up[class] = true;
+    peer->features[class] = features;
     if (class == PEER_CLASS_RAFT) node_digests_peer_up(node, id);
     if (class == PEER_CLASS_BULK) node_send_link_up(peer);
-    if (class == PEER_CLASS_FORWARD) node_position_peer_up(node, peer);
+    node_position_peer_up(node, peer, class);
     node_member_wake(node);
 }
 
@@ -611,6 +638,7 @@ void node_on_peer_down(struct node *node, raft_id id, enum peer_class class, boo
     struct node_peer *peer = node_find_peer(node, id);
     if (peer == NULL || node->is_failed) return;
     peer->is_up[class] = false;
+    peer->features[class] = 0;
     node_member_wake(node);
     if (class == PEER_CLASS_FORWARD) node_writes_link_lost(node, id);
     if (class == PEER_CLASS_BULK) node_send_link_lost(node, id);

@@ -38,6 +38,8 @@ static bool is_full(const struct node_group *group)
     if (!node_group_has_generation(group)) return false;
     const struct generation *active = views_active(group->views);
     if (generation_is_full(active, group->generation_permille)) return true;
+    uint64_t bytes_max = node_limit(group->node, GENERATION_BYTES_MAX);
+    if (generation_bytes(active) >= bytes_max * group->generation_permille / 1000) return true;
     uint64_t rows_max = group->node->options.generation_rows_max;
     if (rows_max == 0) return false;
     uint64_t rows_limit = TL_MAX(rows_max * group->generation_permille / 1000, 1u);

@@ -7,6 +7,12 @@
  *     v  node_birth_written
  *   member: cores exist, peers are connected, the view is never looked at again
  *
+ * Who asks to be taken in belongs to a cluster for good. So each address is first asked with a
+ * cluster id that is none, which no member takes for a store without a cluster: its answer says
+ * only which cluster it is of. When all have answered, or have had their time, and name one cluster
+ * and no second, that one is asked to take this store in. A view that names two is an error that
+ * only its operator can mend.
+ *
  * A member that is asked by a store it does not know has it added to the placement, and answers
  * with that once it is: joining is being asked about until one is in. The same question finds lost
  * members again: one that has no leader asks the others, and hears of the newest placement, or that
@@ -21,6 +27,12 @@
 #include "node_internal.h"
 
 #include <stdlib.h>
+
+#define BIRTH_WAIT_NS 3000000000ull
+
+/* All bits set: no cluster has it. */
+static const struct store_id probe_id = {.bytes = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                                   0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
 static struct hash128 hash_view(const struct node *node)
 {
@@ -175,15 +187,44 @@ static bool lists_this_store(const struct node *node, const struct placement *pl
            strcmp(found->member.address, node->options.address) == 0;
 }
 
+/* The first address of the view that has a cluster, and the first that has another one; NULL: none
+ * has. */
+static void find_clusters(const struct node *node, const struct birth_address **out_one,
+                          const struct birth_address **out_other)
+{
+    *out_one = NULL;
+    *out_other = NULL;
+    for (uint32_t i = 0; i < node->view_count && *out_other == NULL; i++) {
+        const struct birth_address *address = &node->view[i];
+        if (address->is_self || store_id_is_zero(&address->cluster_id)) continue;
+        if (*out_one == NULL) {
+            *out_one = address;
+        } else if (!store_id_equal(&address->cluster_id, &(*out_one)->cluster_id)) {
+            *out_other = address;
+        }
+    }
+}
+
+static bool has_two_clusters(const struct node *node)
+{
+    const struct birth_address *one;
+    const struct birth_address *other;
+    find_clusters(node, &one, &other);
+    return other != NULL;
+}
+
 /* Becomes a member of the cluster whose placement lists this store; false: it does not. */
-static bool take_placement(struct node *node, struct bytes encoded)
+static bool take_placement(struct node *node, const struct birth_note *note)
 {
     TL_ASSERT(node->groups_count == 0);
-    if (node->is_birth_writing || node->is_draining) return true; /* not now */
+    if (node->is_birth_writing || node->is_draining || has_two_clusters(node)) {
+        return true; /* not now */
+    }
     struct placement *placement = malloc(sizeof *placement);
     TL_ASSERT(placement != NULL);
-    bool is_taken = placement_decode(encoded, placement) == TL_OK &&
+    bool is_taken = placement_decode(note->placement, placement) == TL_OK &&
                     placement->genesis.groups_count <= NODE_GROUPS_MAX &&
+                    store_id_equal(&placement->genesis.cluster_id, &note->cluster_id) &&
                     lists_this_store(node, placement);
     if (is_taken) write_genesis(node, &placement->genesis);
     if (is_taken && placement->epoch > 0) {
@@ -196,16 +237,28 @@ static bool take_placement(struct node *node, struct bytes encoded)
 
 /* ---- asking and answering ---- */
 
+static void begin_note(const struct node *node, struct birth_note *out_note)
+{
+    *out_note = (struct birth_note){.store_id = node->store_id, .view_hash = node->view_hash};
+    /* The options were checked against the data directory, whose identity has the same bound. */
+    text_format(out_note->address, sizeof out_note->address, "%s", node->options.address);
+    text_format(out_note->peer_address, sizeof out_note->peer_address, "%s",
+                node->options.peer_address);
+}
+
+static struct buf *note_frame(const struct birth_note *note)
+{
+    struct buf *payload = birth_note_encode(note);
+    struct buf *frame = frame_create(FRAME_BIRTH, buf_bytes(payload));
+    buf_release(payload);
+    return frame;
+}
+
 struct buf *node_birth_make_note(const struct node *node, enum birth_word word, bool has_placement)
 {
-    struct birth_note note = {
-        .word = word,
-        .store_id = node->store_id,
-        .view_hash = node->view_hash,
-    };
-    /* The options were checked against the data directory, whose identity has the same bound. */
-    text_format(note.address, sizeof note.address, "%s", node->options.address);
-    text_format(note.peer_address, sizeof note.peer_address, "%s", node->options.peer_address);
+    struct birth_note note;
+    begin_note(node, &note);
+    note.word = word;
     struct buf *placement = NULL;
     if (node->groups_count > 0) {
         note.cluster_id = node->placement->genesis.cluster_id;
@@ -214,23 +267,43 @@ struct buf *node_birth_make_note(const struct node *node, enum birth_word word, 
             note.placement = buf_bytes(placement);
         }
     }
-    struct buf *payload = birth_note_encode(&note);
-    struct buf *frame = frame_create(FRAME_BIRTH, buf_bytes(payload));
-    buf_release(payload);
+    struct buf *frame = note_frame(&note);
     buf_release(placement);
     return frame;
 }
 
+static struct buf *make_probe(const struct node *node)
+{
+    struct birth_note note;
+    begin_note(node, &note);
+    note.cluster_id = probe_id;
+    return note_frame(&note);
+}
+
+/* Whether the one cluster that the view names may be asked to take this store in. */
+static bool may_join(const struct node *node)
+{
+    for (uint32_t i = 0; i < node->view_count; i++) {
+        const struct birth_address *address = &node->view[i];
+        bool is_missing = !address->is_self && !address->has_answered;
+        if (is_missing && node->now_ns < node->birth_wait_ns) return false;
+    }
+    return !has_two_clusters(node);
+}
+
 static void ask_all(struct node *node)
 {
+    bool is_joined = may_join(node);
     for (uint32_t i = 0; i < node->view_count; i++) {
         struct birth_address *address = &node->view[i];
         if (address->is_self) {
             address->member.store_id = node->store_id;
         } else if (!address->is_asked) {
             address->is_asked = true;
+            address->is_probe = !is_joined || store_id_is_zero(&address->cluster_id);
             node->io.ask(node->io.context, address->member.peer_address,
-                         node_birth_make_note(node, BIRTH_WORD_NONE, false));
+                         address->is_probe ? make_probe(node)
+                                           : node_birth_make_note(node, BIRTH_WORD_NONE, false));
         }
     }
 }
@@ -248,6 +321,7 @@ void node_birth_step(struct node *node)
 {
     TL_ASSERT(node->groups_count == 0);
     if (node->is_draining || node->is_birth_writing) return;
+    if (node->birth_wait_ns == 0) node->birth_wait_ns = node->now_ns + BIRTH_WAIT_NS;
     if (node->now_ns >= node->birth_ask_ns) {
         report_waiting(node);
         ask_all(node);
@@ -300,7 +374,7 @@ struct buf *node_on_birth(struct node *node, struct bytes payload)
         if (is_of_this_cluster(node, &note)) (void)node_member_hear(node, note.placement);
         word = judge_asker(node, &note);
     } else if (note.placement.count > 0) {
-        (void)take_placement(node, note.placement); /* not this store's: the answer says whose */
+        (void)take_placement(node, &note); /* not this store's: the answer says whose */
     }
     return node_birth_make_note(node, word, word == BIRTH_WORD_MEMBER);
 }
@@ -309,9 +383,14 @@ static void judge_note(struct node *node, struct birth_address *address,
                        const struct birth_note *note)
 {
     address->member.store_id = note->store_id;
-    if (note->placement.count > 0) {
-        if (!take_placement(node, note->placement)) address->answer = BIRTH_BAD_GENESIS;
-    } else if (!store_id_is_zero(&note->cluster_id)) {
+    address->has_answered = true;
+    address->cluster_id = note->cluster_id;
+    bool has_cluster = !store_id_is_zero(&note->cluster_id);
+    if (has_cluster && address->is_probe) {
+        address->answer = BIRTH_FOUND;
+    } else if (note->placement.count > 0) {
+        if (!take_placement(node, note)) address->answer = BIRTH_BAD_GENESIS;
+    } else if (has_cluster) {
         address->answer = note->word == BIRTH_WORD_NONE ? BIRTH_NOT_LISTED : BIRTH_TOLD;
         address->word = note->word;
     } else if (node->is_joining) {
@@ -399,8 +478,28 @@ static const char *answer_text(const struct birth_address *address)
         return "its cluster knows this store by another address";
     case BIRTH_TOLD:
         return node_birth_word_text(address->word);
+    case BIRTH_FOUND:
+        return "has a cluster";
     }
     return "?";
+}
+
+/* false: the view names one cluster at most. */
+static bool describe_two_clusters(const struct node *node, char *out_text, size_t text_bytes)
+{
+    const struct birth_address *one;
+    const struct birth_address *other;
+    find_clusters(node, &one, &other);
+    if (other == NULL) return false;
+    char id[HASH_TEXT_BYTES];
+    char other_id[HASH_TEXT_BYTES];
+    store_id_format(&one->cluster_id, id);
+    store_id_format(&other->cluster_id, other_id);
+    (void)text_format(out_text, text_bytes,
+                      "the view names nodes of two clusters, and none is joined: %s is of %s, %s "
+                      "of %s",
+                      one->member.address, id, other->member.address, other_id);
+    return true;
 }
 
 void node_birth_waits_for(const struct node *node, char *out_text, size_t text_bytes)
@@ -411,6 +510,7 @@ void node_birth_waits_for(const struct node *node, char *out_text, size_t text_b
         (void)text_format(out_text, text_bytes, "writing the cluster's first entry");
         return;
     }
+    if (describe_two_clusters(node, out_text, text_bytes)) return;
     size_t at = 0;
     for (uint32_t i = 0; i < node->view_count; i++) {
         const struct birth_address *address = &node->view[i];

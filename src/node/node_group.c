@@ -101,6 +101,9 @@ static void make_core(struct node_group *group, const struct log_group_info *inf
         .entries = entries,
         .entries_count = entries_count,
         .cache_bytes_max = node->options.log_cache_bytes,
+        .message_bytes_max = node_limit(node, RAFT_MESSAGE_BYTES_MAX),
+        .inflight_bytes_max = node_limit(node, RAFT_INFLIGHT_BYTES_MAX),
+        .uncommitted_bytes_max = node_limit(node, RAFT_UNCOMMITTED_BYTES_MAX),
         .mutation = node->options.mutation,
     };
     group->raft = raft_create(&options);

@@ -128,6 +128,7 @@ struct node_peer {
     raft_id id;
     enum member_role role;
     bool is_up[PEER_CLASSES_COUNT];
+    uint32_t features[PEER_CLASSES_COUNT]; /* enum hello_feature; 0 while it is down */
     bool has_clock;
     uint64_t clock_us;          /* its wall clock, as told */
     uint64_t clock_read_ns;     /* our monotonic time when it was told */
@@ -137,6 +138,8 @@ struct node_peer {
     struct snapshot_attempts snapshots[NODE_GROUPS_MAX];
     struct node_promises promises[NODE_LIVES_MAX]; /* of its processes, the newest last */
     uint32_t promises_count;
+    uint64_t judged_life;  /* the process whose disk was found to keep its promises; 0: none */
+    uint64_t refused_life; /* the process whose disk is an old copy; 0: none */
 };
 
 /* Digests of one member's state: its own place for each of the last DIGEST_POINTS_MAX indexes. */
@@ -217,6 +220,7 @@ enum birth_answer {
     BIRTH_NOT_LISTED = 4,    /* has a cluster this store is no member of */
     BIRTH_BAD_GENESIS = 5,   /* offers one that names this store by another address */
     BIRTH_TOLD = 6,          /* a member of a cluster: its word says what is the matter */
+    BIRTH_FOUND = 7,         /* has a cluster, which has not been asked to take this store in */
 };
 
 struct birth_address {
@@ -225,6 +229,9 @@ struct birth_address {
     enum birth_word word; /* BIRTH_TOLD */
     bool is_self;
     bool is_asked; /* the answer is outstanding */
+    bool is_probe; /* ... to a question that asks for nothing but whose cluster it is of */
+    bool has_answered;
+    struct store_id cluster_id; /* as it last said; zero: none */
 };
 
 struct node {
@@ -273,6 +280,7 @@ struct node {
 
     /* Birth. */
     uint64_t birth_ask_ns; /* when to ask again */
+    uint64_t birth_wait_ns; /* until then every address is waited for before a cluster is joined */
     bool is_birth_writing; /* a genesis is on its way to the log */
     struct genesis birth_genesis;
     char birth_reported[1024];
@@ -334,6 +342,12 @@ struct node {
 
     struct node_metrics metrics;
 };
+
+/* A limit in bytes, as small as the options make it. */
+static inline uint64_t node_limit(const struct node *node, uint64_t bytes)
+{
+    return bytes / TL_MAX(node->options.limits_divisor, 1u);
+}
 
 /* ---- node.c ---- */
 void node_check(const struct node *node);
@@ -411,7 +425,10 @@ enum birth_word node_member_admit(struct node *node, const struct member *member
 void node_member_expelled(struct node *node, const char *reason);
 
 /* ---- node_position.c ---- */
-void node_position_peer_up(struct node *node, struct node_peer *peer); /* its forward connection */
+/* Its connection of this class. */
+void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class);
+/* Whether what this process of the peer says over the raft connection counts. */
+bool node_position_admits(const struct node *node, const struct node_peer *peer, uint64_t life);
 /* Takes down what a message of the process `life` of this peer promises. */
 void node_position_heed(struct node_peer *peer, uint64_t life, const struct raft_message *message);
 TL_MUST_CHECK enum tl_err node_on_position(struct node *node, struct node_peer *peer,

@@ -9,20 +9,31 @@
  * that sent it. So what a process acknowledges itself is never held against what it began with, in
  * whatever order its words arrive and over whichever connections. A disk of a later term than the
  * promise is not judged: a leader since may have truncated what an older one was told.
+ *
+ * What it found is the first frame on each raft connection, and until it is judged no message of
+ * that process counts, nor after it is refused: two voters of three may need its vote, which would
+ * elect one that lacks what it had acknowledged. A peer of an older version says it on its forward
+ * connection, while its votes arrive over another one; of those all counts until it is refused.
  */
 
 #include "node_internal.h"
+
+static enum peer_class class_of(const struct node *node)
+{
+    bool is_late = node->options.mutation == NODE_MUTATION_LATE_POSITION;
+    return is_late ? PEER_CLASS_FORWARD : PEER_CLASS_RAFT;
+}
 
 static void send(struct node *node, raft_id peer, const struct position *position)
 {
     node->metrics.frames_sent_count++;
     /* Lost with its connection: said again on the next. */
-    (void)node->io.send(node->io.context, peer, PEER_CLASS_FORWARD, position_encode(position));
+    (void)node->io.send(node->io.context, peer, class_of(node), position_encode(position));
 }
 
-void node_position_peer_up(struct node *node, struct node_peer *peer)
+void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class)
 {
-    if (node->groups_count == 0) return;
+    if (node->groups_count == 0 || class != class_of(node)) return;
     struct position position = {.life = node->life, .groups_count = node->groups_count};
     for (raft_group id = 0; id < node->groups_count; id++) {
         position.last[id] = node->groups[id]->start_last;
@@ -91,6 +102,14 @@ static void be_refused(struct node *node)
     node_member_expelled(node, NODE_OLD_COPY_TEXT);
 }
 
+bool node_position_admits(const struct node *node, const struct node_peer *peer, uint64_t life)
+{
+    if (node->options.mutation == NODE_MUTATION_LATE_POSITION) return true;
+    if (life == peer->refused_life) return false;
+    bool is_said_first = (peer->features[PEER_CLASS_RAFT] & HELLO_FEATURE_POSITION) != 0;
+    return !is_said_first || life == peer->judged_life;
+}
+
 enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct bytes payload)
 {
     struct position position;
@@ -109,7 +128,11 @@ enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct b
               node->options.mutation == NODE_MUTATION_OWN_PROMISES) &&
              breaks(promises, &position));
     }
-    if (!is_old_copy || node->options.mutation == NODE_MUTATION_TAKE_OLD_COPY) return TL_OK;
+    if (!is_old_copy || node->options.mutation == NODE_MUTATION_TAKE_OLD_COPY) {
+        peer->judged_life = position.life;
+        return TL_OK;
+    }
+    peer->refused_life = position.life;
     node_log(node, LOG_LEVEL_ERROR, "old_copy_refused", "address=%s", peer->member.address);
     position.is_refused = true;
     send(node, peer->id, &position);

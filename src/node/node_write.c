@@ -187,7 +187,7 @@ static enum tl_err submit(struct node *node, struct node_write *write)
     TL_ASSERT(write->entry != NULL);
     TL_ASSERT(write->on_done != NULL);
     if (node->requests_count == NODE_REQUESTS_MAX ||
-        node->request_bytes + write->entry->count > NODE_REQUEST_BYTES_MAX) {
+        node->request_bytes + write->entry->count > node_limit(node, NODE_REQUEST_BYTES_MAX)) {
         node->metrics.writes_refused_count++;
         return TL_ERR_FULL;
     }
@@ -259,6 +259,13 @@ static bool has_space(struct node *node)
     return node->free_bytes >= node->options.free_bytes_min;
 }
 
+static bool is_half_full(const struct node_group *group)
+{
+    struct raft_status status;
+    raft_get_status(group->raft, &status);
+    return 2 * status.uncommitted_bytes > node_limit(group->node, RAFT_UNCOMMITTED_BYTES_MAX);
+}
+
 static void propose_one(struct node_group *group, struct node_write *write, uint64_t time_us)
 {
     struct node *node = group->node;
@@ -282,6 +289,10 @@ static void propose_one(struct node_group *group, struct node_write *write, uint
         return;
     }
     write->entry = NULL; /* the core's now */
+    if (node->options.mutation == NODE_MUTATION_FULL_THOUGH_TAKEN && is_half_full(group)) {
+        finish_later(node, write, TL_ERR_FULL);
+        return;
+    }
     write->index = index;
     write->term = term;
     write->proposed_ns = node->now_ns;

@@ -102,6 +102,10 @@ struct raft *raft_create(const struct raft_options *options)
         (uint32_t)or_default(options->append_entries_max, RAFT_MESSAGE_ENTRIES_MAX);
     raft->inflight_messages_max =
         (uint32_t)or_default(options->inflight_messages_max, RAFT_INFLIGHT_MESSAGES_MAX);
+    raft->message_bytes_max = or_default(options->message_bytes_max, RAFT_MESSAGE_BYTES_MAX);
+    raft->inflight_bytes_max = or_default(options->inflight_bytes_max, RAFT_INFLIGHT_BYTES_MAX);
+    raft->uncommitted_bytes_max =
+        or_default(options->uncommitted_bytes_max, RAFT_UNCOMMITTED_BYTES_MAX);
     raft->mutation = options->mutation;
     prng_init(&raft->prng, options->seed);
     raft_reads_init(raft, options->seed);
@@ -346,7 +350,7 @@ enum tl_err raft_may_propose(const struct raft *raft, uint32_t bytes)
         return TL_ERR_NOT_LEADER;
     }
     bool is_full = raft->log.last - raft->commit >= RAFT_UNCOMMITTED_ENTRIES_MAX ||
-                   raft->uncommitted_bytes + bytes > RAFT_UNCOMMITTED_BYTES_MAX ||
+                   raft->uncommitted_bytes + bytes > raft->uncommitted_bytes_max ||
                    raft_log_room(&raft->log) == 0;
     return is_full ? TL_ERR_FULL : TL_OK;
 }

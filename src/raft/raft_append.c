@@ -55,6 +55,22 @@ static void report_chain_mismatch(struct raft *raft, const struct raft_message *
     }
 }
 
+/* A quorum has taken the leader's next entry as it is, so it is this log that differs: nothing will
+ * ever be appended to it, and what is applied may be wrong. The leader has an election timeout to
+ * find that its own memory is at fault: it looks at its record when it is told of the mismatch. */
+static void judge_own_chain(struct raft *raft, const struct raft_message *append, raft_index index)
+{
+    if (append->commit <= index) return;
+    if (raft->mutation == RAFT_MUTATION_IGNORE_LEADER_CHAIN) return;
+    bool is_again = raft->differs_since_ns != 0 && raft->differs_index == index;
+    if (!is_again) {
+        raft->differs_index = index;
+        raft->differs_since_ns = TL_MAX(raft->now_ns, 1u);
+    } else if (raft->now_ns >= raft->differs_since_ns + raft->election_timeout_ns) {
+        raft->is_chain_broken = true;
+    }
+}
+
 enum verdict { SAME, APPEND, CONFLICT, BROKEN, NO_ROOM };
 
 /* What to do with an entry whose predecessor is in the log and equal. */
@@ -95,6 +111,7 @@ static bool take_entries(struct raft *raft, const struct raft_message *append,
         enum verdict verdict = judge(raft, entry);
         if (verdict == BROKEN) {
             report_chain_mismatch(raft, append, append->index + i);
+            judge_own_chain(raft, append, append->index + i);
             return false;
         }
         if (verdict == CONFLICT) {
@@ -159,6 +176,7 @@ void raft_step_append(struct raft *raft, const struct raft_message *append)
      */
     raft_index verified = append->index + taken_count;
     raft->verified = TL_MAX(raft->verified, verified);
+    if (raft->verified > raft->differs_index) raft->differs_since_ns = 0;
     raft_index commit = TL_MIN(append->commit, verified);
     if (raft->mutation == RAFT_MUTATION_COMMIT_UNCAPPED) {
         commit = TL_MIN(append->commit, log->last);

@@ -209,6 +209,9 @@ struct raft {
     uint64_t heartbeat_interval_ns;
     uint32_t append_entries_max;
     uint32_t inflight_messages_max;
+    uint64_t message_bytes_max;
+    uint64_t inflight_bytes_max;
+    uint64_t uncommitted_bytes_max;
     uint32_t mutation;
 
     struct raft_conf conf;           /* the newest in the log: in force since it was appended */
@@ -240,6 +243,8 @@ struct raft {
     bool is_leader_lost; /* the deadline is that of raft_peer_lost(): own writes do not move it */
     bool has_own_vote;   /* the (pre-)vote for itself counts */
     bool is_chain_broken;
+    raft_index differs_index;  /* a leader has committed other bytes behind it */
+    uint64_t differs_since_ns; /* 0: none has */
 
     /* Members of both configurations but this node: who is being removed hears of it. */
     uint32_t peers_count;

@@ -27,7 +27,7 @@ static void inflight_clear(struct raft_peer *peer)
 static bool inflight_is_full(const struct raft *raft, const struct raft_peer *peer)
 {
     return peer->inflight_count >= raft->inflight_messages_max ||
-           peer->inflight_bytes >= RAFT_INFLIGHT_BYTES_MAX;
+           peer->inflight_bytes >= raft->inflight_bytes_max;
 }
 
 static void inflight_add(const struct raft *raft, struct raft_peer *peer, raft_index last,
@@ -237,7 +237,8 @@ static void step_chain_mismatch(struct raft *raft, struct raft_peer *peer,
     peer->is_chain_broken = true;
     raft_peer_to_probe(peer, TL_MAX(peer->match + 1, TL_MIN(reply->index + 1, raft->log.last + 1)));
     pause_probe(raft, peer, RAFT_NUMBER_MAX); /* until the next heartbeat */
-    if (raft_has_quorum(raft, is_chain_broken_at)) {
+    bool is_ignored = raft->mutation == RAFT_MUTATION_IGNORE_MAJORITY;
+    if (!is_ignored && raft_has_quorum(raft, is_chain_broken_at)) {
         raft->is_chain_broken = true;
         raft_become_follower(raft, raft->term, RAFT_ID_NONE);
         return;
@@ -314,7 +315,8 @@ void raft_step_heartbeat_reply(struct raft *raft, const struct raft_message *rep
         peer->is_paused = false; /* not one that has just left */
     }
     if (peer->state == RAFT_REPLICATE && peer->match < raft->log.last) {
-        while (inflight_is_full(raft, peer)) inflight_remove_first(peer);
+        bool stays_full = raft->mutation == RAFT_MUTATION_WINDOW_STAYS_FULL;
+        while (inflight_is_full(raft, peer) && !stays_full) inflight_remove_first(peer);
         if (peer->match == peer->match_at_heartbeat) {
             peer->is_append_due = true;
         }
@@ -379,7 +381,7 @@ static uint32_t fitting_count(const struct raft *raft, struct buf *const *entrie
     uint32_t count = 0;
     while (count < TL_MIN(entries_count, raft->append_entries_max)) {
         bytes += entries[count]->count;
-        if (count > 0 && bytes > RAFT_MESSAGE_BYTES_MAX) {
+        if (count > 0 && bytes > raft->message_bytes_max) {
             break;
         }
         count++;
@@ -421,7 +423,7 @@ static void read_or_give_up(struct raft *raft, struct raft_peer *peer)
         .peer = peer->id,
         .first = peer->next,
         .last_max = TL_MAX(peer->next, in_memory - 1),
-        .bytes_max = RAFT_MESSAGE_BYTES_MAX,
+        .bytes_max = raft->message_bytes_max,
     };
 }
 

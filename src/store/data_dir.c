@@ -39,6 +39,7 @@ _Static_assert(ADDRESS_BYTES_MAX + 128u < IDENTITY_BYTES_MAX, "an identity fits"
 struct data_dir {
     int lock_fd;
     bool is_new;
+    uint32_t unknown_fs;
     struct store_id store_id;
     char address[ADDRESS_BYTES_MAX];
     char path[PATH_MAX];
@@ -62,16 +63,19 @@ static enum tl_err join(const char *base, const char *name, char *out_path, size
     return TL_OK;
 }
 
+/* Closes the directory too. */
+static enum tl_err flush_opened(const char *path, int fd, struct tl_fault *fault)
+{
+    int error = fsync(fd) == 0 ? 0 : errno;
+    (void)close(fd); /* opened for reading: nothing can be lost by it */
+    return error == 0 ? TL_OK : fail(path, "fsync of the directory", error, fault);
+}
+
 /* Makes the names in a directory durable. */
 static enum tl_err flush_directory(const char *path, struct tl_fault *fault)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        return fail(path, "open", errno, fault);
-    }
-    int error = fsync(fd) == 0 ? 0 : errno;
-    (void)close(fd); /* opened for reading: nothing can be lost by it */
-    return error == 0 ? TL_OK : fail(path, "fsync of the directory", error, fault);
+    return fd < 0 ? fail(path, "open", errno, fault) : flush_opened(path, fd, fault);
 }
 
 static enum tl_err flush_parent(const char *path, struct tl_fault *fault)
@@ -91,8 +95,26 @@ static enum tl_err make_directory(const char *path, struct tl_fault *fault)
     return flush_parent(path, fault);
 }
 
-/* mkdir -p: only what is missing is made and flushed. */
-static enum tl_err make_path(const char *path, struct tl_fault *fault)
+/* The name of a part of the path that is there already: it may have been made by a process that was
+ * killed before it had flushed it. That process could open the parent, so a parent that may
+ * not be read holds no such name. */
+static enum tl_err flush_name(const char *part, struct tl_fault *fault)
+{
+    char parent[PATH_MAX];
+    enum tl_err err = join(part, "..", parent, sizeof parent, fault);
+    if (err != TL_OK) {
+        return err;
+    }
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == EACCES ? TL_OK : fail(parent, "open", errno, fault);
+    }
+    return flush_opened(parent, fd, fault);
+}
+
+/* mkdir -p: what is missing is made and flushed, and when no process has come further than this,
+ * what is there is flushed as well. */
+static enum tl_err make_path(const char *path, bool is_unborn, struct tl_fault *fault)
 {
     char part[PATH_MAX];
     size_t length = strlen(path);
@@ -107,11 +129,14 @@ static enum tl_err make_path(const char *path, struct tl_fault *fault)
         }
         part[i] = '\0';
         struct stat status;
+        enum tl_err err = TL_OK;
         if (stat(part, &status) != 0) {
-            enum tl_err err = make_directory(part, fault);
-            if (err != TL_OK) {
-                return err;
-            }
+            err = make_directory(part, fault);
+        } else if (is_unborn) {
+            err = flush_name(part, fault);
+        }
+        if (err != TL_OK) {
+            return err;
         }
         part[i] = path[i];
     }
@@ -120,33 +145,80 @@ static enum tl_err make_path(const char *path, struct tl_fault *fault)
 
 /* ---- file system ---- */
 
-/* File systems on which a flush does not reach a device of this machine. The kernel's f_type is a
- * signed word, the magic numbers are 32 bits: compared as such. */
-static const struct {
+/* A list of what is refused, not of what is accepted: a local file system that is newer than this
+ * list should not keep a node from starting, so the others are reported (data_dir_unknown_fs()).
+ * The magic numbers that <linux/magic.h> lacks are those of stat.c of GNU coreutils. The kernel's
+ * f_type is a signed word, they are 32 bits: compared as such. */
+struct fs_kind {
     uint32_t magic;
     const char *name;
-} refused_fs[] = {
-    {TMPFS_MAGIC, "tmpfs"},     {RAMFS_MAGIC, "ramfs"},
-    {NFS_SUPER_MAGIC, "NFS"},   {SMB_SUPER_MAGIC, "SMB"},
-    {CIFS_SUPER_MAGIC, "CIFS"}, {SMB2_SUPER_MAGIC, "SMB2"},
-    {V9FS_MAGIC, "9p"},         {OVERLAYFS_SUPER_MAGIC, "overlay"},
 };
 
-static enum tl_err check_fs(const char *path, struct tl_fault *fault)
+/* A flush does not reach a device of this machine: it ends in memory, at another machine, in a
+ * process of whose flush nothing is known, or in a layer that shows another file after a remount.
+ * virtiofs has the number of FUSE. */
+static const struct fs_kind refused_fs[] = {
+    {TMPFS_MAGIC, "tmpfs"},
+    {RAMFS_MAGIC, "ramfs"},
+    {OVERLAYFS_SUPER_MAGIC, "overlay"},
+    {0x61756673u, "aufs"},
+    {FUSE_SUPER_MAGIC, "FUSE or virtiofs"},
+    {0x6a656a63u, "fakeowner"}, /* Docker Desktop, before a virtiofs or FUSE of the host */
+    {V9FS_MAGIC, "9p"},
+    {HOSTFS_SUPER_MAGIC, "hostfs"},
+    {0x786f4256u, "vboxsf"},
+    {0xbacbacbcu, "vmhgfs"},
+    {0x7c7c6673u, "prl_fs"},
+    {NFS_SUPER_MAGIC, "NFS"},
+    {SMB_SUPER_MAGIC, "SMB"},
+    {CIFS_SUPER_MAGIC, "CIFS"},
+    {SMB2_SUPER_MAGIC, "SMB2"},
+    {NCP_SUPER_MAGIC, "NCP"},
+    {AFS_SUPER_MAGIC, "AFS"},
+    {AFS_FS_MAGIC, "AFS"},
+    {CODA_SUPER_MAGIC, "Coda"},
+    {CEPH_SUPER_MAGIC, "Ceph"},
+    {0x0bd00bd0u, "Lustre"},
+    {0x19830326u, "BeeGFS"},
+    {0x47504653u, "GPFS"},
+    {0xaad7aaeau, "PanFS"},
+    {0x20030528u, "OrangeFS"},
+    {0x01161970u, "GFS2"}, /* a device that other machines write to as well, as is the next */
+    {OCFS2_SUPER_MAGIC, "OCFS2"},
+};
+
+/* Local ones: a flush is one of their device. */
+static const struct fs_kind known_fs[] = {
+    {EXT4_SUPER_MAGIC, "ext4"}, {XFS_SUPER_MAGIC, "XFS"},      {BTRFS_SUPER_MAGIC, "btrfs"},
+    {F2FS_SUPER_MAGIC, "F2FS"}, {0x2fc12fc1u, "ZFS"},          {0xca451a4eu, "bcachefs"},
+    {0x3153464au, "JFS"},       {NILFS_SUPER_MAGIC, "NILFS2"}, {REISERFS_SUPER_MAGIC, "ReiserFS"},
+};
+
+static const struct fs_kind *find_fs(const struct fs_kind *kinds, size_t count, uint32_t magic)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (kinds[i].magic == magic) return &kinds[i];
+    }
+    return NULL;
+}
+
+static enum tl_err check_fs(struct data_dir *dir, struct tl_fault *fault)
 {
     struct statfs status;
-    if (statfs(path, &status) != 0) {
-        return fail(path, "statfs", errno, fault);
+    if (statfs(dir->path, &status) != 0) {
+        return fail(dir->path, "statfs", errno, fault);
     }
-    for (size_t i = 0; i < TL_COUNT_OF(refused_fs); i++) {
-        if ((uint32_t)status.f_type == refused_fs[i].magic) {
-            tl_fault_set(fault, path, UINT32_MAX, 0,
-                         "on %s a flush does not make data durable; use a local disk or volume, "
-                         "or allow any file system",
-                         refused_fs[i].name);
-            return TL_ERR_IO;
-        }
+    uint32_t magic = (uint32_t)status.f_type;
+    const struct fs_kind *refused = find_fs(refused_fs, TL_COUNT_OF(refused_fs), magic);
+    if (refused != NULL) {
+        tl_fault_set(fault, dir->path, UINT32_MAX, 0,
+                     "on %s a flush does not make data durable on a device of this machine; use a "
+                     "local disk or volume, or allow any file system",
+                     refused->name);
+        return TL_ERR_IO;
     }
+    bool is_known = find_fs(known_fs, TL_COUNT_OF(known_fs), magic) != NULL;
+    dir->unknown_fs = is_known ? 0 : magic;
     return TL_OK;
 }
 
@@ -458,7 +530,10 @@ static enum tl_err identity_open(struct data_dir *dir, const char *address, stru
                      "the directory belongs to node %.60s, this is %.60s", dir->address, address);
         return TL_ERR_FOREIGN;
     }
-    err = log_exists(dir, &has_log, fault);
+    /* The process that has made it may have been killed before it had flushed the name. */
+    err = flush_directory(dir->path, fault);
+    if (err == TL_OK) err = flush_parent(dir->path, fault);
+    if (err == TL_OK) err = log_exists(dir, &has_log, fault);
     if (err != TL_OK || has_log) {
         return err;
     }
@@ -471,22 +546,37 @@ static enum tl_err identity_open(struct data_dir *dir, const char *address, stru
     return identity_create(dir, path, address, fault);
 }
 
-static enum tl_err open_locked(struct data_dir *dir, const char *address, bool allow_any_fs,
-                               struct tl_fault *fault)
+static enum tl_err find_identity(const char *path, bool *out_exists, struct tl_fault *fault)
 {
-    enum tl_err err = make_path(dir->path, fault);
-    if (err == TL_OK && !allow_any_fs) err = check_fs(dir->path, fault);
-    if (err == TL_OK) err = check_ours(dir->path, fault);
-    if (err == TL_OK) err = lock(dir, fault);
-    if (err == TL_OK) err = identity_open(dir, address, fault);
-    return err;
+    char identity[PATH_MAX];
+    enum tl_err err = join(path, NAME_IDENTITY, identity, sizeof identity, fault);
+    if (err != TL_OK) {
+        return err;
+    }
+    *out_exists = access(identity, F_OK) == 0;
+    if (!*out_exists && errno != ENOENT && errno != ENOTDIR) {
+        return fail(path, "access", errno, fault);
+    }
+    return TL_OK;
 }
 
 bool data_dir_is_made(const char *path)
 {
-    char identity[PATH_MAX];
-    if (join(path, NAME_IDENTITY, identity, sizeof identity, NULL) != TL_OK) return false;
-    return access(identity, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
+    bool exists = false;
+    return find_identity(path, &exists, NULL) != TL_OK || exists;
+}
+
+static enum tl_err open_locked(struct data_dir *dir, const char *address, bool allow_any_fs,
+                               struct tl_fault *fault)
+{
+    bool is_made = false;
+    enum tl_err err = find_identity(dir->path, &is_made, fault);
+    if (err == TL_OK) err = make_path(dir->path, !is_made, fault);
+    if (err == TL_OK && !allow_any_fs) err = check_fs(dir, fault);
+    if (err == TL_OK) err = check_ours(dir->path, fault);
+    if (err == TL_OK) err = lock(dir, fault);
+    if (err == TL_OK) err = identity_open(dir, address, fault);
+    return err;
 }
 
 enum tl_err data_dir_open(const char *path, const char *address, bool allow_any_fs,
@@ -581,6 +671,11 @@ const struct store_id *data_dir_store_id(const struct data_dir *dir)
 bool data_dir_is_new(const struct data_dir *dir)
 {
     return dir->is_new;
+}
+
+uint32_t data_dir_unknown_fs(const struct data_dir *dir)
+{
+    return dir->unknown_fs;
 }
 
 const char *data_dir_path(const struct data_dir *dir)

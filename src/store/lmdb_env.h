@@ -34,6 +34,13 @@ enum tl_err lmdb_env_fail(int rc, const char *call, const char *dir, uint32_t gr
 TL_MUST_CHECK enum tl_err lmdb_env_check_file(const char *dir, uint32_t group, bool *out_exists,
                                               struct tl_fault *out_fault);
 
+/* Called before LMDB opens a file that lmdb_env_check_file() has found and that will be written to:
+ * on return what can be read in it is on the disk, under its name. A process before this one may
+ * have left it in the page cache alone: killed before a flush had returned, or ended because it had
+ * failed. Nothing may be said or decided by that before this has succeeded. */
+TL_MUST_CHECK enum tl_err lmdb_env_settle(const char *dir, uint32_t group,
+                                          struct tl_fault *out_fault);
+
 /* Called after opening, in a transaction: pages behind the end of the file must be on the free
  * list. (A commit does not write pages that it allocated and dropped again, so a sound file may be
  * a few pages short of its last page number; but a page in use may not be missing.) */
@@ -46,12 +53,15 @@ TL_MUST_CHECK enum tl_err lmdb_env_check_named(MDB_env *env, const char *path, u
                                                struct tl_fault *out_fault);
 
 /* Keeps a file that grows quickly from piling up dirty pages: every WRITEOUT_BYTES the kernel is
- * told to begin writing, and waited for with the portion before. No promise of durability. */
+ * told to begin writing, and waited for with the portion before. No promise of durability; but an
+ * error that it reports is not reported again by a later flush through the same descriptor (Linux,
+ * file_fdatawait_range() advances the descriptor's place in the file's errors), so a file that
+ * will be flushed is lost with it. 0 or an errno. */
 #define WRITEOUT_BYTES (8u * 1024u * 1024u)
 struct writeout {
     uint64_t bytes; /* since the last step */
 };
-void writeout_step(struct writeout *writeout, int fd, uint64_t bytes);
+TL_MUST_CHECK int writeout_step(struct writeout *writeout, int fd, uint64_t bytes);
 
 /* Makes names created in `dir` durable. */
 TL_MUST_CHECK enum tl_err lmdb_env_sync_dir(const char *dir, uint32_t group,

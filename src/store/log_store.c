@@ -488,7 +488,11 @@ static enum tl_err open_env(struct log_store *store, const struct log_store_opti
         tl_fault_set(fault, store->path, UINT32_MAX, 0, "there is no log");
         err = TL_ERR_NOT_FOUND;
     }
-    if (err == TL_OK && !exists) err = log_store_file_create(options, store->path, fault);
+    if (err == TL_OK && !exists) {
+        err = log_store_file_create(options, store->path, fault);
+    } else if (err == TL_OK && !store->is_read_only) {
+        err = lmdb_env_settle(options->dir, UINT32_MAX, fault);
+    }
     if (err != TL_OK) {
         return err;
     }

@@ -85,8 +85,8 @@ enum tl_err spool_append(struct spool *spool, struct bytes source, struct tl_fau
         done += (size_t)count;
     }
     spool->bytes += source.count;
-    writeout_step(&spool->writeout, spool->fd, source.count);
-    return TL_OK;
+    int error = writeout_step(&spool->writeout, spool->fd, source.count);
+    return error == 0 ? TL_OK : fail(spool, "write-back", error, out_fault);
 }
 
 enum tl_err spool_read(struct spool *spool, uint64_t offset, uint8_t *out_bytes, size_t count,

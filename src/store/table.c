@@ -219,7 +219,11 @@ static enum tl_err open_steps(struct table *table, const struct table_options *o
         tl_fault_set(out_fault, table->dir, table->group, 0, "there is no table");
         err = TL_ERR_NOT_FOUND;
     }
-    if (err == TL_OK && !exists) err = table_create(table, options, out_fault);
+    if (err == TL_OK && !exists) {
+        err = table_create(table, options, out_fault);
+    } else if (err == TL_OK && !options->is_read_only) {
+        err = lmdb_env_settle(table->dir, table->group, out_fault);
+    }
     if (err != TL_OK) {
         return err;
     }

@@ -2,8 +2,8 @@
  *
  * MDB_NOSYNC, which no env in use ever has: nothing depends on this one before it is complete, and
  * a crash before that deletes it. A flush per batch would cost most of the time; the one at the end
- * is mdb_env_sync(), with the descriptor open that everything was written through, so that no
- * write-back error is missed.
+ * is mdb_env_sync(), through the descriptor that everything was written through, which reports
+ * each write-back error once: here, or before in writeout_step().
  */
 
 #include "table_builder.h"
@@ -160,8 +160,8 @@ enum tl_err table_builder_commit(struct table_builder *builder, struct tl_fault 
     if (rc != MDB_SUCCESS) {
         return fail(builder, rc, "mdb_txn_commit", out_fault);
     }
-    writeout_step(&builder->writeout, builder->fd, builder->batch_bytes);
-    return TL_OK;
+    rc = writeout_step(&builder->writeout, builder->fd, builder->batch_bytes);
+    return rc == 0 ? TL_OK : fail(builder, rc, "writing out a table", out_fault);
 }
 
 static int put_state(struct table_builder *builder, const struct group_state *state,

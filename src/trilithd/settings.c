@@ -28,14 +28,15 @@ static const struct {
                       "Initial members, this node included; the same everywhere. Without it the "
                       "node is a cluster of its own"},
     [SETTING_LISTEN] = {"listen",
-                        "IP:PORT",
+                        "HOST:PORT",
                         {NULL, NULL},
-                        "Where to listen for HTTP (default: --address)"},
+                        "Where to listen for HTTP: every address of the host (default: "
+                        "--address)"},
     [SETTING_PEER_LISTEN] = {"peer-listen",
-                             "IP:PORT",
+                             "HOST:PORT",
                              {NULL, NULL},
-                             "Where to listen for peers (default: host of --address, its port + "
-                             "10000)"},
+                             "Where to listen for peers, likewise (default: host of --address, "
+                             "its port + 10000)"},
     [SETTING_DATA_DIR] = {"data-dir", "DIR", {NULL, NULL}, "Default: ./data/HOST_PORT"},
     [SETTING_SHARDS] = {"shards", "N", {"SHARD_COUNT", NULL}, "Number of shards (1)"},
     [SETTING_REPLICAS] = {"replicas", "K", {"K", NULL}, "Replicas per shard (not in this version)"},
@@ -76,7 +77,7 @@ static const struct {
                               NULL,
                               {NULL, NULL},
                               "Accept a data directory on a file system where a flush means "
-                              "nothing (tmpfs, overlay, NFS): for tests"},
+                              "nothing (tmpfs, overlay, FUSE, NFS): for tests"},
 };
 
 enum tl_err settings_refuse(struct settings *settings, const char *format, ...)

@@ -13,7 +13,6 @@
 #define AT_CHECKSUM 16u
 _Static_assert(AT_CHECKSUM + 8 == FRAME_HEADER_BYTES, "the layout fills the header");
 
-#define HELLO_FORMAT 1u
 #define HELLO_BYTES 56u
 #define POSITION_FORMAT 1u
 #define POSITION_HEAD_BYTES 16u
@@ -86,11 +85,16 @@ bool frame_payload_is_right(const struct frame_header *header, struct bytes payl
 
 struct buf *hello_encode(const struct hello *hello)
 {
+    bool has_features = hello->format != HELLO_FORMAT_FIRST;
+    TL_ASSERT(hello->format >= HELLO_FORMAT_FIRST);
+    TL_ASSERT(hello->format <= HELLO_FORMAT);
+    if (!has_features) TL_ASSERT(!hello->is_refused);
     struct buf *frame = frame_begin(HELLO_BYTES);
-    write_u8(frame, HELLO_FORMAT);
+    write_u8(frame, hello->format);
     write_u8(frame, (uint8_t)hello->class);
-    write_u16(frame, 0);
-    write_u32(frame, 0);
+    write_u8(frame, hello->is_refused ? 1 : 0);
+    write_u8(frame, 0);
+    write_u32(frame, has_features ? hello->features : 0);
     store_id_write(frame, &hello->cluster_id);
     store_id_write(frame, &hello->from);
     store_id_write(frame, &hello->to);
@@ -101,18 +105,24 @@ struct buf *hello_encode(const struct hello *hello)
 enum tl_err hello_decode(struct bytes payload, struct hello *out_hello)
 {
     struct reader reader = reader_make(payload);
-    uint8_t format = read_u8(&reader);
+    struct hello hello = {.format = read_u8(&reader)};
     uint8_t class = read_u8(&reader);
-    uint16_t zero_2 = read_u16(&reader);
-    uint32_t zero_4 = read_u32(&reader);
-    struct hello hello = {.class = (enum peer_class) class};
+    uint8_t is_refused = read_u8(&reader);
+    uint8_t zero_3 = read_u8(&reader);
+    hello.features = read_u32(&reader);
     store_id_read(&reader, &hello.cluster_id);
     store_id_read(&reader, &hello.from);
     store_id_read(&reader, &hello.to);
-    if (!reader_is_done(&reader) || format != HELLO_FORMAT || zero_2 != 0 || zero_4 != 0 ||
-        class >= PEER_CLASSES_COUNT) {
+    bool is_known = hello.format == HELLO_FORMAT_FIRST || hello.format == HELLO_FORMAT;
+    if (!reader_is_done(&reader) || !is_known || class >= PEER_CLASSES_COUNT || is_refused > 1 ||
+        zero_3 != 0) {
         return TL_ERR_INVALID;
     }
+    if (hello.format == HELLO_FORMAT_FIRST && (is_refused != 0 || hello.features != 0)) {
+        return TL_ERR_INVALID;
+    }
+    hello.class = (enum peer_class) class;
+    hello.is_refused = is_refused == 1;
     *out_hello = hello;
     return TL_OK;
 }

@@ -20,6 +20,7 @@ static struct {
     uint32_t calls_left;
     int error;
     uint32_t random_zeros_left;
+    uint32_t statfs_type; /* 0: the real one */
     const char *call;
     char trace[TRACE_BYTES_MAX];
 } fault = {.call = ""};
@@ -48,6 +49,11 @@ void sys_fault_arm_short_write(void)
 void sys_fault_random_zeros(uint32_t count)
 {
     fault.random_zeros_left = count;
+}
+
+void sys_fault_statfs_type(uint32_t type)
+{
+    fault.statfs_type = type;
 }
 
 bool sys_fault_disarm(void)
@@ -106,7 +112,6 @@ WRAP(int, fires, -1, statx,
      (fd, path, flags, mask, status))
 WRAP(int, fires, -1, ftruncate, (int fd, off_t bytes), (fd, bytes))
 WRAP(int, fires, -1, flock, (int fd, int operation), (fd, operation))
-WRAP(int, fires, -1, statfs, (const char *path, struct statfs *status), (path, status))
 WRAP(int, fires, -1, access, (const char *path, int mode), (path, mode))
 WRAP(DIR *, fires, NULL, opendir, (const char *path), (path))
 WRAP(ssize_t, fires, -1, pread, (int fd, void *bytes, size_t count, off_t offset),
@@ -125,6 +130,19 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t count, off_t offset)
         count /= 2;
     }
     return __real_pwrite(fd, bytes, count, offset);
+}
+
+int __real_statfs(const char *path, struct statfs *status);
+int __wrap_statfs(const char *path, struct statfs *status);
+int __wrap_statfs(const char *path, struct statfs *status)
+{
+    if (fires("statfs")) {
+        return -1;
+    }
+    int rc = __real_statfs(path, status);
+    /* A signed word, of a number of 32 bits: the kernel extends some with their sign. */
+    if (rc == 0 && fault.statfs_type != 0) status->f_type = (int32_t)fault.statfs_type;
+    return rc;
 }
 
 ssize_t __real_getrandom(void *bytes, size_t count, unsigned flags);

@@ -20,6 +20,9 @@ void sys_fault_arm_short_write(void);
 /* From now on getrandom() gives zeros `count` times, then the kernel's bytes. */
 void sys_fault_random_zeros(uint32_t count);
 
+/* From now on statfs() says that every file system is of this type (f_type); 0: of its own. */
+void sys_fault_statfs_type(uint32_t type);
+
 /* Calls go through again. Returns whether the fault has fired. */
 bool sys_fault_disarm(void);
 

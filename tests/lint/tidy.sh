@@ -23,7 +23,7 @@ errors=$(
             layer["raft"] = "raft"
             split("log_store table generation view kv_table data_dir snapshot scan", s, " ")
             for (i in s) layer[s[i]] = "store"
-            layer["kv_state"] = "kv"; layer["pump"] = "net"
+            layer["kv_state"] = "kv"; layer["pump"] = "net"; layer["listener"] = "net"
             layer["node"] = "node"; layer["placement_change"] = "node"
             layer["http_server"] = "http"
             confined["lmdb.h"] = "store"

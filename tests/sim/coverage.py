@@ -29,7 +29,7 @@ def run(command, directory, **more):
 def build(source, directory):
     os.makedirs(directory, exist_ok=True)
     if not os.path.exists(os.path.join(directory, "Makefile")):
-        flags = "CFLAGS=-g -O0 --coverage"
+        flags = "CFLAGS=-g -O1 --coverage"
         run([os.path.join(source, "configure"), "-q", flags], directory)
     run(["make", "-s", "-j2", "trilith-sim"], directory)
     for folder in DIRECTORIES:

@@ -108,6 +108,7 @@ static void io_flush(void *context, struct node_flush_job *job)
     node->flush_is_of_storm = !sim_of->is_calm;
     uint64_t latency = draw_latency(sim_of, 50 * SIM_US, sim_of->swarm.flush_mean_ns);
     push(sim_of, node, latency, EVENT_FLUSH_COMMIT, NULL);
+    moments_note(sim_of, node, MOMENT_FLUSH_BEGIN);
     nemesis_maybe_crash_in(sim_of, node, sim_of->swarm.crash_in_flush_ppm, latency);
 }
 
@@ -142,6 +143,7 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
         return false;
     }
     if (node->has_failed) sim_fail(sim_of, "[34] node %u sends after it has failed", node->number);
+    if (class == PEER_CLASS_BULK) deposal_on_bulk(sim_of, node, peer);
     return network_send(sim_of, node, peer, class, frame);
 }
 
@@ -205,7 +207,8 @@ static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
     if (node->is_crashing) return;
     sim_trace(sim, "n%u must end: %d %s", node->number, exit_code, fault->reason);
     bool has_waited = node->taken != NULL && sim->now_ns - node->taken_ns > COMMIT_MAX_NS;
-    bool is_disk = exit_code == EXIT_STORAGE && (node->has_failed || has_waited);
+    bool is_disk = exit_code == EXIT_STORAGE &&
+                   (node->has_failed || has_waited || rot_explains(node));
     if (exit_code == EXIT_EXPELLED || is_disk) {
         if (exit_code == EXIT_EXPELLED) members_on_expelled(sim, node);
         node->has_failed = true;
@@ -226,6 +229,8 @@ static void io_log(void *context, enum log_level level, const char *event, const
     sim_trace(sim_of, "n%u log %d %s %s", node->number, (int)level, event, text);
     /* Invariant 26. Of planted bug 27 the verdict is looked for, not the suspicion. */
     bool is_planted = sim_of->options.mutation == KV_MUTATION_OWN_TIME;
+    /* Of one whose last entry was written wrongly they may tell it first. */
+    if (sim_of->result->counters.entries_altered > 0) return;
     if (strcmp(event, "diverged") == 0 || (!is_planted && strcmp(event, "digests_differ") == 0)) {
         sim_fail(sim_of, "[26] node %u: %s %s", node->number, event, text);
     }
@@ -435,6 +440,7 @@ static void fill_options(struct sim *sim, struct sim_node *node, struct member *
         .digest_interval = 16, /* so that short runs compare many */
         .generation_rows_max = sim->swarm.generation_rows_max,
         .log_cache_bytes = sim->swarm.log_cache_bytes,
+        .limits_divisor = sim->swarm.limits_divisor,
         .snapshot_chunk_bytes = sim->swarm.snapshot_chunk_bytes,
         .mutation = sim->options.mutation,
     };
@@ -452,6 +458,7 @@ void host_start(struct sim *sim, struct sim_node *node)
     node->knows_count = 0;
     node->timers_past = 0;
     node->has_failed = false;
+    node->has_met_damage = false;
     node->hangs_until_ns = 0;
     memset(node->groups, 0, sizeof node->groups);
     memset(node->promises, 0, sizeof node->promises);
@@ -474,6 +481,13 @@ void host_start(struct sim *sim, struct sim_node *node)
             return;
         }
         node->is_off = true;
+        return;
+    }
+    if ((err == TL_ERR_CORRUPT || err == TL_ERR_NEWER_FORMAT) && rot_explains(node)) {
+        node->node = NULL;
+        node->incarnation++;
+        sim_trace(sim, "n%u does not open: %s", node->number, fault.reason);
+        rot_on_ended(sim, node);
         return;
     }
     if (err != TL_OK) {
@@ -553,6 +567,7 @@ static void count_up(struct sim *sim, struct sim_node *node)
         node_get_group_status(node->node, g, &status);
         counters->elections_started += status.raft.elections_started_count;
         counters->read_rounds += status.raft.read_rounds_count;
+        counters->chain_mismatches += status.raft.chain_mismatches_count;
     }
 }
 
@@ -572,6 +587,7 @@ static void end_process(struct sim *sim, struct sim_node *node)
     node->flush = NULL;
     node->snapshots_count = 0;
     network_on_crash(sim, node);
+    rot_alter(sim, node);
     nemesis_on_end(sim, node);
 }
 
@@ -675,6 +691,7 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
         return;
     }
     struct node_log_batch *batch = TL_TAKE(&node->taken);
+    moments_note(sim, node, MOMENT_LOG_COMMIT);
     if (fails(sim, node)) {
         fail_commit(sim, node, batch);
         return;
@@ -682,6 +699,7 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
     while (batch != NULL && !sim->is_over) {
         struct node_log_batch *next = batch->next;
         sim->at_disk = node;
+        moments_note_ops(sim, node, batch->ops, batch->ops_count);
         commit_batch(sim, node, batch);
         sim->at_disk = NULL;
         if (node->disk->is_cut_off) {
@@ -699,6 +717,7 @@ static void on_flush_commit(struct sim *sim, struct sim_node *node)
     if (node->flush == NULL || node->flush_is_durable || node->disk->is_cut_off) return;
     commit_flush(sim, node);
     push(sim, node, prng_below(&sim->disk_random, SIM_MS), EVENT_FLUSH_DONE, NULL);
+    moments_note(sim, node, MOMENT_FLUSH_DONE);
 }
 
 static void tell_flush(struct sim *sim, struct sim_node *node)

@@ -49,6 +49,7 @@ void liveness_begin(struct sim *sim)
     swarm->snapshot_mean_ns = SIM_MS;
     swarm->crash_at_point_ppm = 0;
     swarm->request_timeout_ns = 2 * SIM_S;
+    memset(swarm->bytes_per_s, 0, sizeof swarm->bytes_per_s);
     nemesis_calm(sim);
     bool is_most = swarm->wipes_most && members_wipe_most(sim);
     enter(sim, is_most ? STAGE_MOST : STAGE_SETTLE);
@@ -62,9 +63,11 @@ static const char *find_unsettled(struct sim *sim, raft_group group, uint32_t *o
     const char *missing = members_find_unsettled(sim, group, out_node);
     if (missing != NULL) return missing;
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
-        const struct sim_node *node = &sim->nodes[i];
+        struct sim_node *node = &sim->nodes[i];
         *out_node = i;
         if (!node->is_wanted) continue;
+        const char *damage = rot_find_left(sim, node);
+        if (damage != NULL) return damage;
         if (node->node == NULL) return "is down";
         if (node->is_draining) return "is stopping";
         if (node->paused_until_ns > sim->now_ns) return "is paused";
@@ -97,7 +100,8 @@ static void check_recover(struct sim *sim)
         return;
     }
     const struct swarm *swarm = &sim->swarm;
-    bool has_changes = swarm->operator_mean_ns > 0 || swarm->wipe_weight > 0;
+    bool has_changes = swarm->operator_mean_ns > 0 || swarm->wipe_weight > 0 ||
+                       swarm->rot_weight > 0;
     uint64_t recover_ns = has_changes ? RECOVER_MEMBERS_NS : RECOVER_NS;
     if (sim->now_ns - sim->liveness_stage_ns > recover_ns) {
         sim_fail(sim, "[28] %.0f s after all was healed, node %u %s (group %" PRIu32 ")",

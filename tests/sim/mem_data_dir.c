@@ -34,6 +34,8 @@ enum tl_err data_dir_open(const char *path, const char *address, bool allow_any_
     disk->has_identity = true;
     disk->is_locked = true;
     disk->is_cut_off = false;
+    if (disk->is_alteration_gone) disk->is_altered = false;
+    disk->is_damage_given = disk->is_damage_found = false;
     *out_dir = dir;
     return TL_OK;
 }
@@ -54,6 +56,12 @@ const struct store_id *data_dir_store_id(const struct data_dir *dir)
 bool data_dir_is_new(const struct data_dir *dir)
 {
     return dir->is_new;
+}
+
+uint32_t data_dir_unknown_fs(const struct data_dir *dir)
+{
+    (void)dir;
+    return 0;
 }
 
 const char *data_dir_path(const struct data_dir *dir)

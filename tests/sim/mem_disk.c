@@ -17,6 +17,7 @@ static void log_clear(struct mem_log *log)
 {
     for (raft_index i = 0; i < log->last; i++) buf_release(log->entries[i]);
     buf_release(log->base_conf);
+    buf_release(log->damaged);
     free(log->entries);
 }
 
@@ -74,6 +75,7 @@ static void log_copy(struct mem_log *copy, const struct mem_log *log)
 {
     *copy = *log;
     if (log->base_conf != NULL) copy->base_conf = buf_acquire(log->base_conf);
+    copy->damaged = NULL;
     copy->entries_capacity = log->last;
     copy->entries = calloc(TL_MAX(log->last, 1u), sizeof(struct buf *));
     TL_ASSERT(copy->entries != NULL);
@@ -128,6 +130,37 @@ struct mem_table *mem_disk_table(struct mem_disk *disk, const char *path)
     TL_ASSERT(strlen(path) < sizeof table->path);
     (void)snprintf(table->path, sizeof table->path, "%s", path);
     return table;
+}
+
+enum tl_err mem_disk_damaged(struct mem_disk *disk, raft_group group, raft_index index,
+                             const char *reason, struct tl_fault *out_fault)
+{
+    disk->is_damage_given = disk->is_damage_found = true;
+    tl_fault_set(out_fault, disk->path, group, index, "%s", reason);
+    if (mem_disk_hooks.on_damage_found != NULL) {
+        mem_disk_hooks.on_damage_found(mem_disk_hooks.context, disk);
+    }
+    return TL_ERR_CORRUPT;
+}
+
+static bool table_has_damage(const struct mem_table *table)
+{
+    const struct mem_table_version *version = table->current;
+    for (size_t i = 0; version != NULL && i < version->items_count; i++) {
+        if (version->items[i].is_damaged) return true;
+    }
+    return false;
+}
+
+bool mem_disk_has_damage(const struct mem_disk *disk)
+{
+    for (uint32_t g = 0; g < MEM_DISK_GROUPS_MAX; g++) {
+        if (disk->logs[g].damaged != NULL || disk->logs[g].is_head_damaged) return true;
+    }
+    for (uint32_t i = 0; i < disk->tables_count; i++) {
+        if (table_has_damage(&disk->tables[i])) return true;
+    }
+    return disk->is_altered || disk->is_damage_found;
 }
 
 enum tl_err mem_disk_may_write(const struct mem_disk *disk, struct tl_fault *fault)

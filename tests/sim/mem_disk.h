@@ -21,6 +21,9 @@
 
 /* Planted bug: a table made of a snapshot lacks the idempotency records. */
 #define MEM_MUTATION_NO_RECORDS 11u
+/* Planted bugs: a log is cut off at a damaged record; one is given out unchecked. */
+#define MEM_MUTATION_CUT_DAMAGE 70u
+#define MEM_MUTATION_READ_UNCHECKED 71u
 
 /* The durable log of one group. entries[i] is entry i + 1; deleted ones are NULL. */
 struct mem_log {
@@ -35,12 +38,18 @@ struct mem_log {
     raft_index conf_index; /* of the newest one in entries; 0: none */
     uint64_t used_bytes;
     uint64_t table_number; /* the table in use */
+    /* What reading finds in the place of one entry, as long as that is there. The entry itself
+     * stays above: it is what was written. */
+    struct buf *damaged; /* NULL: none is */
+    raft_index damaged_index;
+    bool is_head_damaged; /* hard state and base */
 };
 
 /* One committed state of a table: MVCC by copying the array of pointers. */
 struct mem_table_item {
     struct buf *key;
     struct buf *value;
+    bool is_damaged; /* the value is not what was written */
 };
 struct mem_table_version {
     uint32_t refs_count;
@@ -62,6 +71,13 @@ struct mem_disk {
     /* Nothing gets onto it any more: what writes is told of an error and has no effect. Set by a
      * simulator at a crash point, before it destroys the node; ends with the next open. */
     bool is_cut_off;
+    /* Since the last open: damage was given out, for another one to check; it was found here. */
+    bool is_damage_given;
+    bool is_damage_found;
+    /* The last entry of a log had other bytes, under a right chain hash, when it was written. */
+    bool is_altered;
+    raft_index altered_index; /* of the data group */
+    bool is_alteration_gone;  /* from the disk: a process may have it in memory */
     struct store_id store_id;
     char address[ADDRESS_BYTES_MAX];
     bool is_refused;
@@ -90,6 +106,8 @@ struct mem_disk_hooks {
     /* Planted bug 25: what a flush would find if it looked at the live state. */
     bool (*live_state)(void *context, struct mem_disk *disk, raft_group group,
                        struct group_state *out_state);
+    /* A check of the disk has failed. */
+    void (*on_damage_found)(void *context, struct mem_disk *disk);
     uint32_t mutation;
 };
 extern struct mem_disk_hooks mem_disk_hooks;
@@ -112,6 +130,12 @@ void mem_disk_replace(struct mem_disk *disk, struct mem_disk *copy);
 
 /* The durable entry, borrowed; NULL when there is none (deleted, or above last). */
 struct buf *mem_log_entry(const struct mem_log *log, raft_index index);
+/* What reading it gives; there is one. */
+struct buf *mem_log_record(struct mem_disk *disk, const struct mem_log *log, raft_index index);
+/* Says so to the simulator, and returns TL_ERR_CORRUPT. */
+enum tl_err mem_disk_damaged(struct mem_disk *disk, raft_group group, raft_index index,
+                             const char *reason, struct tl_fault *out_fault);
+bool mem_disk_has_damage(const struct mem_disk *disk);
 /* The payload of the newest configuration of the log, or in force at its base; none: empty. */
 struct bytes mem_log_conf(const struct mem_log *log);
 void mem_log_apply(struct mem_disk *disk, struct log_op *op, uint64_t retain_bytes);

@@ -21,6 +21,21 @@ struct buf *mem_log_entry(const struct mem_log *log, raft_index index)
     return log->entries[index - 1];
 }
 
+struct buf *mem_log_record(struct mem_disk *disk, const struct mem_log *log, raft_index index)
+{
+    TL_ASSERT(index > log->base.index);
+    TL_ASSERT(index <= log->last);
+    if (log->damaged == NULL || log->damaged_index != index) return log->entries[index - 1];
+    disk->is_damage_given = true;
+    return log->damaged;
+}
+
+/* The damaged record is not there any more. */
+static void forget_damage(struct mem_log *log, raft_index index)
+{
+    if (log->damaged_index == index) buf_release(TL_TAKE(&log->damaged));
+}
+
 static bool is_conf(const struct buf *entry)
 {
     return entry_type_of(entry) == ENTRY_GENESIS || entry_type_of(entry) == ENTRY_CONF;
@@ -47,6 +62,8 @@ static void log_truncate(struct mem_disk *disk, struct mem_log *log, raft_index 
     for (raft_index i = from; i <= log->last; i++) {
         log->used_bytes -= log->entries[i - 1]->count;
         buf_release(TL_TAKE(&log->entries[i - 1]));
+        forget_damage(log, i);
+        if (i == disk->altered_index && log == &disk->logs[1]) disk->is_alteration_gone = true;
         disk->truncations_count++;
     }
     if (from <= log->last) log->last = from - 1;
@@ -100,6 +117,7 @@ static void log_delete_first(struct mem_log *log)
         .time_us = entry_time_us(entry),
     };
     log->entries[log->base.index - 1] = NULL;
+    forget_damage(log, log->base.index);
     buf_release(entry);
 }
 
@@ -139,7 +157,10 @@ static void log_install(struct mem_disk *disk, struct mem_log *log, struct log_o
     for (raft_index i = log->base.index + 1; i <= last; i++) {
         log->used_bytes -= log->entries[i - 1]->count;
         buf_release(TL_TAKE(&log->entries[i - 1]));
+        forget_damage(log, i);
     }
+    log->is_head_damaged = false;
+    if (log == &disk->logs[1]) disk->is_alteration_gone = true;
     log_reserve(log, index);
     if (!install->keeps_suffix) log->last = index;
     log->base = install->base;
@@ -188,13 +209,69 @@ void log_store_close(struct log_store *store)
     free(store);
 }
 
+/* A record behind a hash that is right, or not asked for. */
+static enum tl_err check_record(struct mem_disk *disk, raft_group group, raft_index index,
+                                const struct hash128 *previous_hash, struct hash128 *out_hash,
+                                struct tl_fault *fault)
+{
+    struct bytes record = buf_bytes(mem_log_record(disk, &disk->logs[group], index));
+    struct entry_header header;
+    if (entry_decode(record, &header) != TL_OK) {
+        return mem_disk_damaged(disk, group, index, "a log record is not an entry", fault);
+    }
+    if (header.group != group || header.index != index) {
+        return mem_disk_damaged(disk, group, index, "a log record is another entry", fault);
+    }
+    if (previous_hash != NULL && !entry_hash_is_right(record, *previous_hash)) {
+        return mem_disk_damaged(disk, group, index, "a log record fails its chain hash", fault);
+    }
+    *out_hash = header.hash;
+    return TL_OK;
+}
+
+/* The hash in front of `index`, as the record before it says. */
+static enum tl_err previous_hash(struct mem_disk *disk, raft_group group, raft_index index,
+                                 struct hash128 *out_hash, struct tl_fault *fault)
+{
+    const struct mem_log *log = &disk->logs[group];
+    *out_hash = log->base.hash;
+    if (index == log->base.index + 1) return TL_OK;
+    return check_record(disk, group, index - 1, NULL, out_hash, fault);
+}
+
+/* What opening a log looks at: hard state and base, the last record, and the last configuration. */
+static enum tl_err check_ends(struct mem_disk *disk, const struct mem_log *log, raft_group group,
+                              struct tl_fault *fault)
+{
+    struct hash128 hash;
+    if (log->is_head_damaged) {
+        return mem_disk_damaged(disk, group, 0, "the hard state fails its checksum", fault);
+    }
+    if (log->last == log->base.index) return TL_OK;
+    enum tl_err err = previous_hash(disk, group, log->last, &hash, fault);
+    if (err == TL_OK) err = check_record(disk, group, log->last, &hash, &hash, fault);
+    bool has_conf = log->conf_index > log->base.index;
+    if (err != TL_OK || !has_conf) return err;
+    err = check_record(disk, group, log->conf_index, NULL, &hash, fault);
+    if (err != TL_OK) return err;
+    const struct buf *record = mem_log_record(disk, log, log->conf_index);
+    if (bytes_equal(entry_payload(record), mem_log_conf(log))) return TL_OK;
+    return mem_disk_damaged(disk, group, log->conf_index,
+                            "a configuration differs from its entry in the log", fault);
+}
+
 enum tl_err log_store_recover(struct log_store *store, raft_group group,
                               struct log_group_info *out_info, struct tl_fault *out_fault)
 {
-    (void)out_fault;
     *out_info = (struct log_group_info){0};
     if (group >= MEM_DISK_GROUPS_MAX || !store->disk->logs[group].exists) return TL_OK;
-    const struct mem_log *log = &store->disk->logs[group];
+    struct mem_log *log = &store->disk->logs[group];
+    if (mem_disk_hooks.mutation == MEM_MUTATION_CUT_DAMAGE && log->damaged != NULL) {
+        log_truncate(store->disk, log, log->damaged_index);
+        log->hard_state.commit = TL_MIN(log->hard_state.commit, log->last);
+    }
+    enum tl_err err = check_ends(store->disk, log, group, out_fault);
+    if (err != TL_OK) return err;
     out_info->exists = true;
     out_info->hard_state = log->hard_state;
     out_info->base = log->base;
@@ -278,23 +355,29 @@ enum tl_err log_reader_read(struct log_reader *reader, raft_group group, raft_in
                             struct buf **out_entries, uint32_t *out_count,
                             struct tl_fault *out_fault)
 {
-    (void)out_fault; /* log_append() has checked the chain; nothing damages a simulated disk */
     TL_ASSERT(group < MEM_DISK_GROUPS_MAX);
     TL_ASSERT(first > 0);
-    const struct mem_log *log = &reader->store->disk->logs[group];
+    struct mem_disk *disk = reader->store->disk;
+    const struct mem_log *log = &disk->logs[group];
+    *out_count = 0;
     if (first <= log->base.index) return TL_ERR_COMPACTED;
-    const struct buf *previous = mem_log_entry(log, first - 1);
-    reader->previous_hash = previous != NULL ? entry_hash(previous) : log->base.hash;
+    if (first > log->last) return TL_OK;
     uint32_t count = 0;
     size_t bytes = 0;
+    struct hash128 hash;
+    enum tl_err err = previous_hash(disk, group, first, &hash, out_fault);
+    reader->previous_hash = hash;
     for (raft_index i = first; i <= TL_MIN(last, log->last) && count < entries_max; i++) {
-        const struct buf *entry = log->entries[i - 1];
-        if (count > 0 && bytes + entry->count > bytes_max) break;
-        bytes += entry->count;
-        out_entries[count++] = buf_copy(buf_bytes(entry));
+        const struct buf *record = mem_log_record(disk, log, i);
+        if (err != TL_OK || (count > 0 && bytes + record->count > bytes_max)) break;
+        bytes += record->count;
+        bool is_unchecked = mem_disk_hooks.mutation == MEM_MUTATION_READ_UNCHECKED;
+        if (!is_unchecked) err = check_record(disk, group, i, &hash, &hash, out_fault);
+        if (err == TL_OK) out_entries[count++] = buf_copy(buf_bytes(record));
     }
-    *out_count = count;
-    return TL_OK;
+    if (err == TL_OK) *out_count = count;
+    for (uint32_t i = 0; err != TL_OK && i < count; i++) buf_release(TL_TAKE(&out_entries[i]));
+    return err;
 }
 
 struct hash128 log_reader_previous_hash(const struct log_reader *reader)
@@ -307,15 +390,12 @@ enum tl_err log_reader_verify(struct log_reader *reader, raft_group group,
                               void *context, struct tl_fault *out_fault)
 {
     TL_ASSERT(group < MEM_DISK_GROUPS_MAX);
-    const struct mem_log *log = &reader->store->disk->logs[group];
+    struct mem_disk *disk = reader->store->disk;
+    const struct mem_log *log = &disk->logs[group];
     struct hash128 hash = log->base.hash;
     for (raft_index i = log->base.index + 1; i <= log->last; i++) {
-        struct bytes record = buf_bytes(log->entries[i - 1]);
-        if (!entry_hash_is_right(record, hash)) {
-            tl_fault_set(out_fault, reader->store->disk->path, group, i, "chain hash");
-            return TL_ERR_CORRUPT;
-        }
-        hash = entry_hash(log->entries[i - 1]);
+        enum tl_err err = check_record(disk, group, i, &hash, &hash, out_fault);
+        if (err != TL_OK) return err;
     }
     if (on_progress != NULL && log->last > log->base.index) {
         return on_progress(context, log->last, log->last) ? TL_OK : TL_ERR_CANCELED;

@@ -67,12 +67,19 @@ static size_t version_search(const struct mem_table_version *version, struct byt
     return low;
 }
 
-static const struct buf *version_find(const struct mem_table_version *version, struct bytes key)
+static const struct mem_table_item *version_item(const struct mem_table_version *version,
+                                                 struct bytes key)
 {
     size_t at = version_search(version, key);
     if (at == version->items_count) return NULL;
     if (!bytes_equal(buf_bytes(version->items[at].key), key)) return NULL;
-    return version->items[at].value;
+    return &version->items[at];
+}
+
+static const struct buf *version_find(const struct mem_table_version *version, struct bytes key)
+{
+    const struct mem_table_item *item = version_item(version, key);
+    return item == NULL ? NULL : item->value;
 }
 
 enum tl_err table_open(const struct table_options *options, struct table **out_table,
@@ -93,7 +100,7 @@ enum tl_err table_open(const struct table_options *options, struct table **out_t
         struct bytes conf;
         enum tl_err err = group_state_decode(buf_bytes(meta), &table->state, &conf);
         if (err != TL_OK) {
-            tl_fault_set(out_fault, options->dir, options->group, 0, "meta row does not decode");
+            err = mem_disk_damaged(table->disk, table->group, 0, "no state row", out_fault);
             free(table);
             return err;
         }
@@ -161,21 +168,23 @@ struct merge {
     size_t capacity;
 };
 
-static void merge_push(struct merge *merge, struct buf *key, struct buf *value)
+static struct mem_table_item *merge_push(struct merge *merge, struct buf *key, struct buf *value)
 {
     if (merge->new->items_count == merge->capacity) {
         merge->capacity = merge->capacity == 0 ? 64 : 2 * merge->capacity;
         merge->new->items = realloc(merge->new->items, merge->capacity * sizeof *merge->new->items);
         TL_ASSERT(merge->new->items != NULL);
     }
-    merge->new->items[merge->new->items_count++] =
-        (struct mem_table_item){.key = key, .value = value};
+    struct mem_table_item *item = &merge->new->items[merge->new->items_count++];
+    *item = (struct mem_table_item){.key = key, .value = value};
+    return item;
 }
 
 static void merge_keep(struct merge *merge)
 {
     const struct mem_table_item *item = &merge->old->items[merge->old_at++];
-    merge_push(merge, buf_acquire(item->key), buf_acquire(item->value));
+    bool is_damaged = item->is_damaged;
+    merge_push(merge, buf_acquire(item->key), buf_acquire(item->value))->is_damaged = is_damaged;
 }
 
 /* Takes over the old items before `key` and skips the one it replaces. */
@@ -291,12 +300,34 @@ void table_reader_destroy(struct table_reader *reader)
     free(reader);
 }
 
+static enum tl_err damaged(const struct table *table, const char *reason,
+                           struct tl_fault *out_fault)
+{
+    return mem_disk_damaged(table->disk, table->group, 0, reason, out_fault);
+}
+
+/* Rows only: the others are for those to check who decode them. */
+static enum tl_err check_item(const struct table *table, const struct mem_table_item *item,
+                              bool is_whole, struct tl_fault *out_fault)
+{
+    if (!item->is_damaged) return TL_OK;
+    table->disk->is_damage_given = true;
+    if (item->key->data[0] != ENV_KEY_ROW) return TL_OK;
+    struct row_header header;
+    struct bytes row = buf_bytes(item->value);
+    enum tl_err err = row_decode(row, true, &header);
+    if (err == TL_OK && is_whole && !row_value_is_right(row, &header)) err = TL_ERR_CORRUPT;
+    if (err != TL_OK) (void)damaged(table, "a row fails its check", out_fault);
+    return err;
+}
+
 enum tl_err table_reader_begin(struct table_reader *reader, raft_index *out_index,
                                struct tl_fault *out_fault)
 {
-    (void)out_fault;
     table_reader_end(reader);
     struct table *table = reader->table;
+    const struct mem_table_item *meta = version_item(table->durable->current, meta_key());
+    if (meta != NULL && meta->is_damaged) return damaged(table, "no state row", out_fault);
     reader->version = version_acquire(table->durable->current);
     *out_index = table->durable->current->index;
     return TL_OK;
@@ -307,25 +338,32 @@ void table_reader_end(struct table_reader *reader)
     mem_table_version_release(TL_TAKE(&reader->version));
 }
 
+static enum tl_err get(struct table_reader *reader, struct bytes env_key, bool is_whole,
+                       struct bytes *out_value, struct tl_fault *out_fault)
+{
+    TL_ASSERT(reader->version != NULL);
+    const struct mem_table_item *item = version_item(reader->version, env_key);
+    if (item == NULL) return TL_ERR_NOT_FOUND;
+    enum tl_err err = check_item(reader->table, item, is_whole, out_fault);
+    if (err == TL_OK) *out_value = buf_bytes(item->value);
+    return err;
+}
+
 enum tl_err table_get(struct table_reader *reader, struct bytes env_key, struct bytes *out_value,
                       struct tl_fault *out_fault)
 {
-    (void)out_fault;
-    TL_ASSERT(reader->version != NULL);
-    const struct buf *value = version_find(reader->version, env_key);
-    if (value == NULL) return TL_ERR_NOT_FOUND;
-    *out_value = buf_bytes(value);
-    return TL_OK;
+    return get(reader, env_key, false, out_value, out_fault);
 }
 
 enum tl_err table_walk(struct table_reader *reader, struct bytes start,
                        bool (*on_item)(void *context, struct bytes env_key, struct bytes value),
                        void *context, struct tl_fault *out_fault)
 {
-    (void)out_fault;
     TL_ASSERT(reader->version != NULL);
     const struct mem_table_version *version = reader->version;
     for (size_t i = version_search(version, start); i < version->items_count; i++) {
+        enum tl_err err = check_item(reader->table, &version->items[i], false, out_fault);
+        if (err != TL_OK) return err;
         if (!on_item(context, buf_bytes(version->items[i].key),
                      buf_bytes(version->items[i].value))) {
             break;
@@ -363,7 +401,7 @@ enum tl_err table_reader_state(struct table_reader *reader, struct group_state *
     struct bytes conf = bytes_make(NULL, 0);
     *out_state = (struct group_state){.index = 0};
     enum tl_err err = meta == NULL ? TL_OK : group_state_decode(buf_bytes(meta), out_state, &conf);
-    if (err != TL_OK) return table_corrupt(reader->table, 0, "no state row", out_fault);
+    if (err != TL_OK) return damaged(reader->table, "no state row", out_fault);
     if (conf.count > 0) memcpy(out_conf, conf.data, conf.count);
     *out_conf_bytes = (uint32_t)conf.count;
     return TL_OK;
@@ -384,36 +422,34 @@ enum tl_err table_corrupt(const struct table *table, raft_index index, const cha
 enum tl_err table_get_whole(struct table_reader *reader, struct bytes env_key,
                             struct bytes *out_value, struct tl_fault *out_fault)
 {
-    return table_get(reader, env_key, out_value, out_fault);
+    return get(reader, env_key, true, out_value, out_fault);
 }
 
-static void cursor_set(struct table_cursor *cursor, size_t at)
+static enum tl_err cursor_set(struct table_cursor *cursor, size_t at, struct tl_fault *out_fault)
 {
     const struct mem_table_version *version = cursor->reader->version;
     cursor->is_there = at < version->items_count;
-    if (!cursor->is_there) return;
+    if (!cursor->is_there) return TL_OK;
     cursor->env_key = buf_bytes(version->items[at].key);
     cursor->value = buf_bytes(version->items[at].value);
+    return check_item(cursor->reader->table, &version->items[at], false, out_fault);
 }
 
 enum tl_err table_cursor_open(struct table_cursor *cursor, struct table_reader *reader,
                               struct bytes start, bool is_reverse, struct tl_fault *out_fault)
 {
-    (void)out_fault;
     TL_ASSERT(reader->version != NULL);
     *cursor = (struct table_cursor){.reader = reader, .is_reverse = is_reverse};
     /* Before the first item: SIZE_MAX, where nothing is either. */
-    cursor_set(cursor, version_search(reader->version, start) - (is_reverse ? 1 : 0));
-    return TL_OK;
+    size_t at = version_search(reader->version, start) - (is_reverse ? 1 : 0);
+    return cursor_set(cursor, at, out_fault);
 }
 
 enum tl_err table_cursor_next(struct table_cursor *cursor, struct tl_fault *out_fault)
 {
-    (void)out_fault;
     TL_ASSERT(cursor->is_there);
     size_t at = version_search(cursor->reader->version, cursor->env_key);
-    cursor_set(cursor, cursor->is_reverse ? at - 1 : at + 1);
-    return TL_OK;
+    return cursor_set(cursor, cursor->is_reverse ? at - 1 : at + 1, out_fault);
 }
 
 void table_cursor_close(struct table_cursor *cursor)

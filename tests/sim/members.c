@@ -165,7 +165,8 @@ struct losses {
 static bool is_lost(const struct losses *losses, raft_id id)
 {
     const struct sim_node *node = host_find(losses->sim, id);
-    return id == losses->next || node == NULL || node->is_off;
+    if (id == losses->next || node == NULL || node->is_off) return true;
+    return losses->sim->swarm.rot_weight > 0 && mem_disk_has_damage(node->disk);
 }
 
 static bool half_bears(const struct losses *losses, const raft_id *ids, uint32_t count)

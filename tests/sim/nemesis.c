@@ -3,7 +3,7 @@
 
 #include "sim_internal.h"
 
-#define PAUSE_NS_MAX (3 * SIM_S)
+#define PAUSE_AFTER_STORM_NS (3 * SIM_S) /* so far may one reach beyond it */
 #define ISOLATED_APART_NS (2 * SIM_S)
 #define HUNG_NS (5 * SIM_S) /* the log commits of a leader */
 #define HUNG_APART_NS (16 * SIM_S)
@@ -22,6 +22,7 @@ enum fault_kind {
     FAULT_WIPE,
     FAULT_TRANSFER,
     FAULT_ROLLBACK,
+    FAULT_ROT,
     FAULTS_COUNT,
 };
 
@@ -43,6 +44,10 @@ void nemesis_on_end(struct sim *sim, struct sim_node *node)
 {
     if (rollback_explains(sim, node)) {
         rollback_on_refused(sim, node);
+        return;
+    }
+    if ((node->has_failed || node->has_met_damage) && !node->is_off && rot_explains(node)) {
+        rot_on_ended(sim, node);
         return;
     }
     uint64_t down = sim_exponential(&sim->fault_random, sim->swarm.down_mean_ns);
@@ -89,20 +94,26 @@ static bool keep_leaders(struct sim *sim)
 
 /* ---- partitions ---- */
 
-static void cut(struct sim *sim, uint32_t number, uint32_t from, uint32_t to)
+#define ALL_CLASSES ((1u << PEER_CLASSES_COUNT) - 1)
+
+static void cut(struct sim *sim, uint32_t number, uint32_t from, uint32_t to, uint8_t classes)
 {
-    if (from == to || sim->cuts[number][from][to]) return;
-    sim->cuts[number][from][to] = true;
-    sim->blocked[from][to]++;
+    if (from == to || sim->cuts[number][from][to] != 0) return;
+    sim->cuts[number][from][to] = classes;
+    for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
+        sim->blocked[from][to][c] += classes >> c & 1;
+    }
 }
 
 static void heal(struct sim *sim, uint32_t number)
 {
     for (uint32_t from = 0; from < SIM_NODES_MAX; from++) {
         for (uint32_t to = 0; to < SIM_NODES_MAX; to++) {
-            if (!sim->cuts[number][from][to]) continue;
-            sim->cuts[number][from][to] = false;
-            sim->blocked[from][to]--;
+            uint8_t classes = sim->cuts[number][from][to];
+            sim->cuts[number][from][to] = 0;
+            for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
+                sim->blocked[from][to][c] -= classes >> c & 1;
+            }
         }
     }
 }
@@ -155,11 +166,40 @@ static bool may_isolate(struct sim *sim, const struct sim_node *victim)
     return is_over && !leads_any(sim, victim) && keep_leaders(sim);
 }
 
-static void partition(struct sim *sim)
+/* A cable that is pulled cuts them all; a rule of a firewall, or a connection that hangs, one. */
+static uint8_t draw_classes(struct sim *sim)
+{
+    if (!prng_chance(&sim->more_random, sim->swarm.class_cut_ppm)) return ALL_CLASSES;
+    sim->result->counters.partitions_of_classes++;
+    return (uint8_t)prng_between(&sim->more_random, 1, ALL_CLASSES - 1);
+}
+
+static void cut_shape(struct sim *sim, enum cut_shape shape, uint32_t victim, uint64_t side,
+                      uint64_t length_ns)
 {
     uint32_t number = sim->partitions_count % TL_COUNT_OF(sim->cuts);
     heal(sim, number);
     sim->partitions_count++;
+    uint8_t classes = draw_classes(sim);
+    sim_trace(sim, "partition %u shape %d around n%u classes %u", number, (int)shape, victim,
+              classes);
+    for (uint32_t a = 0; a < sim->swarm.nodes_count; a++) {
+        for (uint32_t b = 0; b < sim->swarm.nodes_count; b++) {
+            if (is_in_shape(shape, victim, side, a, b)) cut(sim, number, a, b, classes);
+        }
+    }
+    struct event event = {.kind = EVENT_HEAL, .node = SIM_WORLD, .a = number};
+    sim_push(sim, sim->now_ns + length_ns, &event);
+}
+
+void nemesis_isolate(struct sim *sim, const struct sim_node *node)
+{
+    uint64_t length = sim_exponential(&sim->more_random, sim->swarm.partition_mean_ns);
+    cut_shape(sim, CUT_ISOLATE, node->number, 0, length);
+}
+
+static void partition(struct sim *sim)
+{
     sim->result->counters.partitions++;
     uint32_t victim = choose_victim(sim);
     enum cut_shape shape = (enum cut_shape)prng_below(&sim->fault_random, CUT_LINK + 1);
@@ -171,14 +211,7 @@ static void partition(struct sim *sim)
         sim->result->counters.isolations++;
         shape = CUT_ISOLATE;
     }
-    sim_trace(sim, "partition %u shape %d around n%u", number, (int)shape, victim);
-    for (uint32_t a = 0; a < sim->swarm.nodes_count; a++) {
-        for (uint32_t b = 0; b < sim->swarm.nodes_count; b++) {
-            if (is_in_shape(shape, victim, side, a, b)) cut(sim, number, a, b);
-        }
-    }
-    struct event event = {.kind = EVENT_HEAL, .node = SIM_WORLD, .a = number};
-    sim_push(sim, sim->now_ns + length, &event);
+    cut_shape(sim, shape, victim, side, length);
 }
 
 void nemesis_cut_off(struct sim *sim, uint32_t victim, bool is_deaf_only, uint64_t length_ns)
@@ -186,8 +219,8 @@ void nemesis_cut_off(struct sim *sim, uint32_t victim, bool is_deaf_only, uint64
     for (uint32_t i = 0; i < TL_COUNT_OF(sim->cuts); i++) heal(sim, i);
     uint32_t number = sim->partitions_count++ % TL_COUNT_OF(sim->cuts);
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
-        cut(sim, number, i, victim);
-        if (!is_deaf_only) cut(sim, number, victim, i);
+        cut(sim, number, i, victim, ALL_CLASSES);
+        if (!is_deaf_only) cut(sim, number, victim, i, ALL_CLASSES);
     }
     struct event event = {.kind = EVENT_HEAL, .node = SIM_WORLD, .a = number};
     sim_push(sim, sim->now_ns + length_ns, &event);
@@ -200,12 +233,12 @@ static void crash_all(struct sim *sim)
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) host_crash(sim, &sim->nodes[i]);
 }
 
-static void pause_node(struct sim *sim, struct sim_node *node)
+static void pause_node(struct sim *sim, struct sim_node *node, uint64_t length)
 {
     if (node->node == NULL) return;
     sim->result->counters.pauses++;
-    uint64_t length = sim_exponential(&sim->fault_random, sim->swarm.pause_mean_ns);
-    length = TL_MIN(length, PAUSE_NS_MAX);
+    length = TL_MIN(length, sim->swarm.pause_max_ns);
+    length = TL_MIN(length, sim->swarm.storm_ns + PAUSE_AFTER_STORM_NS - sim->now_ns);
     node->paused_until_ns = TL_MAX(node->paused_until_ns, sim->now_ns + length);
     sim_trace(sim, "n%u pauses %.3f ms", node->number, (double)length / (double)SIM_MS);
 }
@@ -217,6 +250,16 @@ static void hang(struct sim *sim, struct sim_node *node, uint64_t length_ns)
     node->hangs_until_ns = TL_MAX(node->hangs_until_ns, sim->now_ns + length_ns);
     sim_trace(sim, "the log commits of n%u hang %.3f ms", node->number,
               (double)length_ns / (double)SIM_MS);
+}
+
+void nemesis_pause(struct sim *sim, struct sim_node *node)
+{
+    pause_node(sim, node, sim_exponential(&sim->more_random, sim->swarm.pause_mean_ns));
+}
+
+void nemesis_hang(struct sim *sim, struct sim_node *node)
+{
+    hang(sim, node, sim_exponential(&sim->more_random, sim->swarm.hang_mean_ns));
 }
 
 /* A disk that has nothing to write looks as if it were well, and then nothing is sure. */
@@ -287,7 +330,7 @@ static enum fault_kind draw_kind(struct sim *sim)
         swarm->crash_weight,     swarm->crash_all_weight, swarm->stop_weight,
         swarm->partition_weight, swarm->pause_weight,     swarm->clock_weight,
         swarm->reset_weight,     swarm->hang_weight,      swarm->wipe_weight,
-        swarm->transfer_weight,  swarm->rollback_weight};
+        swarm->transfer_weight,  swarm->rollback_weight,  swarm->rot_weight};
     uint32_t sum = 0;
     for (size_t i = 0; i < FAULTS_COUNT; i++) sum += weights[i];
     if (sum == 0) return FAULT_RESET;
@@ -316,7 +359,8 @@ static void inject(struct sim *sim)
         partition(sim);
         break;
     case FAULT_PAUSE:
-        pause_node(sim, node);
+        if (node->node == NULL) break;
+        pause_node(sim, node, sim_exponential(&sim->fault_random, sim->swarm.pause_mean_ns));
         break;
     case FAULT_CLOCK:
         jump_clock(sim, node);
@@ -329,6 +373,9 @@ static void inject(struct sim *sim)
         break;
     case FAULT_ROLLBACK:
         rollback_inject(sim, node);
+        break;
+    case FAULT_ROT:
+        rot_inject(sim, node);
         break;
     case FAULT_WIPE:
         members_wipe(sim, node);
@@ -355,6 +402,7 @@ void nemesis_calm(struct sim *sim)
         struct event event = {.kind = EVENT_START, .node = i};
         sim_push(sim, sim->now_ns + SIM_MS, &event);
     }
+    rot_calm(sim);
 }
 
 void nemesis_on_event(struct sim *sim, const struct event *event)
@@ -365,6 +413,14 @@ void nemesis_on_event(struct sim *sim, const struct event *event)
     }
     if (event->kind == EVENT_HUNG) {
         judge_hung(sim, event);
+        return;
+    }
+    if (event->kind == EVENT_ROT) {
+        rot_on_event(sim, event);
+        return;
+    }
+    if (event->kind == EVENT_MOMENT || event->kind == EVENT_MOMENT_NEXT) {
+        moments_on_event(sim, event);
         return;
     }
     TL_ASSERT(event->kind == EVENT_FAULT);

@@ -70,9 +70,9 @@ void network_init(struct sim *sim)
     }
 }
 
-static bool is_cut(const struct sim *sim, uint32_t a, uint32_t b)
+static bool is_cut(const struct sim *sim, uint32_t a, uint32_t b, enum peer_class class)
 {
-    return sim->blocked[a][b] > 0 || sim->blocked[b][a] > 0;
+    return sim->blocked[a][b][class] > 0 || sim->blocked[b][a][class] > 0;
 }
 
 static bool is_awake(const struct sim *sim, const struct sim_node *node)
@@ -86,11 +86,12 @@ static void bring_up(struct sim *sim, struct sim_node *a, struct sim_node *b, en
     link->generation++;
     link->is_broken = false;
     link->is_up[0] = link->is_up[1] = true;
+    link->free_ns[0] = link->free_ns[1] = sim->now_ns;
     link->ids[side_of(a->number, b->number)] = a->id;
     link->ids[side_of(b->number, a->number)] = b->id;
     sim_trace(sim, "link n%u-n%u class %d up", a->number, b->number, (int)class);
-    node_on_peer_up(a->node, b->id, class);
-    node_on_peer_up(b->node, a->id, class);
+    node_on_peer_up(a->node, b->id, class, HELLO_FEATURES);
+    node_on_peer_up(b->node, a->id, class, HELLO_FEATURES);
     host_wake(sim, a);
     host_wake(sim, b);
 }
@@ -128,10 +129,9 @@ static void on_maintenance(struct sim *sim, const struct event *event)
     struct sim_node *a = &sim->nodes[event->a];
     struct sim_node *b = &sim->nodes[event->b];
     push_maintenance(sim, a->number, b->number);
-    if (is_cut(sim, a->number, b->number)) return;
     for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
         const struct sim_link *link = link_of(sim, a->number, b->number, c);
-        if (link->is_up[0] || link->is_up[1]) continue;
+        if (link->is_up[0] || link->is_up[1] || is_cut(sim, a->number, b->number, c)) continue;
         if (is_awake(sim, a) && is_awake(sim, b) && knows(a, b->id) && knows(b, a->id)) {
             bring_up(sim, a, b, c);
         } else {
@@ -199,7 +199,7 @@ static void on_link_down(struct sim *sim, const struct event *event)
     raft_id id = link->ids[side_of(peer->number, node->number)];
     node_on_peer_down(node->node, id, (enum peer_class)event->b, false);
     host_wake(sim, node);
-    if (peer->node == NULL && !is_cut(sim, node->number, peer->number)) {
+    if (peer->node == NULL && !is_cut(sim, node->number, peer->number, (enum peer_class)event->b)) {
         struct event refused = *event;
         refused.kind = EVENT_REFUSED;
         sim_push(sim, sim->now_ns + prng_below(&sim->net_random, 5 * SIM_MS), &refused);
@@ -222,7 +222,7 @@ void network_on_crash(struct sim *sim, struct sim_node *node)
             struct sim_link *link = link_of(sim, node->number, p, c);
             link->is_up[side_of(node->number, p)] = false;
             link->is_broken = true;
-            uint64_t notice = is_cut(sim, node->number, p) ? 1500 * SIM_MS : 5 * SIM_MS;
+            uint64_t notice = is_cut(sim, node->number, p, c) ? 1500 * SIM_MS : 5 * SIM_MS;
             push_down(sim, p, node->number, c, prng_below(&sim->net_random, notice));
         }
     }
@@ -230,19 +230,20 @@ void network_on_crash(struct sim *sim, struct sim_node *node)
 
 /* ---- frames ---- */
 
-static bool goes_as_datagram(const struct sim *sim, enum peer_class class)
+/* What is said once on a connection, and is not said again, goes as over TCP also then. */
+static bool goes_as_datagram(const struct sim *sim, enum peer_class class, const struct buf *frame)
 {
-    return sim->swarm.is_datagram && class == PEER_CLASS_RAFT;
+    return sim->swarm.is_datagram && class == PEER_CLASS_RAFT && frame->data[4] == FRAME_RAFT;
 }
 
 static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
-                          struct buf *frame)
+                          uint64_t leave_ns, struct buf *frame)
 {
     if (prng_chance(&sim->net_random, sim->swarm.duplicate_ppm)) {
         sim->result->counters.frames_duplicated++;
         uint64_t late = sim_exponential(&sim->net_random, sim->swarm.duplicate_delay_ns);
         /* Not when all is healed: a node asked to campaign, once more, obeys. */
-        uint64_t arrival = TL_MIN(sim->now_ns + draw_delay(sim) + late, sim->swarm.storm_ns);
+        uint64_t arrival = TL_MIN(leave_ns + draw_delay(sim) + late, sim->swarm.storm_ns);
         push_frame(sim, EVENT_FRAME, from, to, arrival, stores_of(sim, from, to), class,
                    buf_acquire(frame));
     }
@@ -251,18 +252,27 @@ static void send_datagram(struct sim *sim, uint32_t from, uint32_t to, enum peer
         buf_release(frame);
         return;
     }
-    push_frame(sim, EVENT_FRAME, from, to, sim->now_ns + draw_delay(sim), stores_of(sim, from, to),
+    push_frame(sim, EVENT_FRAME, from, to, leave_ns + draw_delay(sim), stores_of(sim, from, to),
                class, frame);
 }
 
+static void note_frame(struct sim *sim, const struct sim_node *from, const struct buf *frame)
+{
+    struct frame_header header;
+    enum tl_err err = frame_header_decode(frame->data, &header);
+    TL_ASSERT(err == TL_OK);
+    if (header.type == FRAME_SNAPSHOT_CHUNK) moments_note(sim, from, MOMENT_CHUNK);
+    if (header.type == FRAME_FORWARD) moments_note(sim, from, MOMENT_FORWARD);
+}
+
 static void send_in_stream(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
-                           struct buf *frame)
+                           uint64_t leave_ns, struct buf *frame)
 {
     struct sim_link *link = link_of(sim, from, to, class);
     uint32_t side = side_of(from, to);
     if (prng_chance(&sim->net_random, sim->swarm.reset_ppm))
         network_reset_link(sim, from, to, class);
-    uint64_t arrival = sim->now_ns + draw_delay(sim);
+    uint64_t arrival = leave_ns + draw_delay(sim);
     arrival = TL_MAX(arrival, link->last_arrival_ns[side] + 1);
     link->last_arrival_ns[side] = arrival;
     push_frame(sim, EVENT_FRAME, from, to, arrival, link->generation, class, frame);
@@ -278,12 +288,20 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
         buf_release(frame);
         return false;
     }
+    uint64_t *free_ns = &link->free_ns[side_of(from->number, peer->number)];
+    uint64_t leave_ns = bandwidth_leave(sim, free_ns, class, frame->count);
+    if (leave_ns == SIM_NEVER) {
+        buf_release(frame);
+        return false;
+    }
     sim->result->counters.frames++;
     oracle_observe_message(sim, from, buf_bytes(frame));
-    if (goes_as_datagram(sim, class)) {
-        send_datagram(sim, from->number, peer->number, class, frame);
+    note_frame(sim, from, frame);
+    if (sim->rollback.node == from) rollback_on_sent(sim, frame);
+    if (goes_as_datagram(sim, class, frame)) {
+        send_datagram(sim, from->number, peer->number, class, leave_ns, frame);
     } else {
-        send_in_stream(sim, from->number, peer->number, class, frame);
+        send_in_stream(sim, from->number, peer->number, class, leave_ns, frame);
     }
     return true;
 }
@@ -295,8 +313,8 @@ static bool is_received(struct sim *sim, const struct event *event)
     enum peer_class class = (enum peer_class)event->b;
     const struct sim_link *link = link_of(sim, event->node, event->peer, class);
     bool is_up = node->node != NULL && link->is_up[side_of(event->node, event->peer)];
-    bool is_stopped = sim->blocked[event->peer][event->node] > 0;
-    if (goes_as_datagram(sim, class)) {
+    bool is_stopped = sim->blocked[event->peer][event->node][class] > 0;
+    if (goes_as_datagram(sim, class, event->data)) {
         return is_up && !is_stopped && event->a == stores_of(sim, event->peer, event->node);
     }
     if (link->generation != event->a || link->is_broken) return false;
@@ -333,8 +351,11 @@ static void on_frame(struct sim *sim, const struct event *event)
             rollback_on_frame(sim, node, &sim->nodes[event->peer], payload);
             ack_on_frame(sim, node, payload);
         }
+        uint64_t ignored_count = node_get_metrics(node->node)->messages_ignored_count;
         enum tl_err err =
             node_on_frame(node->node, sim->nodes[event->peer].id, header.type, payload);
+        ignored_count = node_get_metrics(node->node)->messages_ignored_count - ignored_count;
+        if (header.type == FRAME_RAFT) rollback_on_taken(sim, node, payload, ignored_count);
         if (err != TL_OK && node_member(node->node, sim->nodes[event->peer].id) != NULL)
             sim_fail(sim, "node %u refuses a frame", event->node);
         host_wake(sim, node);
@@ -365,7 +386,7 @@ static void on_birth_ask(struct sim *sim, const struct event *event)
     struct sim_node *node = &sim->nodes[event->node];
     struct buf *answer = NULL;
     uint64_t delay = draw_delay(sim);
-    if (sim->blocked[event->peer][event->node] > 0) {
+    if (sim->blocked[event->peer][event->node][PEER_CLASS_RAFT] > 0) {
         delay = SIM_S;
     } else if (node->node != NULL) {
         struct frame_header header;
@@ -375,7 +396,7 @@ static void on_birth_ask(struct sim *sim, const struct event *event)
         if (answer == NULL && !is_ending) {
             sim_fail(sim, "node %u finds a birth note garbage", event->node);
         }
-        if (sim->blocked[event->node][event->peer] > 0) {
+        if (sim->blocked[event->node][event->peer][PEER_CLASS_RAFT] > 0) {
             buf_release(TL_TAKE(&answer));
             delay = SIM_S;
         }

@@ -188,6 +188,7 @@ static void check_table_item(struct table_check *check, const struct mem_table_i
     if (kind == ENV_KEY_RECORD) check->records_count++;
     if (kind != ENV_KEY_ROW) return;
     check->rows_count++;
+    if (item->is_damaged) return;
     struct bytes key = bytes_make(item->key->data + 1, item->key->count - 1);
     const struct model_version *version = model_find(&check->sim->model, key, check->index);
     /* What planted bug 27 does is for the nodes to notice. */
@@ -204,7 +205,7 @@ static void on_table_open(void *context, struct mem_disk *disk, raft_group group
                           const struct mem_table_version *version)
 {
     struct sim *sim = context;
-    if (version->index == 0 || group != NODE_DATA_GROUP) return;
+    if (version->index == 0 || group != NODE_DATA_GROUP || disk->is_altered) return;
     struct table_check check = {.sim = sim, .node = node_of_disk(sim, disk)};
     check.index = version->index;
     const struct mem_table_item *meta = &version->items[0];
@@ -230,9 +231,16 @@ static void on_table_open(void *context, struct mem_disk *disk, raft_group group
     }
 }
 
+static void on_damage_found(void *context, struct mem_disk *disk)
+{
+    struct sim *sim = context;
+    rot_on_found(sim, &sim->nodes[node_of_disk(sim, disk)]);
+}
+
 void oracle_init(struct sim *sim)
 {
     model_init(&sim->model);
+    mem_disk_hooks.on_damage_found = on_damage_found;
     mem_disk_hooks.context = sim;
     mem_disk_hooks.on_log_op = on_log_op;
     mem_disk_hooks.retain_floor = retain_floor;
@@ -417,6 +425,7 @@ static void check_leader(struct sim *sim, const struct sim_node *node, raft_grou
         sim->result->counters.leaders++;
         ghost->leader_since_ns = sim->now_ns;
         deposal_on_leader(sim, node);
+        moments_note(sim, node, MOMENT_ELECTION);
         sim_trace(sim, "g%" PRIu32 " n%u leads term %" PRIu64, group, node->number, status->term);
     }
     if (*leader != RAFT_ID_NONE && *leader != node->id) {
@@ -460,7 +469,10 @@ static void check_order(struct sim *sim, struct sim_node *node, raft_group group
                  raft->commit, raft->applied, status->state.index, status->flushed, seen->term,
                  seen->commit, seen->applied);
     }
-    if (status->frozen_count > seen->frozen_count) sim->result->counters.freezes++;
+    if (status->frozen_count > seen->frozen_count) {
+        sim->result->counters.freezes++;
+        moments_note(sim, node, MOMENT_FREEZE);
+    }
     seen->commit = raft->commit;
     seen->applied = raft->applied;
     seen->term = raft->term;
@@ -544,12 +556,16 @@ void oracle_observe(struct sim *sim, struct sim_node *node)
     for (raft_group g = 0; g < SIM_GROUPS_COUNT && !sim->is_over; g++) {
         struct node_group_status status;
         node_get_group_status(node->node, g, &status);
-        check_order(sim, node, g, &status);
+        if (!node->has_failed) check_order(sim, node, g, &status); /* it may have amid a step */
         ghost_extend(sim, node, g, &status.raft);
         if (sim->is_over) return;
         if (status.raft.role == RAFT_LEADER) check_leader(sim, node, g, &status.raft);
-        check_prefix(sim, node, g, &status.raft);
         conf_observe(sim, node, &status.raft, g);
+        if (node->disk->is_altered) {
+            rot_observe(sim, node, g, &status.raft);
+            continue; /* it cannot know better */
+        }
+        check_prefix(sim, node, g, &status.raft);
         check_state(sim, node, g, &status.state);
     }
     for (size_t i = 0; i < sim->judgements_count; i++) {
@@ -602,6 +618,9 @@ void oracle_observe_message(struct sim *sim, struct sim_node *from, struct bytes
         check_promise(sim, from, &message);
         ack_on_sent(sim, from, &message);
         deposal_on_sent(sim, from, &message);
+        rot_check_sent(sim, from, &message);
+        if (message.type == RAFT_TIMEOUT_NOW) moments_note(sim, from, MOMENT_TRANSFER);
+        if (message.type == RAFT_VOTE_REPLY) moments_note(sim, from, MOMENT_VOTE);
         sim_trace(sim,
                   "n%u sends %s g%" PRIu32 " term %" PRIu64 " index %" PRIu64 " commit %" PRIu64
                   " +%" PRIu32,
@@ -738,6 +757,7 @@ static void judge_scan(struct sim *sim, const struct judgement *judgement)
  * acknowledged before it was asked; causal: one that covers its token. */
 static void judge_read(struct sim *sim, const struct judgement *judgement)
 {
+    if (judgement->is_of_altered) return;
     sim->result->counters.reads_checked++;
     raft_index applied = judgement->applied;
     if (applied > sim->model.steps_count) {

@@ -103,10 +103,15 @@ bool reading_read(struct sim *sim, struct sim_node *node, struct judgement *judg
         TL_ASSERT(err == TL_OK);
     }
     enum tl_err err = read_keys(sim, node, judgement);
+    if (err != TL_OK && rot_explains(node)) {
+        rot_on_read_failed(sim, node);
+        return false;
+    }
     if (err != TL_OK) {
         sim_fail(sim, "a read of node %u: %s", node->number, tl_err_text(err));
         return false;
     }
+    judgement->is_of_altered = node->disk->is_altered;
     judgement->result.time_us = node_applied_time_us(node->node, NODE_DATA_GROUP);
     return true;
 }

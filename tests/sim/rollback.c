@@ -65,6 +65,36 @@ void rollback_on_frame(struct sim *sim, struct sim_node *to, const struct sim_no
     }
 }
 
+/* ---- what counts ---- */
+
+static bool head_of(struct bytes payload, struct raft_batch_head *out_head)
+{
+    struct reader reader = reader_make(payload);
+    return raft_batch_head_decode(&reader, out_head) == TL_OK;
+}
+
+void rollback_on_sent(struct sim *sim, const struct buf *frame)
+{
+    struct raft_batch_head head;
+    if (!sim->rollback.is_done || frame->data[4] != FRAME_RAFT) return;
+    if (head_of(bytes_make(frame->data + FRAME_HEADER_BYTES, frame->count - FRAME_HEADER_BYTES),
+                &head)) {
+        sim->rollback.life = head.life;
+    }
+}
+
+void rollback_on_taken(struct sim *sim, const struct sim_node *by, struct bytes payload,
+                       uint64_t ignored_count)
+{
+    struct raft_batch_head head;
+    if (sim->rollback.life == 0 || !sim->rollback.knows_better[by->number]) return;
+    if (!head_of(payload, &head) || head.life != sim->rollback.life) return;
+    sim->result->counters.rollback_messages += head.messages_count;
+    if (ignored_count == head.messages_count) return;
+    sim_fail(sim, "[85] node %u takes what an old copy of node %u's disk says, and knows better",
+             by->number, sim->rollback.node->number);
+}
+
 static bool breaks(const struct mem_disk *disk, const struct sim_promise *promise)
 {
     for (raft_group g = 0; g < SIM_GROUPS_COUNT; g++) {
@@ -136,6 +166,11 @@ static void put_back(struct sim *sim, struct sim_node *node)
     host_crash(sim, node);
     node->is_off = false;
     sim_trace(sim, "n%u goes back to a copy of its disk", node->number);
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        const struct sim_promise *promise = &sim->nodes[i].promises[node->number];
+        sim->rollback.knows_better[i] = &sim->nodes[i] != node && promise->id == node->id &&
+                                        breaks(node->copy, promise);
+    }
     host_put_back(sim, node);
     sim->rollback.is_done = true;
     struct event event = {.kind = EVENT_START, .node = node->number};

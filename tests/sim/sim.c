@@ -143,6 +143,7 @@ static void run(struct sim *sim)
     prng_init(&sim->disk_random, sim->options.seed ^ 0x6469736b);
     prng_init(&sim->fault_random, sim->options.seed ^ 0x6661756c74);
     prng_init(&sim->work_random, sim->options.seed ^ 0x776f726b);
+    prng_init(&sim->more_random, sim->options.seed ^ 0x6d6f7265);
     mem_disks_reset(sim->options.seed ^ 0x73746f7265);
     oracle_init(sim);
     host_init(sim);
@@ -150,6 +151,7 @@ static void run(struct sim *sim)
     workload_init(sim);
     members_init(sim);
     nemesis_init(sim);
+    moments_init(sim);
     run_events(sim);
     sim->result->end_ns = sim->now_ns;
     host_deinit(sim);

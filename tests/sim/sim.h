@@ -44,6 +44,31 @@
     X(frames_duplicated)        \
     X(connections_reset)        \
     X(partitions)               \
+    X(partitions_of_classes)    \
+    X(frames_queued)            \
+    X(sends_refused)            \
+    X(outcomes_full)            \
+    X(values_large)             \
+    X(records_damaged)          \
+    X(items_damaged)            \
+    X(heads_damaged)            \
+    X(entries_altered)          \
+    X(damage_found)             \
+    X(ends_by_damage)           \
+    X(ends_by_alteration)       \
+    X(chain_mismatches)         \
+    X(at_log_commit)            \
+    X(at_conf)                  \
+    X(at_truncation)            \
+    X(at_chunk)                 \
+    X(at_install)               \
+    X(at_election)              \
+    X(at_transfer)              \
+    X(at_vote)                  \
+    X(at_freeze)                \
+    X(at_flush_begin)           \
+    X(at_flush_done)            \
+    X(at_forward)               \
     X(dedupe_hits)              \
     X(records_evicted)          \
     X(log_reads_peer)           \
@@ -57,7 +82,6 @@
     X(snapshot_resumes)         \
     X(snapshots_failed)         \
     X(installs)                 \
-    X(installs_with_suffix)     \
     X(confs)                    \
     X(confs_joint)              \
     X(confs_truncated)          \
@@ -71,6 +95,7 @@
     X(rollbacks)                \
     X(rollbacks_of_leaders)     \
     X(rollbacks_refused)        \
+    X(rollback_messages)        \
     X(transfers_asked)          \
     X(transfers_done)           \
     X(hangs)                    \
@@ -79,6 +104,7 @@
     X(hangs_of_leaders)         \
     X(isolations)               \
     X(deposals)                 \
+    X(absences)                 \
     X(commit_errors)            \
     X(at_stage_begun)           \
     X(at_stage_chunk)           \

@@ -1,9 +1,10 @@
 /* sim_internal.h - the parts of the simulator and what they share.
  *
  * Role:       sim.c runs the clock and the phases; host.c owns the nodes and their disks; network.c
- * the connections; nemesis.c the faults; members.c who is to be a member, and disks that are
- * emptied; rollback.c disks that go back to older copies; workload.c the clients; oracle.c the
- * judges, oracle_conf.c those of
+ *             the connections, bandwidth.c what they take; nemesis.c the faults; moments.c those at
+ *             the n-th time that something happens; members.c who is to be a member, and disks that
+ *             are emptied; rollback.c disks that go back to older copies; rot.c disks that give
+ *             back other bytes; workload.c the clients; oracle.c the judges, oracle_conf.c those of
  *             configurations; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
  */
@@ -27,6 +28,8 @@
 #define SIM_SNAPSHOT_JOBS_MAX 4u /* one per transfer, and a table that is deleted */
 #define SIM_WORLD UINT32_MAX     /* node of an event that concerns none */
 
+#define SIM_NEVER UINT64_MAX
+#define SIM_VALUE_BYTES_MAX 4096u
 #define SIM_US 1000ull
 #define SIM_MS 1000000ull
 #define SIM_S 1000000000ull
@@ -61,7 +64,10 @@ enum event_kind {
     EVENT_OPERATOR,
     EVENT_ROLLBACK, /* a: its number */
     EVENT_HUNG,     /* node: whose log commits hang */
-    EVENT_DEPOSAL,  /* node: that is cut off; a: 1 if only what comes to it */
+    EVENT_DEPOSAL,  /* peer: the node that is cut off; a: enum deposal */
+    EVENT_MOMENT,   /* peer: the node in which it has come; a: the fault; b: its incarnation */
+    EVENT_MOMENT_NEXT,
+    EVENT_ROT, /* peer: the node that has found damage; a: its incarnation */
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
 };
@@ -116,9 +122,19 @@ struct swarm {
     uint32_t rollback_weight;  /* a disk goes back to an older copy of itself */
     uint64_t operator_mean_ns; /* between changes of the membership; 0: none */
     uint64_t hang_mean_ns;
+    uint32_t class_cut_ppm;  /* partitions that cut some classes of connections only */
+    uint64_t moment_mean_ns; /* between faults at a moment; 0: none */
+    uint32_t rot_weight;     /* what is on a disk is damaged */
+    uint64_t bytes_per_s[PEER_CLASSES_COUNT]; /* of each direction of a link; 0: no limit */
+    uint64_t queue_bytes_max;                 /* that wait for it */
+    uint32_t limits_divisor;                  /* of the nodes' limits in bytes */
+    uint32_t padding_max;                     /* of values */
+    uint32_t alter_ppm;      /* per end of a process: the last entry was written wrongly */
     bool hangs_all;    /* all nodes at once, or none */
     bool hangs_leader; /* the leader's alone: it has to go */
     uint32_t depose_ppm; /* per new leader, and per transfer: it is cut off */
+    uint32_t absent_ppm; /* per frame of a snapshot: the receiver is cut off for long */
+    uint64_t pause_max_ns;
     bool isolates;     /* cuts off one that leads nothing: no leader has to go */
     bool wipes_most;   /* at the end all but one are emptied: they have to wait for ever */
     uint32_t commit_error_ppm;
@@ -197,6 +213,9 @@ struct sim_node {
     bool is_founder;       /* started with the view, not through a member */
     bool is_off;           /* not to be started: its store was removed, or it waits for its part */
     bool has_failed;       /* its process has said that it must end */
+    bool has_met_damage;   /* a read has: its process ends now */
+    raft_term wrong_term;  /* that it leads with a log that is not the others' */
+    uint64_t wrong_since_ns;
     uint32_t stores_count; /* disks it has had */
     uint64_t hangs_until_ns;           /* its log commits */
     uint32_t store;                    /* the newest of them, in sim.stores */
@@ -232,6 +251,7 @@ struct sim_link {
     bool is_up[2];
     bool is_broken; /* nothing gets through any more; the sides are yet to notice */
     uint64_t last_arrival_ns[2];
+    uint64_t free_ns[2]; /* when all that waits has left */
     raft_id ids[2]; /* whom it connects */
 };
 
@@ -264,7 +284,7 @@ struct client {
     uint32_t attempts_count; /* of this operation */
     struct command command;  /* its key and value stand below */
     uint8_t key[16];
-    uint8_t value[48];
+    uint8_t value[SIM_VALUE_BYTES_MAX + 48];
     bool is_read;
     enum node_consistency consistency;
     uint32_t read_keys_count;
@@ -317,11 +337,39 @@ struct sim_operator {
     struct node_leader_transfer transfer;
 };
 
+/* When a fault may be due: the n-th time that this happens. */
+enum sim_moment {
+    MOMENT_NONE,
+    MOMENT_LOG_COMMIT, /* of one that leads, counted from when it began to */
+    MOMENT_CONF,       /* a configuration is about to be durable */
+    MOMENT_TRUNCATION, /* a truncation is */
+    MOMENT_CHUNK,      /* a part of a snapshot is sent */
+    MOMENT_INSTALL,    /* the switch to a snapshot is about to be durable */
+    MOMENT_ELECTION,   /* one leads a new term */
+    MOMENT_TRANSFER,   /* a leader tells another to take over */
+    MOMENT_VOTE,       /* a vote leaves */
+    MOMENT_FREEZE,
+    MOMENT_FLUSH_BEGIN,
+    MOMENT_FLUSH_DONE,
+    MOMENT_FORWARD, /* a write leaves for the leader */
+    MOMENTS_COUNT,
+};
+
+/* The moment that is waited for. */
+struct sim_trigger {
+    enum sim_moment moment; /* MOMENT_NONE: none is */
+    uint32_t left;          /* times */
+    uint32_t step;
+    uint64_t number; /* of the moments waited for so far */
+};
+
 /* A disk that goes back to an older copy. Until it is refused nothing else happens. */
 struct sim_rollback {
     struct sim_node *node; /* NULL: none */
     uint64_t number;
     bool is_done; /* the copy is in the machine */
+    uint64_t life; /* of the process that has it; 0: it has said nothing yet */
+    bool knows_better[SIM_NODES_MAX];
 };
 
 /* An answer to be judged once the ghost log has caught up with whoever gave it. */
@@ -341,6 +389,7 @@ struct judgement {
     /* scans: keys are those that were seen, in this order */
     struct sim_scan scan;
     bool is_last_page;
+    bool is_of_altered; /* given by one that cannot know better */
     /* transactions: a copy of what result has */
     struct buf *results;
 };
@@ -357,6 +406,7 @@ struct sim {
     struct prng disk_random;
     struct prng fault_random;
     struct prng work_random;
+    struct prng more_random; /* of what came later: the seeds of what was there stay as they were */
 
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_node *at_disk; /* who may die at a crash point now; NULL: nobody */
@@ -367,9 +417,13 @@ struct sim {
     uint64_t isolated_until_ns; /* of the node that was cut off last */
     uint64_t hung_ns;           /* when the leader's log commits hung last; 0: never */
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX][PEER_CLASSES_COUNT]; /* [low][high] */
-    uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* partitions that cut from -> to */
-    bool cuts[64][SIM_NODES_MAX][SIM_NODES_MAX];    /* per partition number */
+    /* Partitions that cut from -> to. */
+    uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX][PEER_CLASSES_COUNT];
+    uint8_t cuts[64][SIM_NODES_MAX][SIM_NODES_MAX]; /* per partition number: the classes, as bits */
     uint32_t partitions_count;
+    struct sim_trigger trigger;
+    struct node_log_query log_check;
+    bool is_log_checked; /* log_check is under way */
 
     struct client clients[SIM_CLIENTS_MAX];
     struct attempt *attempts; /* attempts[i] has number i + 1 */
@@ -441,6 +495,10 @@ void network_on_crash(struct sim *sim, struct sim_node *node);
 void network_reset_link(struct sim *sim, uint32_t a, uint32_t b, enum peer_class class);
 void network_on_event(struct sim *sim, const struct event *event);
 
+/* ---- bandwidth.c ---- */
+/* When a frame's last byte has left, behind what waits already; SIM_NEVER: it is not taken. */
+uint64_t bandwidth_leave(struct sim *sim, uint64_t *free_ns, enum peer_class class, size_t bytes);
+
 /* ---- nemesis.c ---- */
 void nemesis_init(struct sim *sim);
 void nemesis_on_event(struct sim *sim, const struct event *event);
@@ -456,7 +514,40 @@ void nemesis_cut_off(struct sim *sim, uint32_t victim, bool is_deaf_only, uint64
 void deposal_on_leader(struct sim *sim, const struct sim_node *node); /* first seen in its term */
 void deposal_on_sent(struct sim *sim, const struct sim_node *from,
                      const struct raft_message *message);
+/* A frame that takes its time is sent: of a snapshot, or the answer to one. */
+void deposal_on_bulk(struct sim *sim, const struct sim_node *from, raft_id to);
 void deposal_on_event(struct sim *sim, const struct event *event);
+/* Cuts the node off, for as long as partitions last. */
+void nemesis_isolate(struct sim *sim, const struct sim_node *node);
+void nemesis_pause(struct sim *sim, struct sim_node *node);
+void nemesis_hang(struct sim *sim, struct sim_node *node); /* its log commits */
+
+/* ---- moments.c ---- */
+void moments_init(struct sim *sim);
+/* It happens, in this node: a fault may follow at once, or in the moment after. */
+void moments_note(struct sim *sim, const struct sim_node *node, enum sim_moment moment);
+void moments_note_ops(struct sim *sim, const struct sim_node *node, const struct log_op *ops,
+                      uint32_t ops_count);
+void moments_on_event(struct sim *sim, const struct event *event);
+
+/* ---- rot.c ---- */
+void rot_inject(struct sim *sim, struct sim_node *node); /* if it can be borne */
+/* The process has ended: what it wrote last may not be what it was to write. */
+void rot_alter(struct sim *sim, struct sim_node *node);
+void rot_on_found(struct sim *sim, struct sim_node *node);
+void rot_on_read_failed(struct sim *sim, struct sim_node *node); /* of a client */
+void rot_on_ended(struct sim *sim, struct sim_node *node);       /* the process, because of it */
+void rot_on_event(struct sim *sim, const struct event *event);
+/* Of a node whose last entry was written wrongly. */
+void rot_observe(struct sim *sim, struct sim_node *node, raft_group group,
+                 const struct raft_status *status);
+void rot_check_sent(struct sim *sim, const struct sim_node *from,
+                    const struct raft_message *message);
+/* Whether the process may end for its disk's sake. */
+bool rot_explains(const struct sim_node *node);
+void rot_calm(struct sim *sim);
+/* What is still wrong with its disk; NULL: nothing. */
+const char *rot_find_left(struct sim *sim, struct sim_node *node);
 
 /* ---- workload.c ---- */
 void workload_init(struct sim *sim);
@@ -530,6 +621,10 @@ void rollback_on_frame(struct sim *sim, struct sim_node *to, const struct sim_no
 /* Whether the node has an old copy, and so has to be refused. */
 bool rollback_explains(const struct sim *sim, const struct sim_node *node);
 void rollback_on_refused(struct sim *sim, struct sim_node *node); /* its process has ended */
+void rollback_on_sent(struct sim *sim, const struct buf *frame); /* by the one it is about */
+/* A frame of consensus was given to a node, which ignored so many of its messages. */
+void rollback_on_taken(struct sim *sim, const struct sim_node *by, struct bytes payload,
+                       uint64_t ignored_count);
 bool sim_is_quiet(const struct sim *sim);                         /* no fault is injected */
 
 /* ---- reading.c ---- */

@@ -84,6 +84,7 @@ static void draw_faults(struct draw *draw, struct swarm *swarm)
     swarm->down_mean_ns = PICK(draw, 20, 200, 1000) * SIM_MS;
     swarm->partition_mean_ns = PICK(draw, 100, 500, 2000) * SIM_MS;
     swarm->pause_mean_ns = PICK(draw, 20, 300, 1000) * SIM_MS;
+    swarm->pause_max_ns = 3 * SIM_S;
 }
 
 static void draw_workload(struct draw *draw, struct swarm *swarm)
@@ -95,6 +96,23 @@ static void draw_workload(struct draw *draw, struct swarm *swarm)
     swarm->records_max = (uint32_t)PICK(draw, 0, 0, 8, 40);
     swarm->future_token_ppm = (uint32_t)PICK(draw, 0, 0, 0, 20000);
     swarm->reads_are_inline = prng_chance(&draw->prng, 400000);
+}
+
+/* What came later has draws of its own: the seeds of what was there stay as they were. */
+static void draw_more(struct draw *draw, struct swarm *swarm)
+{
+    swarm->class_cut_ppm = (uint32_t)PICK(draw, 0, 0, 300000, 700000);
+    swarm->moment_mean_ns = PICK(draw, 0, 0, 500, 2000) * SIM_MS;
+    swarm->rot_weight = (uint32_t)PICK(draw, 0, 0, 0, 1);
+    swarm->padding_max = (uint32_t)PICK(draw, 0, 0, 300, SIM_VALUE_BYTES_MAX);
+    swarm->limits_divisor = (uint32_t)PICK(draw, 1, 1, 512, 1024);
+    bool is_slow = prng_chance(&draw->prng, 250000);
+    for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
+        uint64_t rate = PICK(draw, 0, 20000, 100000, 1000000);
+        swarm->bytes_per_s[c] = is_slow ? rate : 0;
+    }
+    swarm->queue_bytes_max = PICK(draw, 4096, 32768, 1u << 20);
+    swarm->alter_ppm = (uint32_t)PICK(draw, 0, 100000);
 }
 
 /* ---- profiles: one thing in the foreground ---- */
@@ -232,6 +250,11 @@ static void make_healthy(struct swarm *swarm)
     swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = swarm->hang_weight = 0;
     swarm->partition_weight = swarm->pause_weight = swarm->clock_weight = swarm->reset_weight = 0;
     swarm->wipe_weight = swarm->transfer_weight = 0;
+    swarm->class_cut_ppm = 0;
+    swarm->moment_mean_ns = 0;
+    swarm->rot_weight = 0;
+    swarm->padding_max = 0;
+    memset(swarm->bytes_per_s, 0, sizeof swarm->bytes_per_s);
     swarm->delay_min_ns = 100 * SIM_US;
     swarm->delay_mean_ns = SIM_MS;
     swarm->storm_ns = 24 * SIM_S;
@@ -294,6 +317,7 @@ static void profile_deposals(struct swarm *swarm)
 {
     profile_calm(swarm);
     swarm->founders_count = swarm->nodes_count = 3 + 2 * (swarm->keys_count % 2);
+    swarm->has_snapshots = true;
     swarm->depose_ppm = 500000;
     swarm->fault_mean_ns = 200 * SIM_MS;
     swarm->partition_mean_ns = 400 * SIM_MS;
@@ -314,6 +338,98 @@ static void profile_deposals(struct swarm *swarm)
     swarm->generation_rows_max = 4;
 }
 
+/* Crashes, and now and then something else, at the n-th time that something happens. */
+static void profile_moments(struct swarm *swarm)
+{
+    swarm->has_snapshots = true;
+    swarm->nodes_count = TL_MAX(swarm->nodes_count, 3);
+    swarm->founders_count = TL_MIN(swarm->founders_count, swarm->nodes_count);
+    swarm->operator_mean_ns = swarm->keys_count % 2 == 0 ? 2 * SIM_S : 0;
+    swarm->log_retain_bytes = 2048;
+    swarm->moment_mean_ns = 300 * SIM_MS;
+    swarm->transfer_weight = 3;
+    swarm->partition_weight = 3;
+    swarm->crash_weight = 1;
+    swarm->crash_all_weight = 0;
+    swarm->fault_mean_ns = 500 * SIM_MS;
+    swarm->down_mean_ns = 50 * SIM_MS;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+}
+
+/* Disks that give back other bytes than were written, between crashes. */
+static void profile_rot(struct swarm *swarm)
+{
+    swarm->founders_count = swarm->nodes_count = 3 + 2 * (swarm->clients_count % 2);
+    swarm->storm_ns = 15 * SIM_S;
+    swarm->clients_count = TL_MIN(swarm->clients_count, 3); /* often all disks are alike */
+    swarm->think_mean_ns = 50 * SIM_MS;
+    swarm->rot_weight = 3;
+    swarm->alter_ppm = 700000;
+    swarm->crash_weight = 3;
+    swarm->crash_all_weight = 3; /* then one whose last entry is wrong may be elected */
+    swarm->stop_weight = 1;
+    swarm->partition_weight = 1;
+    swarm->wipe_weight = 0;
+    swarm->fault_mean_ns = 500 * SIM_MS;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+    swarm->down_mean_ns = TL_MIN(swarm->down_mean_ns, 200 * SIM_MS);
+    swarm->loss_ppm = TL_MIN(swarm->loss_ppm, 20000);
+}
+
+/* Large values, small windows, links that take their time and queues that are full. */
+static void profile_large(struct swarm *swarm)
+{
+    swarm->nodes_count = TL_MAX(swarm->nodes_count, 3);
+    swarm->founders_count = TL_MIN(swarm->founders_count, swarm->nodes_count);
+    swarm->operator_mean_ns = 0;
+    swarm->founders_count = swarm->nodes_count;
+    swarm->clients_count = SIM_CLIENTS_MAX;
+    swarm->think_mean_ns = 2 * SIM_MS;
+    swarm->read_ppm = 100000;
+    swarm->padding_max = SIM_VALUE_BYTES_MAX;
+    swarm->limits_divisor = 1024;
+    swarm->log_cache_bytes = 8192;
+    swarm->generation_rows_max = 64;
+    swarm->queue_bytes_max = 16384;
+    for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
+        swarm->bytes_per_s[c] = TL_MAX(swarm->bytes_per_s[c], 200000);
+    }
+    swarm->partition_weight = 4;
+    swarm->crash_weight = 2;
+    swarm->storm_ns = TL_MIN(swarm->storm_ns, 12 * SIM_S);
+}
+
+/* A process is stopped for longer than its log commit may take, and has to hear of that first. */
+static void profile_pauses(struct swarm *swarm)
+{
+    make_healthy(swarm);
+    swarm->storm_ns = 60 * SIM_S;
+    swarm->clients_count = TL_MIN(swarm->clients_count, 3);
+    swarm->think_mean_ns = 20 * SIM_MS;
+    swarm->commit_mean_ns = 20 * SIM_MS;
+    swarm->pause_weight = 1;
+    swarm->fault_mean_ns = 5 * SIM_S;
+    swarm->pause_mean_ns = 25 * SIM_S;
+    swarm->pause_max_ns = 25 * SIM_S;
+}
+
+/* Followers that need a snapshot, and are away when it comes. */
+static void profile_absences(struct swarm *swarm)
+{
+    make_healthy(swarm);
+    swarm->has_snapshots = true;
+    swarm->storm_ns = 40 * SIM_S;
+    swarm->clients_count = TL_MIN(swarm->clients_count, 3);
+    swarm->think_mean_ns = 20 * SIM_MS;
+    swarm->log_retain_bytes = 0;
+    swarm->log_cache_bytes = 1;
+    swarm->generation_rows_max = 2;
+    swarm->partition_weight = swarm->crash_weight = 1;
+    swarm->partition_mean_ns = SIM_S;
+    swarm->fault_mean_ns = 2 * SIM_S;
+    swarm->absent_ppm = 300000;
+}
+
 static void profile_errors(struct swarm *swarm)
 {
     swarm->commit_error_ppm = 5000;
@@ -330,12 +446,14 @@ static void profile_calm(struct swarm *swarm)
     swarm->loss_ppm = 0;
     swarm->commit_error_ppm = 0;
     swarm->crash_at_point_ppm = 0;
+    swarm->moment_mean_ns = 0;
 }
 
-/* Of a mixture's first draw. Newer ones have one of their own, so that the seeds that are kept stay
+/* Of a mixture's first draw. Newer ones have one of their own, so that seeds that are written down stay
  * what they were; the last is for asking only. */
 #define PROFILES_DRAWN 11u
-#define PROFILES_DRAWN_LATER 4u
+#define PROFILES_DRAWN_LATER 3u
+#define PROFILES_DRAWN_LAST 6u
 
 static const struct profile {
     const char *name;
@@ -355,7 +473,12 @@ static const struct profile {
     {"rollback", profile_rollback},
     {"handover", profile_handover},
     {"isolation", profile_isolation},
+    {"moments", profile_moments},
+    {"rot", profile_rot},
+    {"large", profile_large},
     {"deposals", profile_deposals},
+    {"pauses", profile_pauses},
+    {"absences", profile_absences},
     {"calm", profile_calm},
 };
 
@@ -382,11 +505,21 @@ void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile)
     draw_disk(&draw, swarm);
     draw_faults(&draw, swarm);
     draw_workload(&draw, swarm);
+    struct draw more;
+    prng_init(&more.prng, seed ^ 0x6d6f7265);
+    draw_more(&more, swarm);
     if (profile != NULL) {
         find_profile(profile)->apply(swarm);
     } else if (prng_chance(&draw.prng, 500000)) {
         profiles[prng_below(&draw.prng, PROFILES_DRAWN)].apply(swarm);
     } else if (prng_chance(&draw.prng, 60000 * PROFILES_DRAWN_LATER)) {
         profiles[PROFILES_DRAWN + prng_below(&draw.prng, PROFILES_DRAWN_LATER)].apply(swarm);
+    } else if (prng_chance(&more.prng, 60000 * PROFILES_DRAWN_LAST)) {
+        uint32_t first = PROFILES_DRAWN + PROFILES_DRAWN_LATER;
+        profiles[first + prng_below(&more.prng, PROFILES_DRAWN_LAST)].apply(swarm);
     }
+    bool is_rot_possible =
+        swarm->rollback_weight == 0 && swarm->operator_mean_ns == 0 && !swarm->wipes_most;
+    if (!is_rot_possible) swarm->rot_weight = 0;
+    if (swarm->rot_weight == 0) swarm->alter_ppm = 0;
 }

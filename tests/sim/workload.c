@@ -99,6 +99,19 @@ static void draw_condition(struct sim *sim, struct command *command, uint32_t ke
     }
 }
 
+/* Every one is another's, and most are short. */
+static size_t make_value(struct sim *sim, struct client *client)
+{
+    int count = snprintf((char *)client->value, sizeof client->value, "<%u.%" PRIu64 ">",
+                         client->number, client->ops_count);
+    uint32_t padding_max = sim->swarm.padding_max;
+    if (padding_max == 0 || !prng_chance(&sim->more_random, 400000)) return (size_t)count;
+    size_t padding = prng_below(&sim->more_random, padding_max);
+    memset(client->value + count, '.', padding);
+    sim->result->counters.values_large++;
+    return (size_t)count + padding;
+}
+
 static void draw_type(struct sim *sim, struct client *client, uint32_t key)
 {
     struct command *command = &client->command;
@@ -117,9 +130,7 @@ static void draw_type(struct sim *sim, struct client *client, uint32_t key)
         return;
     }
     if (command->type == COMMAND_DELETE) return;
-    int count = snprintf((char *)client->value, sizeof client->value, "<%u.%" PRIu64 ">",
-                         client->number, client->ops_count);
-    command->value = bytes_make(client->value, (size_t)count);
+    command->value = bytes_make(client->value, make_value(sim, client));
 }
 
 static struct txn_condition draw_txn_condition(struct sim *sim, const struct client *client,
@@ -188,7 +199,8 @@ static void draw_write(struct sim *sim, struct client *client)
     uint32_t key = (uint32_t)prng_below(&sim->work_random, sim->swarm.keys_count);
     *command = (struct command){.records_max = sim->swarm.records_max};
     command->key = bytes_make(client->key, workload_key(key, client->key));
-    command->value_bytes_max = prng_chance(&sim->work_random, 200000) ? 64 : 4096;
+    bool is_limited = prng_chance(&sim->work_random, 200000);
+    command->value_bytes_max = is_limited ? 64 : TL_MAX(4096u, 2 * sim->swarm.padding_max);
     buf_release(TL_TAKE(&client->txn));
     if (prng_chance(&sim->work_random, 150000)) {
         draw_txn(sim, client);
@@ -351,6 +363,7 @@ static void finish(struct request *request, enum tl_err err, bool is_answered)
     sim_trace(sim, "attempt %" PRIu64 " at n%u: %s", request->attempt, request->node,
               is_answered ? tl_err_name(err) : "broken");
     counters->outcomes_replaced += is_answered && err == TL_ERR_REPLACED;
+    counters->outcomes_full += is_answered && err == TL_ERR_FULL;
     counters->outcomes_unknown += is_answered && err == TL_ERR_UNKNOWN;
     counters->outcomes_refused += is_answered && state_of(err) == ATTEMPT_DEFINITE;
     oracle_on_attempt_done(sim, request->attempt, state_of(reply->err));

@@ -68,12 +68,13 @@ class Node:
         self.log = os.path.join(cluster.dir, f"{port}.log")
         self.process = None
         self.env = {}                     # of its process, each time it starts
+        self.wrapper = []                 # the command that becomes it
         self.join = None                  # the node to join through, instead of a view
 
     def start(self, options=(), env=None, view=None):
         assert self.process is None or self.process.poll() is not None
         where = ["--join", self.join.address] if self.join else ["--view", view or self.cluster.view]
-        command = [program("trilithd"), "--address", self.address, *where,
+        command = [*self.wrapper, program("trilithd"), "--address", self.address, *where,
                    "--data-dir", self.dir, *self.cluster.options, *options]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,

@@ -4,16 +4,28 @@
  * with O_DSYNC. A commit of the log is therefore complete when that last pwrite() has returned: it
  * is counted in the file named by TL_SHIM, mapped and shared with the test. While `hold` is set
  * there, fdatasync() on the log waits; `delay_us` makes each one slower.
+ *
+ * `lose` ends the process in the flush of the log's next meta page, which fails: the device, a loop
+ * device on the file TL_SHIM_IMAGE, refuses writes meanwhile, since that file is immutable. The
+ * kernel then has the new page in its cache, calls it clean, and the disk has the old one.
+ *
+ * TL_SHIM_PLANT=40 opens tables, =41 the log with a flag of LMDB that must never be set: planted
+ * bugs (docs/correctness.md) in the program as it ships.
  */
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <lmdb.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -26,6 +38,7 @@ struct shared {
     _Atomic uint64_t hold;          /* test sets it: fdatasync() waits */
     _Atomic uint64_t delay_us;      /* test sets it: fdatasync() sleeps first */
     _Atomic uint64_t fail;          /* test sets it: fdatasync() gives EIO */
+    _Atomic uint64_t lose;          /* test sets it: the next meta page stays in the cache */
 };
 
 static struct shared *shared;
@@ -101,10 +114,43 @@ int fdatasync(int fd)
     return rc;
 }
 
+static void set_image_immutable(bool is_immutable)
+{
+    int (*real_open)(const char *, int, ...) =
+        (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
+    const char *path = getenv("TL_SHIM_IMAGE");
+    int flags = 0;
+    int fd = path == NULL ? -1 : real_open(path, O_RDONLY);
+    if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) {
+        abort();
+    }
+    flags = is_immutable ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;
+    if (ioctl(fd, FS_IOC_SETFLAGS, &flags) != 0) {
+        abort();
+    }
+    (void)close(fd);
+}
+
+typedef ssize_t (*pwrite_function)(int, const void *, size_t, off_t);
+
+/* Does not return. An abort says that the write has succeeded, so the test shows nothing. */
+static void lose_meta(pwrite_function real_pwrite, int fd, const void *data, size_t bytes,
+                      off_t offset)
+{
+    set_image_immutable(true);
+    ssize_t rc = real_pwrite(fd, data, bytes, offset);
+    set_image_immutable(false);
+    if (rc >= 0) {
+        abort();
+    }
+    (void)raise(SIGKILL);
+}
+
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
-    ssize_t (*real_pwrite)(int, const void *, size_t, off_t) =
-        (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
+    pwrite_function real_pwrite = (pwrite_function)dlsym(RTLD_NEXT, "pwrite");
+    struct shared *s = fd >= 0 && fd < FDS_MAX && is_meta[fd] ? shared_get() : NULL;
+    if (s != NULL && s->lose != 0) lose_meta(real_pwrite, fd, data, bytes, offset);
     ssize_t rc = real_pwrite(fd, data, bytes, offset);
     if (fd >= 0 && fd < FDS_MAX && is_meta[fd] && rc == (ssize_t)bytes && shared_get() != NULL) {
         shared_get()->commits_count++;
@@ -115,4 +161,15 @@ ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
 ssize_t pwrite64(int fd, const void *data, size_t bytes, off_t offset)
 {
     return pwrite(fd, data, bytes, offset);
+}
+
+int mdb_env_open(MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode)
+{
+    int (*real_open)(MDB_env *, const char *, unsigned, mdb_mode_t) =
+        (int (*)(MDB_env *, const char *, unsigned, mdb_mode_t))dlsym(RTLD_NEXT, "mdb_env_open");
+    const char *planted = getenv("TL_SHIM_PLANT");
+    bool is_table = strstr(path, "/kv.") != NULL;
+    if (planted != NULL && strcmp(planted, "40") == 0 && is_table) flags |= MDB_NOSYNC;
+    if (planted != NULL && strcmp(planted, "41") == 0 && !is_table) flags |= MDB_NOMETASYNC;
+    return real_open(env, path, flags, mode);
 }

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -248,11 +249,12 @@ enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
     return node->frame_answer;
 }
 
-void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class)
+void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class, uint32_t features)
 {
     (void)peer;
     enter(node);
     node->up_counts[class]++;
+    node->features[class] = features;
     leave(node);
 }
 
@@ -367,13 +369,21 @@ struct store_id world_id(uint8_t number)
 
 struct pump *world_open(uint8_t number, uint16_t *port)
 {
+    return world_open_at(number, NULL, port);
+}
+
+struct pump *world_open_at(uint8_t number, const char *listen_host, uint16_t *port)
+{
     if (*port == 0) {
         *port = world_free_port();
     }
     char address[32];
     (void)snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)*port);
     next_id = world_id(number);
-    const struct pump_options options = {.node = {.peer_address = address}};
+    const struct pump_options options = {
+        .node = {.peer_address = address},
+        .peer_listen_host = listen_host,
+    };
     struct pump *pump = NULL;
     struct tl_fault fault = {.group = 0};
     cr_assert_eq(pump_open(&options, &world_loop, &pump, &fault), TL_OK, "%s", fault.reason);
@@ -463,6 +473,14 @@ struct buf *world_frame(size_t payload_bytes, uint64_t seed)
     }
     frame_seal(frame, FRAME_RAFT);
     return frame;
+}
+
+int world_listen(uint16_t *out_port)
+{
+    int fd = listen_anywhere(out_port);
+    cr_assert_eq(listen(fd, 16), 0);
+    cr_assert_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    return fd;
 }
 
 int world_connect(uint16_t port)

@@ -30,6 +30,7 @@ struct node {
     bool is_drained;
     bool is_inside; /* a call of the node's is under way: no other may come */
     uint32_t up_counts[PEER_CLASSES_COUNT];
+    uint32_t features[PEER_CLASSES_COUNT]; /* as told with the last of them */
     uint32_t down_counts[PEER_CLASSES_COUNT]; /* is_refused false */
     uint32_t refused_counts[PEER_CLASSES_COUNT];
     uint32_t frames_count;
@@ -76,6 +77,8 @@ struct store_id world_id(uint8_t number);
 
 /* Opens a pump whose node has id world_id(number). Port 0: a free one; returns it. */
 struct pump *world_open(uint8_t number, uint16_t *port);
+/* The same, listening at another host than 127.0.0.1. */
+struct pump *world_open_at(uint8_t number, const char *listen_host, uint16_t *port);
 /* Stops, waits, destroys. */
 void world_close(struct pump *pump);
 /* Tells the pumps of each other's peers: members (number, port). */
@@ -90,6 +93,8 @@ void world_run_for(uint32_t ms);
 /* A sealed frame of FRAME_RAFT with a pseudo-random payload. */
 struct buf *world_frame(size_t payload_bytes, uint64_t seed);
 
+/* A listening socket that is no pump's; accept() does not wait. */
+int world_listen(uint16_t *out_port);
 /* A plain blocking socket to a port of this machine, as a stranger has it. */
 int world_connect(uint16_t port);
 void world_write(int fd, struct bytes bytes);

@@ -322,8 +322,8 @@ void cluster_flap(struct cluster *cluster, uint32_t a, uint32_t b, enum peer_cla
     cr_assert(cluster->is_connected[a][b]);
     node_on_peer_down(one->node, other->id, class, false);
     node_on_peer_down(other->node, one->id, class, false);
-    node_on_peer_up(one->node, other->id, class);
-    node_on_peer_up(other->node, one->id, class);
+    node_on_peer_up(one->node, other->id, class, HELLO_FEATURES);
+    node_on_peer_up(other->node, one->id, class, HELLO_FEATURES);
 }
 
 static bool knows(const struct site *site, raft_id id)
@@ -362,9 +362,9 @@ static bool connect_all(struct cluster *cluster)
             cluster->is_connected[b][a] = true;
             for (uint32_t class = 0; class < PEER_CLASSES_COUNT; class ++) {
                 node_on_peer_up(cluster->sites[a].node, cluster->sites[b].id,
-                                (enum peer_class) class);
+                                (enum peer_class) class, HELLO_FEATURES);
                 node_on_peer_up(cluster->sites[b].node, cluster->sites[a].id,
-                                (enum peer_class) class);
+                                (enum peer_class) class, HELLO_FEATURES);
             }
         }
     }

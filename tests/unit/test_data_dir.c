@@ -371,6 +371,52 @@ Test(data_dir, a_file_system_in_memory_is_refused_unless_allowed)
     cr_assert_eq(allowed, TL_OK);
 }
 
+Test(data_dir, a_file_system_whose_flush_reaches_no_device_of_this_machine_is_refused)
+{
+    static const struct {
+        uint32_t type;
+        const char *name;
+    } refused[] = {
+        {0x01021994, "tmpfs"},     {0x858458f6, "ramfs"},    {0x794c7630, "overlay"},
+        {0x61756673, "aufs"},      {0x65735546, "FUSE"},     {0x65735546, "virtiofs"},
+        {0x6a656a63, "fakeowner"}, {0x01021997, "9p"},       {0x00c0ffee, "hostfs"},
+        {0x786f4256, "vboxsf"},    {0xbacbacbc, "vmhgfs"},   {0x7c7c6673, "prl_fs"},
+        {0x6969, "NFS"},           {0x517b, "SMB"},          {0xff534d42, "CIFS"},
+        {0xfe534d42, "SMB2"},      {0x564c, "NCP"},          {0x5346414f, "AFS"},
+        {0x6b414653, "AFS"},       {0x73757245, "Coda"},     {0x00c36400, "Ceph"},
+        {0x0bd00bd0, "Lustre"},    {0x19830326, "BeeGFS"},   {0x47504653, "GPFS"},
+        {0xaad7aaea, "PanFS"},     {0x20030528, "OrangeFS"}, {0x01161970, "GFS2"},
+        {0x7461636f, "OCFS2"},
+    };
+    for (size_t i = 0; i < TL_COUNT_OF(refused); i++) {
+        sys_fault_statfs_type(refused[i].type);
+        enum tl_err err = data_dir_open(path, ADDRESS, false, &dir, &fault);
+        cr_assert_eq(err, TL_ERR_IO, "%s", refused[i].name);
+        cr_assert_not_null(strstr(fault.reason, refused[i].name), "%s: %s", refused[i].name,
+                           fault.reason);
+        cr_assert_neq(access(in_dir("lock"), F_OK), 0, "%s", refused[i].name);
+        cr_assert_eq(data_dir_open(path, ADDRESS, true, &dir, &fault), TL_OK);
+        cr_assert_eq(data_dir_unknown_fs(dir), 0, "it was not asked for");
+        (void)close_dir();
+        tmpdir_destroy(path);
+    }
+}
+
+Test(data_dir, a_file_system_that_is_not_known_is_taken_and_told)
+{
+    static const uint32_t known[] = {0xef53,     0x58465342, 0x9123683e, 0xf2f52010, 0x2fc12fc1,
+                                     0xca451a4e, 0x3153464a, 0x3434,     0x52654973};
+    for (size_t i = 0; i < TL_COUNT_OF(known); i++) {
+        sys_fault_statfs_type(known[i]);
+        cr_assert_eq(data_dir_open(path, ADDRESS, false, &dir, &fault), TL_OK);
+        cr_assert_eq(data_dir_unknown_fs(dir), 0, "%08x", known[i]);
+        (void)close_dir();
+    }
+    sys_fault_statfs_type(0xfedcba98u);
+    cr_assert_eq(data_dir_open(path, ADDRESS, false, &dir, &fault), TL_OK);
+    cr_assert_eq(data_dir_unknown_fs(dir), 0xfedcba98u);
+}
+
 /* ---- sub-directories ---- */
 
 Test(data_dir, sub_directories_are_made_once_and_durably)

@@ -127,23 +127,60 @@ Test(hello, is_the_documented_one_and_read_back)
     assert_is_format_example("hello", buf_bytes(frame));
     struct hello hello;
     cr_assert_eq(hello_decode(payload_of(frame), &hello), TL_OK);
+    cr_assert_eq(hello.format, HELLO_FORMAT);
     cr_assert_eq(hello.class, PEER_CLASS_FORWARD);
+    cr_assert_not(hello.is_refused);
+    cr_assert_eq(hello.features, HELLO_FEATURE_CONTINUATION | HELLO_FEATURE_SPACE);
     cr_assert(store_id_equal(&hello.cluster_id, &sample_genesis_value.cluster_id));
     cr_assert(store_id_equal(&hello.from, &sample_genesis_value.members[0].store_id));
     cr_assert(store_id_equal(&hello.to, &sample_genesis_value.members[1].store_id));
     buf_release(frame);
 }
 
-Test(hello, prefixes_and_values_that_mean_nothing_are_refused)
+/* What nodes of the first version say and expect, byte by byte. */
+Test(hello, first_format_is_the_documented_one_and_read_back)
 {
-    struct buf *frame = sample_hello();
+    struct buf *frame = sample_hello_first();
+    assert_is_format_example("hello_first", buf_bytes(frame));
+    struct hello hello;
+    cr_assert_eq(hello_decode(payload_of(frame), &hello), TL_OK);
+    cr_assert_eq(hello.format, HELLO_FORMAT_FIRST);
+    cr_assert_eq(hello.features, 0);
+    cr_assert_not(hello.is_refused);
+    buf_release(frame);
+}
+
+Test(hello, first_format_carries_no_features)
+{
+    const struct hello hello = {.format = HELLO_FORMAT_FIRST, .features = UINT32_MAX};
+    struct hello read;
+    struct buf *frame = hello_encode(&hello);
+    cr_assert_eq(hello_decode(payload_of(frame), &read), TL_OK);
+    cr_assert_eq(read.features, 0);
+    buf_release(frame);
+}
+
+Test(hello, features_that_are_not_known_are_read_all_the_same)
+{
+    const struct hello hello = {.format = HELLO_FORMAT, .is_refused = true, .features = 0xa5a5a5a5};
+    struct hello read;
+    struct buf *frame = hello_encode(&hello);
+    cr_assert_eq(hello_decode(payload_of(frame), &read), TL_OK);
+    cr_assert_eq(read.features, 0xa5a5a5a5);
+    cr_assert(read.is_refused);
+    buf_release(frame);
+}
+
+struct bad_byte {
+    size_t at;
+    uint8_t value;
+};
+
+static void assert_refuses_bytes(struct buf *frame, const struct bad_byte *bad, size_t bad_count)
+{
     assert_refuses_prefixes(payload_of(frame), accepts_hello);
     assert_refuses_one_byte_more(payload_of(frame), accepts_hello);
-    const struct {
-        size_t at;
-        uint8_t value;
-    } bad[] = {{0, 2}, {1, PEER_CLASSES_COUNT}, {2, 1}, {4, 1}};
-    for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
+    for (size_t i = 0; i < bad_count; i++) {
         uint8_t *at = frame->data + FRAME_HEADER_BYTES + bad[i].at;
         uint8_t good = *at;
         *at = bad[i].value;
@@ -151,6 +188,17 @@ Test(hello, prefixes_and_values_that_mean_nothing_are_refused)
         *at = good;
     }
     buf_release(frame);
+}
+
+Test(hello, prefixes_and_values_that_mean_nothing_are_refused)
+{
+    static const struct bad_byte bad[] = {
+        {0, 0}, {0, HELLO_FORMAT + 1}, {1, PEER_CLASSES_COUNT}, {2, 2}, {3, 1}};
+    assert_refuses_bytes(sample_hello(), bad, TL_COUNT_OF(bad));
+    static const struct bad_byte bad_first[] = {{0, 0},  {1, PEER_CLASSES_COUNT},
+                                                {2, 1},  {3, 1},
+                                                {4, 1},  {7, 128}};
+    assert_refuses_bytes(sample_hello_first(), bad_first, TL_COUNT_OF(bad_first));
 }
 
 /* ---- batches of messages ---- */

@@ -289,15 +289,45 @@ Test(net_transport, strangers_are_bounded)
     for (size_t i = 0; i < TL_COUNT_OF(fds); i++) (void)close(fds[i]);
 }
 
+static void write_hello(int fd, const struct hello *hello)
+{
+    struct buf *frame = hello_encode(hello);
+    world_write(fd, buf_bytes(frame));
+    buf_release(frame);
+}
+
+static void say_hello_in(int fd, uint8_t format, uint8_t from, uint8_t to, enum peer_class class)
+{
+    const struct hello hello = {.format = format,
+                                .class = class,
+                                .features = UINT32_MAX,
+                                .cluster_id = world_id(9),
+                                .from = world_id(from),
+                                .to = world_id(to)};
+    write_hello(fd, &hello);
+}
+
 static void say_hello(int fd, uint8_t cluster, uint8_t from, uint8_t to, enum peer_class class)
 {
-    const struct hello hello = {.class = class,
+    const struct hello hello = {.format = HELLO_FORMAT,
+                                .class = class,
                                 .cluster_id = world_id(cluster),
                                 .from = world_id(from),
                                 .to = world_id(to)};
-    struct buf *frame = hello_encode(&hello);
-    world_write(fd, buf_bytes(frame));
-    buf_release(frame);
+    write_hello(fd, &hello);
+}
+
+/* What the pump has said on this connection; nothing else came before it. */
+static struct hello take_hello(int fd)
+{
+    uint8_t bytes[1024];
+    struct hello hello = {.class = 0};
+    ssize_t count = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    cr_assert_gt(count, (ssize_t)FRAME_HEADER_BYTES, "no hello");
+    struct bytes payload =
+        bytes_make(bytes + FRAME_HEADER_BYTES, (size_t)count - FRAME_HEADER_BYTES);
+    cr_assert_eq(hello_decode(payload, &hello), TL_OK);
+    return hello;
 }
 
 Test(net_transport, wrong_hellos_are_refused_and_wrong_clusters_counted)
@@ -321,6 +351,10 @@ Test(net_transport, wrong_hellos_are_refused_and_wrong_clusters_counted)
         say_hello(fd, cases[i].cluster, cases[i].from, cases[i].to, PEER_CLASS_RAFT);
         struct wanted wanted = {high, i + 1};
         cr_assert(world_run(has_refused, &wanted, 500), "%s", cases[i].what);
+        struct hello answer = take_hello(fd);
+        cr_assert(answer.is_refused, "so that it is not taken for a node of an older version");
+        cr_assert(store_id_is_zero(&answer.cluster_id), "a stranger learns nothing");
+        cr_assert(store_id_is_zero(&answer.from));
         cr_assert(is_closed(fd));
         (void)close(fd);
     }
@@ -357,7 +391,8 @@ Test(net_transport, hello_may_arrive_byte_by_byte)
 {
     world_set_peers(high, 9, numbers, ports, 2);
     world_run_for(5);
-    const struct hello hello = {.class = PEER_CLASS_BULK,
+    const struct hello hello = {.format = HELLO_FORMAT,
+                                .class = PEER_CLASS_BULK,
                                 .cluster_id = world_id(9),
                                 .from = world_id(1),
                                 .to = world_id(2)};
@@ -371,6 +406,137 @@ Test(net_transport, hello_may_arrive_byte_by_byte)
     cr_assert_eq(pump_node(high)->up_counts[PEER_CLASS_BULK], 1);
     buf_release(frame);
     (void)close(fd);
+}
+
+/* ---- versions of the hello ---- */
+
+Test(net_transport, peer_is_answered_in_the_format_of_its_hello)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    for (uint8_t format = HELLO_FORMAT_FIRST; format <= HELLO_FORMAT; format++) {
+        int fd = world_connect(ports[1]);
+        say_hello_in(fd, format, 1, 2, PEER_CLASS_RAFT);
+        world_run_for(20);
+        struct hello answer = take_hello(fd);
+        bool is_first = format == HELLO_FORMAT_FIRST;
+        cr_assert_eq(answer.format, format);
+        cr_assert_eq(answer.features, is_first ? 0 : HELLO_FEATURES);
+        cr_assert_eq(pump_node(high)->up_counts[PEER_CLASS_RAFT], format);
+        cr_assert_eq(pump_node(high)->features[PEER_CLASS_RAFT], answer.features,
+                     "bits that this node does not know are not in force");
+        (void)close(fd);
+    }
+    cr_assert_eq(pump_get_metrics(high)->connections_refused_count, 0);
+}
+
+/* A hello of the first format that is refused is not answered: its sender knows no such answer. */
+Test(net_transport, refusal_of_the_first_format_is_silent)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    int fd = world_connect(ports[1]);
+    say_hello_in(fd, HELLO_FORMAT_FIRST, 7, 2, PEER_CLASS_RAFT);
+    struct wanted wanted = {high, 1};
+    cr_assert(world_run(has_refused, &wanted, 500));
+    cr_assert(is_closed(fd));
+    (void)close(fd);
+}
+
+/* Waits for the next connection to `listener`; -1: none came. */
+static int accept_within(int listener, uint32_t ms)
+{
+    for (uint32_t i = 0; i < ms; i++) {
+        int fd = accept(listener, NULL, NULL);
+        if (fd >= 0) return fd;
+        world_run_for(1);
+    }
+    return -1;
+}
+
+static struct hello await_hello(int fd)
+{
+    uint8_t byte;
+    for (uint32_t i = 0; i < 500; i++) {
+        if (recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 1) break;
+        world_run_for(1);
+    }
+    return take_hello(fd);
+}
+
+/* Low's peer is this socket. */
+static int listen_as_high(void)
+{
+    uint16_t port = 0;
+    int listener = world_listen(&port);
+    const uint16_t our_ports[2] = {ports[0], port};
+    world_set_peers(low, 9, numbers, our_ports, 2);
+    return listener;
+}
+
+/* As a node of the first version behaves. */
+Test(net_transport, peer_of_the_first_version_is_spoken_to_in_its_format_at_once)
+{
+    int listener = listen_as_high();
+    for (uint32_t round = 1; round <= 2; round++) {
+        int fd = accept_within(listener, 500);
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(await_hello(fd).format, HELLO_FORMAT, "the newest first, also after a loss");
+        (void)close(fd);
+        fd = accept_within(listener, PUMP_BACKOFF_MIN_MS / 2);
+        cr_assert_geq(fd, 0, "without a back-off");
+        struct hello hello = await_hello(fd);
+        cr_assert_eq(hello.format, HELLO_FORMAT_FIRST);
+        cr_assert_eq(hello.features, 0);
+        say_hello_in(fd, HELLO_FORMAT_FIRST, 2, 1, hello.class);
+        world_run_for(20);
+        cr_assert_eq(pump_node(low)->up_counts[PEER_CLASS_RAFT], round);
+        cr_assert_eq(pump_node(low)->features[PEER_CLASS_RAFT], 0);
+        (void)close(fd);
+        int other;
+        while ((other = accept(listener, NULL, NULL)) >= 0) (void)close(other); /* other classes */
+        world_run_for(5);
+        cr_assert_eq(pump_node(low)->down_counts[PEER_CLASS_RAFT], round);
+        while ((other = accept(listener, NULL, NULL)) >= 0) (void)close(other);
+    }
+    (void)close(listener);
+}
+
+Test(net_transport, peer_that_takes_neither_format_is_left_alone_for_the_back_off)
+{
+    int listener = listen_as_high();
+    uint32_t counts[2] = {0, 0};
+    int fd;
+    uint64_t began_ms = uv_now(&world_loop);
+    while (uv_now(&world_loop) - began_ms < 1000) {
+        fd = accept_within(listener, 50);
+        if (fd < 0) continue;
+        counts[await_hello(fd).format == HELLO_FORMAT]++;
+        (void)close(fd);
+    }
+    cr_assert_geq(counts[1], 4);
+    cr_assert_leq(counts[1], 10, "the back-off grows");
+    cr_assert_leq(counts[0], counts[1]);
+    cr_assert_geq(counts[0] + 1, counts[1]);
+    (void)close(listener);
+}
+
+/* It is not yet in the cluster, say: it would be spoken to without its features from then on. */
+Test(net_transport, peer_that_refuses_is_not_taken_for_one_of_an_older_version)
+{
+    int listener = listen_as_high();
+    const struct hello refusal = {.format = HELLO_FORMAT, .is_refused = true};
+    for (uint32_t i = 0; i < 3; i++) {
+        int fd = accept_within(listener, 500);
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(await_hello(fd).format, HELLO_FORMAT);
+        write_hello(fd, &refusal);
+        world_run_for(5);
+        cr_assert(is_closed(fd));
+        (void)close(fd);
+    }
+    cr_assert_eq(pump_get_metrics(low)->connections_refused_count, 0);
+    (void)close(listener);
 }
 
 /* ---- peers that go ---- */

@@ -235,6 +235,10 @@ Test(node_birth, genesis_under_another_address_is_not_taken)
     struct buf *reply = birth_note_encode(&note);
     struct bytes reply_bytes = buf_bytes(reply);
     node_on_birth_reply(site->node, cluster->sites[1].peer_address, &reply_bytes);
+    cr_assert_not_null(strstr(waits_for(site), "has a cluster"), "%s", waits_for(site));
+    cluster->now_ns += CLUSTER_S;
+    node_turn(site->node); /* asks to be taken in */
+    node_on_birth_reply(site->node, cluster->sites[1].peer_address, &reply_bytes);
     cr_assert_eq(site->batches_count, 0);
     cr_assert_not_null(strstr(waits_for(site), "knows this store by another address"));
     buf_release(reply);
@@ -288,5 +292,88 @@ Test(node_birth, a_member_is_where_its_peers_look_for_it_whatever_its_options_sa
     site_empty_disk(site);
     site_start(site);
     cr_assert_str_eq(node_peer_address(site->node), "127.0.0.1:7", "it is in no placement");
+    cluster_destroy(cluster);
+}
+
+/* ---- a view that names two clusters ---- */
+
+/* Sites 0 and 1 are clusters of one each; site 2 names both. */
+static struct cluster *two_clusters(struct member view[3])
+{
+    struct cluster *cluster = cluster_create(3);
+    memcpy(view, cluster->sites[0].options.view, 3 * sizeof view[0]);
+    for (uint32_t i = 0; i < 2; i++) {
+        cluster->sites[i].options.view = &view[i];
+        cluster->sites[i].options.view_count = 1;
+    }
+    cluster->sites[2].options.view = view;
+    cluster->sites[2].options.view_count = 3;
+    return cluster;
+}
+
+static bool is_alone(const struct site *site)
+{
+    struct node_status status;
+    node_get_status(site->node, &status);
+    return status.members_count == 1;
+}
+
+static void expect_none_is_joined(struct cluster *cluster)
+{
+    cr_assert(!is_in_cluster(&cluster->sites[2]));
+    cr_assert(is_alone(&cluster->sites[0]), "nothing permanent follows");
+    cr_assert(is_alone(&cluster->sites[1]));
+    const char *text = waits_for(&cluster->sites[2]);
+    cr_assert_not_null(strstr(text, "two clusters"), "%s", text);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct node_status status;
+        char id[HASH_TEXT_BYTES];
+        node_get_status(cluster->sites[i].node, &status);
+        store_id_format(&status.cluster_id, id);
+        cr_assert_not_null(strstr(text, id), "%s", text);
+        cr_assert_not_null(strstr(text, cluster->sites[i].address), "%s", text);
+    }
+}
+
+Test(node_birth, view_of_two_clusters_joins_none)
+{
+    struct member view[3];
+    struct cluster *cluster = two_clusters(view);
+    for (uint32_t i = 0; i < 3; i++) site_start(&cluster->sites[i]);
+    cluster_pass(cluster, 10 * CLUSTER_S);
+    expect_none_is_joined(cluster);
+    site_kill(&cluster->sites[2]);
+    cluster->sites[2].options.view = &view[1]; /* it is mended */
+    cluster->sites[2].options.view_count = 2;
+    site_start(&cluster->sites[2]);
+    cluster_pass(cluster, 5 * CLUSTER_S);
+    cr_assert(is_in_cluster(&cluster->sites[2]));
+    cr_assert(is_alone(&cluster->sites[0]));
+    cluster_destroy(cluster);
+}
+
+/* The second one answers while the first is about to be asked. */
+Test(node_birth, view_of_two_clusters_joins_none_though_one_answers_late)
+{
+    struct member view[3];
+    struct cluster *cluster = two_clusters(view);
+    site_start(&cluster->sites[0]);
+    site_start(&cluster->sites[2]);
+    cluster_pass(cluster, 2 * CLUSTER_S);
+    cr_assert(!is_in_cluster(&cluster->sites[2]), "it waits for all of its view");
+    site_start(&cluster->sites[1]);
+    cluster_pass(cluster, 10 * CLUSTER_S);
+    expect_none_is_joined(cluster);
+    cluster_destroy(cluster);
+}
+
+Test(node_birth, silent_address_of_the_view_keeps_no_store_out)
+{
+    struct member view[3];
+    struct cluster *cluster = two_clusters(view);
+    site_start(&cluster->sites[0]);
+    site_start(&cluster->sites[2]);
+    cluster_pass(cluster, 10 * CLUSTER_S);
+    cr_assert(is_in_cluster(&cluster->sites[2]));
     cluster_destroy(cluster);
 }

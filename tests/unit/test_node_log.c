@@ -413,3 +413,43 @@ Test(node_log, a_node_that_stops_says_so)
     cr_assert_eq(look_start(&look, site, NODE_LOG_VERIFY, 0, 0), TL_ERR_STOPPING);
     cluster_destroy(cluster);
 }
+
+/* ---- memory ---- */
+
+static void on_look_that_spoils(struct node_log_query *query, enum tl_err err)
+{
+    struct look *look = query->context;
+    look->calls_count++;
+    cr_assert_eq(err, TL_OK);
+    for (uint32_t i = 0; i < query->entries_count; i++) {
+        struct buf *entry = query->entries[i];
+        if (entry->count > ENTRY_HEADER_BYTES) entry->data[entry->count - 1] ^= 1;
+    }
+}
+
+static bool has_failed(void *context)
+{
+    return ((const struct site *)context)->failures_count > 0;
+}
+
+/* It is the leader's memory that is damaged, and a follower that notices by the chain: the leader
+ * looks at its disk before the follower takes its own log for the wrong one. */
+Test(node_log, leader_whose_memory_is_not_its_disk_ends_and_no_follower_does)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[leader];
+    struct site *lagging = &cluster->sites[(leader + 1) % CLUSTER_NODES];
+    cluster_isolate(cluster, lagging->place);
+    put_many(site, 3, 10);
+    struct look look;
+    cr_assert_eq(look_start(&look, site, NODE_LOG_ENTRIES, 0, 2), TL_OK);
+    look.query.on_done = on_look_that_spoils;
+    cr_assert(cluster_run(cluster, CLUSTER_S, look_is_over, &look));
+    cluster_heal(cluster);
+    cr_assert(cluster_run(cluster, 10 * CLUSTER_S, has_failed, site));
+    cr_assert_eq(site->exit_code, 4);
+    cr_assert_not_null(strstr(site->fault.reason, "memory"));
+    cr_assert_eq(lagging->failures_count, 0);
+    cluster_destroy(cluster);
+}

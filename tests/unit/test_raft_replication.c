@@ -450,6 +450,38 @@ Test(raft_replication, same_index_and_term_with_other_bytes_is_a_chain_mismatch)
     cr_assert_eq(cluster_status(c, 1).last, 2, "and no reason to truncate");
 }
 
+/* Nothing will ever be appended to such a log, and what is applied may be wrong. */
+Test(raft_replication, log_that_does_not_go_on_as_a_leader_has_committed_ends_the_process)
+{
+    cluster_fill(c, 1, ones, 2, 1);
+    cluster_start_all(c);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct raft_message append = foreign_append(1, 2);
+        append.commit = 3;
+        cluster_inject(c, &append);
+        if (i == 0) raft_verified(cluster_at(c, 1)->raft);
+        cr_assert_not(cluster_at(c, 1)->output.is_chain_broken, "the leader has time to look");
+    }
+    cluster_advance(c, 1, 310 * MS);
+    struct raft_message append = foreign_append(1, 2);
+    append.commit = 3;
+    cluster_inject(c, &append);
+    cr_assert(cluster_at(c, 1)->output.is_chain_broken);
+}
+
+Test(raft_replication, log_stays_that_does_not_go_on_as_a_leader_has_not_committed)
+{
+    cluster_fill(c, 1, ones, 2, 1);
+    cluster_start_all(c);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct raft_message append = foreign_append(1, 2);
+        append.commit = 2;
+        cluster_inject(c, &append);
+        cluster_advance(c, 1, 290 * MS);
+        cr_assert_not(cluster_at(c, 1)->output.is_chain_broken);
+    }
+}
+
 /* A leader caps what it calls committed at what it knows this store to have: that may have been an
  * earlier process, before the disk went back to an old copy. */
 Test(raft_replication, leaders_word_commits_nothing_that_is_not_seen_to_be_its_log)

@@ -19,6 +19,7 @@ static const sample_function samples[] = {
     sample_forward, sample_forward_reply, sample_snapshot_info,   sample_snapshot_chunk,
     sample_conf,    sample_snapshot_ack,  sample_placement,       sample_digests,
     sample_txn,     sample_txn_result,    sample_leader_transfer, sample_leader_transfer_reply,
+    sample_hello_first,
 };
 
 /* From an allocation of its own size, so that a sanitizer sees a read past the end. */

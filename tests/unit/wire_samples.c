@@ -288,6 +288,20 @@ struct buf *sample_birth_note(void)
 struct buf *sample_hello(void)
 {
     const struct hello hello = {
+        .format = HELLO_FORMAT,
+        .class = PEER_CLASS_FORWARD,
+        .features = HELLO_FEATURE_CONTINUATION | HELLO_FEATURE_SPACE,
+        .cluster_id = CLUSTER_ID,
+        .from = STORE_ID(1),
+        .to = STORE_ID(2),
+    };
+    return hello_encode(&hello);
+}
+
+struct buf *sample_hello_first(void)
+{
+    const struct hello hello = {
+        .format = HELLO_FORMAT_FIRST,
         .class = PEER_CLASS_FORWARD,
         .cluster_id = CLUSTER_ID,
         .from = STORE_ID(1),

@@ -31,6 +31,7 @@ struct buf *sample_conf(void);    /* payload only */
 struct buf *sample_birth_note(void);
 struct buf *sample_placement(void);
 struct buf *sample_hello(void); /* a frame, as the next ones */
+struct buf *sample_hello_first(void);
 struct buf *sample_raft_batch(void);
 struct buf *sample_forward(void);
 struct buf *sample_forward_reply(void);
