@@ -132,9 +132,9 @@ enum node_mutation {
     NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
     NODE_MUTATION_FULL_THOUGH_TAKEN = 75, /* TL_ERR_FULL is said of what is in the log */
     NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
-    NODE_MUTATION_OLDER_TERM = 44,    /* a write is answered by an older term's entry at its index */
+    NODE_MUTATION_OLDER_TERM = 44,     /* an older term's entry answers the write at its index */
     NODE_MUTATION_OFFER_DEADLINE = 47, /* a deadline that has passed is set while an offer waits */
-    NODE_MUTATION_OWN_PROMISES = 49,  /* a process' own promises are held against its beginning */
+    NODE_MUTATION_OWN_PROMISES = 49,   /* a process' own promises are held against its beginning */
     NODE_MUTATION_MEMBERS_CLOCKS = 51, /* a leader that is no member does not count its own clock */
     NODE_MUTATION_NO_GRACE = 53,      /* a paused process judges its log commit before it hears */
     NODE_MUTATION_ANSWER_BY_INDEX = 56, /* a write is answered by whatever is at its index */

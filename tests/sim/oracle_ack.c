@@ -35,8 +35,8 @@ void ack_on_sent(struct sim *sim, const struct sim_node *from, const struct raft
     bool is_of_install = ack->is_unasked && message->index == ack->install.index;
     if (!is_of_install || message->term == ack->install.term) return;
     sim_fail(sim,
-             "[41] group %" PRIu32 ": node %u acknowledges its snapshot at %" PRIu64 " of term %"
-             PRIu64 " unasked to a leader of term %" PRIu64,
+             "[41] group %" PRIu32 ": node %u acknowledges its snapshot at %" PRIu64
+             " of term %" PRIu64 " unasked to a leader of term %" PRIu64,
              message->group, from->number, message->index, ack->install.term, message->term);
 }
 
