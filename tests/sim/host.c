@@ -440,6 +440,7 @@ static void fill_options(struct sim *sim, struct sim_node *node, struct member *
         .digest_interval = 16, /* so that short runs compare many */
         .generation_rows_max = sim->swarm.generation_rows_max,
         .log_cache_bytes = sim->swarm.log_cache_bytes,
+        .free_bytes_min = sim->swarm.free_bytes_min,
         .limits_divisor = sim->swarm.limits_divisor,
         .snapshot_chunk_bytes = sim->swarm.snapshot_chunk_bytes,
         .mutation = sim->options.mutation,
@@ -647,16 +648,17 @@ void host_deinit(struct sim *sim)
 /* ---- events ---- */
 
 /* The process has to end, whatever else it has to do. */
-static void fail_commit(struct sim *sim, struct sim_node *node, struct node_log_batch *batch)
+static void fail_commit(struct sim *sim, struct sim_node *node, struct node_log_batch *batch,
+                        enum tl_err err)
 {
-    bool is_there = prng_chance(&sim->disk_random, 500000);
+    bool is_there = err == TL_ERR_IO && prng_chance(&sim->disk_random, 500000);
     while (batch != NULL) {
         struct node_log_batch *next = batch->next;
         if (is_there) commit_batch(sim, node, batch);
         struct event event = {.kind = EVENT_LOG_DONE,
                               .node = node->number,
                               .incarnation = node->incarnation,
-                              .a = 1,
+                              .a = (uint64_t)-err,
                               .data = batch};
         sim_push(sim, sim->now_ns + TELL_DELAY_NS, &event);
         batch = next;
@@ -669,13 +671,14 @@ static void fail_commit(struct sim *sim, struct sim_node *node, struct node_log_
 }
 
 static void on_log_done(struct sim *sim, struct sim_node *node, struct node_log_batch *batch,
-                        bool has_failed)
+                        enum tl_err err)
 {
     struct tl_fault fault;
+    bool has_failed = err != TL_OK;
     tl_fault_set(&fault, node->data_dir, UINT32_MAX, 0, "a simulated error of the disk");
     node->has_failed = has_failed && sim->options.mutation != NODE_MUTATION_IGNORE_LOG_ERROR;
     sim->at_disk = node; /* a snapshot may be switched to: it can die at that */
-    node_on_log_done(node->node, batch, has_failed ? TL_ERR_IO : TL_OK, &fault);
+    node_on_log_done(node->node, batch, err, &fault);
     sim->at_disk = NULL;
     if (node->is_crashing) {
         host_crash(sim, node);
@@ -692,8 +695,10 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
     }
     struct node_log_batch *batch = TL_TAKE(&node->taken);
     moments_note(sim, node, MOMENT_LOG_COMMIT);
-    if (fails(sim, node)) {
-        fail_commit(sim, node, batch);
+    enum tl_err err = fails(sim, node) ? TL_ERR_IO : TL_OK;
+    if (err == TL_OK && full_stops_log(sim, node, batch)) err = TL_ERR_NO_SPACE;
+    if (err != TL_OK) {
+        fail_commit(sim, node, batch, err);
         return;
     }
     while (batch != NULL && !sim->is_over) {
@@ -715,6 +720,15 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
 static void on_flush_commit(struct sim *sim, struct sim_node *node)
 {
     if (node->flush == NULL || node->flush_is_durable || node->disk->is_cut_off) return;
+    if (full_stops_flush(sim, node)) {
+        node->disk->is_cut_off = true;
+        struct event event = {.kind = EVENT_FLUSH_DONE,
+                              .node = node->number,
+                              .incarnation = node->incarnation,
+                              .a = 1};
+        sim_push(sim, sim->now_ns + TELL_DELAY_NS, &event);
+        return;
+    }
     commit_flush(sim, node);
     push(sim, node, prng_below(&sim->disk_random, SIM_MS), EVENT_FLUSH_DONE, NULL);
     moments_note(sim, node, MOMENT_FLUSH_DONE);
@@ -723,6 +737,15 @@ static void on_flush_commit(struct sim *sim, struct sim_node *node)
 static void tell_flush(struct sim *sim, struct sim_node *node)
 {
     node_on_flush_done(node->node, TL_TAKE(&node->flush), TL_OK, NULL);
+    host_wake(sim, node);
+}
+
+static void tell_flush_failed(struct sim *sim, struct sim_node *node)
+{
+    struct tl_fault fault;
+    tl_fault_set(&fault, node->data_dir, UINT32_MAX, 0, "no space left");
+    node->has_failed = true;
+    node_on_flush_done(node->node, TL_TAKE(&node->flush), TL_ERR_NO_SPACE, &fault);
     host_wake(sim, node);
 }
 
@@ -807,14 +830,18 @@ void host_on_event(struct sim *sim, struct sim_node *node, const struct event *e
         on_log_commit(sim, node);
         break;
     case EVENT_LOG_DONE:
-        on_log_done(sim, node, event->data, event->a == 1);
+        on_log_done(sim, node, event->data, (enum tl_err)-(int)event->a);
         break;
     case EVENT_FLUSH_COMMIT:
         on_flush_commit(sim, node);
         break;
     case EVENT_FLUSH_DONE:
         /* A reader that met the flush may have brought the news already. */
-        if (node->flush != NULL && node->flush_is_durable) tell_flush(sim, node);
+        if (event->a == 1) {
+            tell_flush_failed(sim, node);
+        } else if (node->flush != NULL && node->flush_is_durable) {
+            tell_flush(sim, node);
+        }
         break;
     case EVENT_LOG_READ:
         on_log_read(sim, node, event->data);

@@ -194,6 +194,6 @@ enum tl_err data_dir_keep_tables(const struct data_dir *dir, const struct data_d
 
 uint64_t data_dir_free_bytes(const struct data_dir *dir)
 {
-    (void)dir; /* a full disk is not simulated */
-    return 1ull << 40;
+    if (mem_disk_hooks.mutation == MEM_MUTATION_FREE_BYTES_UNSEEN) return 1ull << 40;
+    return mem_disk_free_bytes(dir->disk);
 }

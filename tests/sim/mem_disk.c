@@ -163,6 +163,43 @@ bool mem_disk_has_damage(const struct mem_disk *disk)
     return disk->is_altered || disk->is_damage_found;
 }
 
+static uint64_t table_bytes(const struct mem_table *table)
+{
+    uint64_t bytes = 0;
+    const struct mem_table_version *version = table->current;
+    for (size_t i = 0; version != NULL && i < version->items_count; i++) {
+        bytes += version->items[i].key->count + version->items[i].value->count;
+    }
+    return bytes;
+}
+
+static uint64_t used_bytes(const struct mem_disk *disk)
+{
+    uint64_t bytes = 0;
+    for (uint32_t g = 0; g < MEM_DISK_GROUPS_MAX; g++) bytes += disk->logs[g].used_bytes;
+    for (uint32_t i = 0; i < disk->tables_count; i++) bytes += table_bytes(&disk->tables[i]);
+    return bytes;
+}
+
+void mem_disk_fill(struct mem_disk *disk, uint64_t left_bytes)
+{
+    disk->file_bytes = used_bytes(disk);
+    disk->size_bytes = disk->file_bytes + left_bytes;
+}
+
+uint64_t mem_disk_free_bytes(struct mem_disk *disk)
+{
+    if (disk->size_bytes == 0) return 1ull << 40;
+    disk->file_bytes = TL_MIN(TL_MAX(disk->file_bytes, used_bytes(disk)), disk->size_bytes);
+    return disk->size_bytes - disk->file_bytes;
+}
+
+bool mem_disk_takes(struct mem_disk *disk, uint64_t bytes)
+{
+    if (disk->size_bytes == 0) return true;
+    return used_bytes(disk) + bytes <= disk->size_bytes;
+}
+
 enum tl_err mem_disk_may_write(const struct mem_disk *disk, struct tl_fault *fault)
 {
     if (!disk->is_cut_off) return TL_OK;

@@ -24,6 +24,8 @@
 /* Planted bugs: a log is cut off at a damaged record; one is given out unchecked. */
 #define MEM_MUTATION_CUT_DAMAGE 70u
 #define MEM_MUTATION_READ_UNCHECKED 71u
+/* Planted bug: what is left of a file system is not seen. */
+#define MEM_MUTATION_FREE_BYTES_UNSEEN 76u
 
 /* The durable log of one group. entries[i] is entry i + 1; deleted ones are NULL. */
 struct mem_log {
@@ -87,6 +89,8 @@ struct mem_disk {
     struct mem_log logs[MEM_DISK_GROUPS_MAX];
     struct mem_table tables[MEM_DISK_TABLES_MAX];
     uint32_t tables_count;
+    uint64_t size_bytes;        /* that files may have in all; 0: no limit */
+    uint64_t file_bytes;        /* that they have; they never shrink */
     uint64_t truncations_count; /* entries cut off logs */
     uint64_t deletions_count;   /* entries deleted by retention */
     uint64_t flushes_count;
@@ -135,6 +139,10 @@ struct buf *mem_log_record(struct mem_disk *disk, const struct mem_log *log, raf
 /* Says so to the simulator, and returns TL_ERR_CORRUPT. */
 enum tl_err mem_disk_damaged(struct mem_disk *disk, raft_group group, raft_index index,
                              const char *reason, struct tl_fault *out_fault);
+/* Leaves so much of the file system from now on; size_bytes = 0 ends it. */
+void mem_disk_fill(struct mem_disk *disk, uint64_t left_bytes);
+uint64_t mem_disk_free_bytes(struct mem_disk *disk);
+bool mem_disk_takes(struct mem_disk *disk, uint64_t bytes);
 bool mem_disk_has_damage(const struct mem_disk *disk);
 /* The payload of the newest configuration of the log, or in force at its base; none: empty. */
 struct bytes mem_log_conf(const struct mem_log *log);

@@ -63,6 +63,7 @@ struct table_builder {
     struct mem_table *durable;
     struct mem_table_version *version;
     size_t capacity;
+    uint64_t bytes;
     bool is_begun;
 };
 
@@ -112,8 +113,12 @@ static void reserve_item(struct table_builder *builder)
 enum tl_err table_builder_put(struct table_builder *builder, struct bytes env_key,
                               struct bytes value, struct tl_fault *out_fault)
 {
-    (void)out_fault;
     TL_ASSERT(builder->is_begun);
+    builder->bytes += env_key.count + value.count;
+    if (!mem_disk_takes(builder->disk, builder->bytes)) {
+        tl_fault_set(out_fault, builder->durable->path, UINT32_MAX, 0, "no space left");
+        return TL_ERR_NO_SPACE;
+    }
     bool is_record = env_key.data[0] == ENV_KEY_RECORD;
     if (is_record && mem_disk_hooks.mutation == MEM_MUTATION_NO_RECORDS) return TL_OK;
     struct mem_table_version *version = builder->version;

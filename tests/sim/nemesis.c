@@ -23,6 +23,7 @@ enum fault_kind {
     FAULT_TRANSFER,
     FAULT_ROLLBACK,
     FAULT_ROT,
+    FAULT_FULL,
     FAULTS_COUNT,
 };
 
@@ -330,7 +331,8 @@ static enum fault_kind draw_kind(struct sim *sim)
         swarm->crash_weight,     swarm->crash_all_weight, swarm->stop_weight,
         swarm->partition_weight, swarm->pause_weight,     swarm->clock_weight,
         swarm->reset_weight,     swarm->hang_weight,      swarm->wipe_weight,
-        swarm->transfer_weight,  swarm->rollback_weight,  swarm->rot_weight};
+        swarm->transfer_weight,  swarm->rollback_weight,  swarm->rot_weight,
+        swarm->full_weight};
     uint32_t sum = 0;
     for (size_t i = 0; i < FAULTS_COUNT; i++) sum += weights[i];
     if (sum == 0) return FAULT_RESET;
@@ -374,6 +376,9 @@ static void inject(struct sim *sim)
     case FAULT_ROLLBACK:
         rollback_inject(sim, node);
         break;
+    case FAULT_FULL:
+        full_inject(sim, node);
+        break;
     case FAULT_ROT:
         rot_inject(sim, node);
         break;
@@ -402,6 +407,7 @@ void nemesis_calm(struct sim *sim)
         struct event event = {.kind = EVENT_START, .node = i};
         sim_push(sim, sim->now_ns + SIM_MS, &event);
     }
+    full_calm(sim);
     rot_calm(sim);
 }
 
@@ -413,6 +419,10 @@ void nemesis_on_event(struct sim *sim, const struct event *event)
     }
     if (event->kind == EVENT_HUNG) {
         judge_hung(sim, event);
+        return;
+    }
+    if (event->kind == EVENT_ROOM) {
+        full_on_event(sim, event);
         return;
     }
     if (event->kind == EVENT_ROT) {

@@ -256,7 +256,7 @@ void conf_observe(struct sim *sim, const struct sim_node *node, const struct raf
 
 void conf_on_turn(struct sim *sim, struct sim_node *node)
 {
-    if (!host_is_born(node)) return;
+    if (!host_is_born(node) || node->has_failed) return; /* mute, and about to end */
     for (raft_group g = 0; g < SIM_GROUPS_COUNT; g++) {
         struct node_group_status status;
         node_get_group_status(node->node, g, &status);

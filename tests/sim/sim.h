@@ -49,6 +49,10 @@
     X(sends_refused)            \
     X(outcomes_full)            \
     X(values_large)             \
+    X(disks_near_full)          \
+    X(disks_full)               \
+    X(ends_by_full_disks)       \
+    X(outcomes_no_space)        \
     X(records_damaged)          \
     X(items_damaged)            \
     X(heads_damaged)            \

@@ -4,8 +4,9 @@
  *             the connections, bandwidth.c what they take; nemesis.c the faults; moments.c those at
  *             the n-th time that something happens; members.c who is to be a member, and disks that
  *             are emptied; rollback.c disks that go back to older copies; rot.c disks that give
- *             back other bytes; workload.c the clients; oracle.c the judges, oracle_conf.c those of
- *             configurations; swarm.c draws a seed's options; liveness.c judges the end.
+ *             back other bytes; full.c disks without room; workload.c the clients; oracle.c the
+ *             judges, oracle_conf.c those of configurations; swarm.c draws a seed's options;
+ *             liveness.c judges the end.
  * Thread:     one.
  */
 
@@ -41,7 +42,7 @@ enum event_kind {
     EVENT_LOG_COMMIT, /* the writer's commit is durable */
     EVENT_LOG_DONE,   /* data: the batch; a: 1 if it has failed */
     EVENT_FLUSH_COMMIT,
-    EVENT_FLUSH_DONE,
+    EVENT_FLUSH_DONE, /* a: 1 if it has failed */
     EVENT_LOG_READ,
     EVENT_SNAPSHOT, /* the job at the head of the queue is carried out */
     EVENT_SNAPSHOT_DONE,
@@ -67,6 +68,7 @@ enum event_kind {
     EVENT_DEPOSAL,  /* peer: the node that is cut off; a: enum deposal */
     EVENT_MOMENT,   /* peer: the node in which it has come; a: the fault; b: its incarnation */
     EVENT_MOMENT_NEXT,
+    EVENT_ROOM, /* a: number of the time that file systems are full */
     EVENT_ROT, /* peer: the node that has found damage; a: its incarnation */
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
@@ -124,6 +126,8 @@ struct swarm {
     uint64_t hang_mean_ns;
     uint32_t class_cut_ppm;  /* partitions that cut some classes of connections only */
     uint64_t moment_mean_ns; /* between faults at a moment; 0: none */
+    uint32_t full_weight;    /* file systems run full */
+    uint64_t free_bytes_min; /* the nodes' reserve */
     uint32_t rot_weight;     /* what is on a disk is damaged */
     uint64_t bytes_per_s[PEER_CLASSES_COUNT]; /* of each direction of a link; 0: no limit */
     uint64_t queue_bytes_max;                 /* that wait for it */
@@ -262,6 +266,7 @@ struct attempt {
     uint32_t op;
     enum attempt_state state;
     bool is_keyed;
+    uint64_t begun_ns;
     raft_index first_index; /* where it stands in the committed log; 0: nowhere yet */
 };
 
@@ -372,6 +377,14 @@ struct sim_rollback {
     bool knows_better[SIM_NODES_MAX];
 };
 
+/* File systems that are full. */
+struct sim_full {
+    bool is_active;
+    bool is_near;      /* all have something left */
+    uint64_t number;   /* of such times so far */
+    uint64_t since_ns; /* 0: not all are */
+};
+
 /* An answer to be judged once the ghost log has caught up with whoever gave it. */
 struct judgement {
     bool is_read;
@@ -422,6 +435,7 @@ struct sim {
     uint8_t cuts[64][SIM_NODES_MAX][SIM_NODES_MAX]; /* per partition number: the classes, as bits */
     uint32_t partitions_count;
     struct sim_trigger trigger;
+    struct sim_full full;
     struct node_log_query log_check;
     bool is_log_checked; /* log_check is under way */
 
@@ -529,6 +543,17 @@ void moments_note(struct sim *sim, const struct sim_node *node, enum sim_moment 
 void moments_note_ops(struct sim *sim, const struct sim_node *node, const struct log_op *ops,
                       uint32_t ops_count);
 void moments_on_event(struct sim *sim, const struct event *event);
+
+/* ---- full.c ---- */
+void full_inject(struct sim *sim, struct sim_node *node);
+void full_on_event(struct sim *sim, const struct event *event);
+void full_calm(struct sim *sim);
+/* Whether the disk has no room for it: the process has to end. */
+bool full_stops_log(struct sim *sim, struct sim_node *node, const struct node_log_batch *batch);
+bool full_stops_flush(struct sim *sim, struct sim_node *node);
+void full_on_stopped(struct sim *sim, struct sim_node *node);
+/* A write that may grow was executed. */
+void full_judge_write(struct sim *sim, const struct attempt *attempt);
 
 /* ---- rot.c ---- */
 void rot_inject(struct sim *sim, struct sim_node *node); /* if it can be borne */

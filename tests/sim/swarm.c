@@ -106,6 +106,7 @@ static void draw_more(struct draw *draw, struct swarm *swarm)
     swarm->rot_weight = (uint32_t)PICK(draw, 0, 0, 0, 1);
     swarm->padding_max = (uint32_t)PICK(draw, 0, 0, 300, SIM_VALUE_BYTES_MAX);
     swarm->limits_divisor = (uint32_t)PICK(draw, 1, 1, 512, 1024);
+    swarm->full_weight = (uint32_t)PICK(draw, 0, 0, 0, 1);
     bool is_slow = prng_chance(&draw->prng, 250000);
     for (uint32_t c = 0; c < PEER_CLASSES_COUNT; c++) {
         uint64_t rate = PICK(draw, 0, 20000, 100000, 1000000);
@@ -252,7 +253,7 @@ static void make_healthy(struct swarm *swarm)
     swarm->wipe_weight = swarm->transfer_weight = 0;
     swarm->class_cut_ppm = 0;
     swarm->moment_mean_ns = 0;
-    swarm->rot_weight = 0;
+    swarm->rot_weight = swarm->full_weight = 0;
     swarm->padding_max = 0;
     memset(swarm->bytes_per_s, 0, sizeof swarm->bytes_per_s);
     swarm->delay_min_ns = 100 * SIM_US;
@@ -399,6 +400,20 @@ static void profile_large(struct swarm *swarm)
     swarm->storm_ns = TL_MIN(swarm->storm_ns, 12 * SIM_S);
 }
 
+/* File systems that run full and have room again. */
+static void profile_full(struct swarm *swarm)
+{
+    swarm->founders_count = swarm->nodes_count = TL_MAX(swarm->nodes_count, 3);
+    swarm->storm_ns = TL_MAX(swarm->storm_ns, 12 * SIM_S);
+    swarm->full_weight = 4;
+    swarm->fault_mean_ns = TL_MAX(swarm->fault_mean_ns, 800 * SIM_MS);
+    swarm->crash_weight = 1;
+    swarm->partition_weight = 1;
+    swarm->transfer_weight = 1;
+    swarm->hang_weight = swarm->crash_all_weight = 0;
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+}
+
 /* A process is stopped for longer than its log commit may take, and has to hear of that first. */
 static void profile_pauses(struct swarm *swarm)
 {
@@ -449,11 +464,11 @@ static void profile_calm(struct swarm *swarm)
     swarm->moment_mean_ns = 0;
 }
 
-/* Of a mixture's first draw. Newer ones have one of their own, so that seeds that are written down stay
- * what they were; the last is for asking only. */
+/* Of a mixture's first draw. Newer ones have draws of their own, so that seeds that are written
+ * down stay what they were; the last is for asking only. */
 #define PROFILES_DRAWN 11u
 #define PROFILES_DRAWN_LATER 3u
-#define PROFILES_DRAWN_LAST 6u
+#define PROFILES_DRAWN_LAST 7u
 
 static const struct profile {
     const char *name;
@@ -476,6 +491,7 @@ static const struct profile {
     {"moments", profile_moments},
     {"rot", profile_rot},
     {"large", profile_large},
+    {"full", profile_full},
     {"deposals", profile_deposals},
     {"pauses", profile_pauses},
     {"absences", profile_absences},
@@ -522,4 +538,6 @@ void swarm_draw(struct swarm *swarm, uint64_t seed, const char *profile)
         swarm->rollback_weight == 0 && swarm->operator_mean_ns == 0 && !swarm->wipes_most;
     if (!is_rot_possible) swarm->rot_weight = 0;
     if (swarm->rot_weight == 0) swarm->alter_ppm = 0;
+    if (swarm->rollback_weight > 0 || swarm->wipes_most) swarm->full_weight = 0;
+    if (swarm->full_weight > 0) swarm->free_bytes_min = 16u << 20;
 }

@@ -23,6 +23,7 @@ struct request {
     uint32_t incarnation;
     uint64_t attempt;
     bool is_read;
+    bool may_grow;
     struct buf *entry; /* until the node takes it */
     struct judgement judgement;
     struct request *next; /* of sim.requests */
@@ -252,7 +253,8 @@ static uint64_t attempt_begin(struct sim *sim, bool is_keyed)
         sim->attempts = realloc(sim->attempts, sim->attempts_capacity * sizeof *sim->attempts);
         TL_ASSERT(sim->attempts != NULL);
     }
-    sim->attempts[sim->attempts_count++] = (struct attempt){.is_keyed = is_keyed};
+    sim->attempts[sim->attempts_count++] =
+        (struct attempt){.is_keyed = is_keyed, .begun_ns = sim->now_ns};
     return sim->attempts_count;
 }
 
@@ -282,6 +284,8 @@ static void send_request(struct sim *sim, struct client *client, uint32_t node)
     } else {
         judgement->floor = sim->acked_index;
         client->command.origin = client->attempt;
+        request->may_grow = client->command.type != COMMAND_DELETE &&
+                            client->command.type != COMMAND_TXN;
         request->entry = command_encode(&client->command);
     }
     struct event event = {.kind = EVENT_REQUEST, .node = node, .data = request};
@@ -363,6 +367,7 @@ static void finish(struct request *request, enum tl_err err, bool is_answered)
     sim_trace(sim, "attempt %" PRIu64 " at n%u: %s", request->attempt, request->node,
               is_answered ? tl_err_name(err) : "broken");
     counters->outcomes_replaced += is_answered && err == TL_ERR_REPLACED;
+    counters->outcomes_no_space += is_answered && err == TL_ERR_NO_SPACE;
     counters->outcomes_full += is_answered && err == TL_ERR_FULL;
     counters->outcomes_unknown += is_answered && err == TL_ERR_UNKNOWN;
     counters->outcomes_refused += is_answered && state_of(err) == ATTEMPT_DEFINITE;
@@ -394,6 +399,9 @@ static void write_done(struct node_write *write, enum tl_err err, const struct k
     unlink_request(request);
     if (err == TL_OK) {
         struct judgement *judgement = &request->judgement;
+        if (request->may_grow && (result->flags & KV_RESULT_REPLAYED) == 0) {
+            full_judge_write(request->sim, &request->sim->attempts[request->attempt - 1]);
+        }
         judgement->result = *result;
         judgement->results = buf_copy(result->results);
         judgement->result.results = buf_bytes(judgement->results);

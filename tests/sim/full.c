@@ -1,0 +1,111 @@
+/* full.c - file systems that run full, of one machine or of all, and have room again later.
+ *
+ *   near   less is left than the reserve, on all: writes are refused as not executed, nobody ends
+ *   full   next to nothing is left: what has to be written all the same ends its process (exit 4),
+ *          which comes back when there is room
+ */
+
+#include "sim_internal.h"
+
+#include <inttypes.h>
+
+/* A leader looks at its file system once a second. */
+#define SEEN_NS (1500 * SIM_MS)
+#define LENGTH_MIN_NS (2 * SIM_S)
+
+static bool is_low(const struct sim *sim, const struct sim_node *node)
+{
+    return mem_disk_free_bytes(node->disk) < sim->swarm.free_bytes_min;
+}
+
+static void fill(struct sim *sim, struct sim_node *node, uint64_t left_bytes)
+{
+    mem_disk_fill(node->disk, left_bytes);
+    sim_trace(sim, "the file system of n%u has %" PRIu64 " bytes left", node->number, left_bytes);
+}
+
+static uint64_t draw_left(struct sim *sim)
+{
+    uint64_t min = sim->swarm.free_bytes_min;
+    if (sim->full.is_near) return prng_between(&sim->more_random, min / 4, min - 1);
+    return prng_below(&sim->more_random, 20000);
+}
+
+void full_inject(struct sim *sim, struct sim_node *node)
+{
+    struct sim_full *full = &sim->full;
+    if (full->is_active) return;
+    *full = (struct sim_full){.is_active = true, .number = full->number + 1};
+    full->is_near = prng_chance(&sim->more_random, 600000);
+    bool is_of_all = full->is_near || prng_chance(&sim->more_random, 200000);
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        if (is_of_all || i == node->number) fill(sim, &sim->nodes[i], draw_left(sim));
+    }
+    full->since_ns = is_of_all ? sim->now_ns : 0;
+    sim->result->counters.disks_near_full += full->is_near;
+    sim->result->counters.disks_full += !full->is_near;
+    struct event event = {.kind = EVENT_ROOM, .node = SIM_WORLD, .a = full->number};
+    uint64_t length = sim_exponential(&sim->more_random, LENGTH_MIN_NS);
+    sim_push(sim, sim->now_ns + LENGTH_MIN_NS + length, &event);
+}
+
+static void end(struct sim *sim)
+{
+    if (sim->full.is_active) sim_trace(sim, "there is room again");
+    sim->full.is_active = false;
+    for (uint32_t i = 0; i < sim->stores_count; i++) sim->stores[i].disk->size_bytes = 0;
+}
+
+void full_on_event(struct sim *sim, const struct event *event)
+{
+    if (event->a == sim->full.number) end(sim);
+}
+
+void full_calm(struct sim *sim)
+{
+    end(sim);
+}
+
+/* Whether the batch is more than the disk takes. */
+bool full_stops_log(struct sim *sim, struct sim_node *node, const struct node_log_batch *batch)
+{
+    uint64_t bytes = 0;
+    for (; batch != NULL; batch = batch->next) {
+        for (uint32_t i = 0; i < batch->ops_count; i++) {
+            for (uint32_t k = 0; k < batch->ops[i].entries_count; k++) {
+                bytes += batch->ops[i].entries[k]->count;
+            }
+        }
+    }
+    if (mem_disk_takes(node->disk, bytes)) return false;
+    full_on_stopped(sim, node);
+    return true;
+}
+
+bool full_stops_flush(struct sim *sim, struct sim_node *node)
+{
+    if (mem_disk_takes(node->disk, generation_bytes(node->flush->generation))) return false;
+    full_on_stopped(sim, node);
+    return true;
+}
+
+void full_on_stopped(struct sim *sim, struct sim_node *node)
+{
+    sim->result->counters.ends_by_full_disks++;
+    sim_trace(sim, "the file system of n%u is full", node->number);
+    if (!sim->full.is_near) return;
+    sim_fail(sim, "[51] node %u ends for want of space, which all have had a reserve of",
+             node->number);
+}
+
+/* Begun when every node must have seen for a while that it has no room for it. */
+void full_judge_write(struct sim *sim, const struct attempt *attempt)
+{
+    const struct sim_full *full = &sim->full;
+    if (!full->is_active || full->since_ns == 0) return;
+    if (attempt->begun_ns < full->since_ns + SEEN_NS) return;
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        if (!is_low(sim, &sim->nodes[i])) return;
+    }
+    sim_fail(sim, "[52] a write is executed that no node has room for");
+}
