@@ -151,6 +151,12 @@ enum node_mutation {
     NODE_MUTATION_TIME_TOKEN = 33,        /* a client's token moves log time without a bound */
     NODE_MUTATION_LEAD_WITHOUT_SPACE = 80, /* a leader without room keeps leading */
     NODE_MUTATION_DISK_SPACE_ONLY = 81,   /* a full map is no reason to refuse a write */
+    NODE_MUTATION_OLDER_TERM = 44,     /* an older term's entry answers the write at its index */
+    NODE_MUTATION_OFFER_DEADLINE = 47, /* a deadline that has passed is set while an offer waits */
+    NODE_MUTATION_OWN_PROMISES = 49,   /* a process' own promises are held against its beginning */
+    NODE_MUTATION_NO_GRACE = 53,      /* a paused process judges its log commit before it hears */
+    NODE_MUTATION_ANSWER_BY_INDEX = 56, /* a write is answered by whatever is at its index */
+    NODE_MUTATION_INSTALL_REPLACED = 58, /* a snapshot's writes are answered `replaced` */
     /* A process says on its forward connection what it found on its disk, and what it says over the
      * raft connection counts before. */
     NODE_MUTATION_LATE_POSITION = 85,

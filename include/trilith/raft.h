@@ -64,6 +64,11 @@ enum raft_mutation {
     RAFT_MUTATION_IGNORE_MAJORITY = 72,     /* a leader whose chain is not theirs leads on */
     RAFT_MUTATION_IGNORE_LEADER_CHAIN = 73, /* a log that is not the leader's is kept */
     RAFT_MUTATION_WINDOW_STAYS_FULL = 74,   /* whatever heartbeats say */
+    RAFT_MUTATION_CONF_WITHOUT_COMMIT = 45,  /* a configuration's op leaves the commit index out */
+    RAFT_MUTATION_DISK_JUST_WELL = 48,       /* a disk is healthy as soon as it says so */
+    RAFT_MUTATION_INSTALL_ACKED_UNASKED = 54, /* an install is acked to a leader of any term */
+    RAFT_MUTATION_OLDER_EPOCH = 57,          /* a configuration of an older epoch is proposed */
+    RAFT_MUTATION_LEASE_READS = 59, /* a leader that heard a quorum lately confirms reads alone */
 };
 
 enum raft_role {

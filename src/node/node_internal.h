@@ -228,7 +228,7 @@ struct node_group {
     raft_index diverged_at; /* this replica is not like most others; 0: it is */
 
     struct write_list queued;
-    struct write_list proposed; /* by index, then term */
+    struct write_list proposed; /* as proposed: by term, then index */
     struct write_list forwarded;
     struct read_list linearizable; /* by round */
     struct read_list causal;

@@ -144,7 +144,10 @@ enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct b
     for (uint32_t i = 0; i < peer->promises_count; i++) {
         const struct node_promises *promises = &peer->promises[i];
         is_old_copy =
-            is_old_copy || (promises->life != position.life && breaks(promises, &position));
+            is_old_copy ||
+            ((promises->life != position.life ||
+              node->options.mutation == NODE_MUTATION_OWN_PROMISES) &&
+             breaks(promises, &position));
     }
     if (!is_old_copy || node->options.mutation == NODE_MUTATION_TAKE_OLD_COPY) {
         peer->judged_life = position.life;

@@ -340,7 +340,10 @@ static void check_log_commit(struct node *node)
     }
     /* The process itself may have been stopped for as long: what its disk has done meanwhile is
      * told only after this turn. */
-    if (node->now_ns < node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS) return;
+    if (node->now_ns < node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS &&
+        node->options.mutation != NODE_MUTATION_NO_GRACE) {
+        return;
+    }
     struct tl_fault fault;
     tl_fault_set(&fault, data_dir_path(node->data_dir), UINT32_MAX, 0,
                  "a log commit has not ended for %llu s",

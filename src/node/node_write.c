@@ -39,24 +39,6 @@ static void list_push(struct write_list *list, struct node_write *write)
     list->last = write;
 }
 
-static void list_insert_behind(struct write_list *list, struct node_write *before,
-                               struct node_write *write)
-{
-    if (before == list->last) {
-        list_push(list, write);
-        return;
-    }
-    struct node_write *after = before != NULL ? before->next : list->first;
-    write->previous = before;
-    write->next = after;
-    after->previous = write;
-    if (before != NULL) {
-        before->next = write;
-    } else {
-        list->first = write;
-    }
-}
-
 static void list_remove(struct write_list *list, struct node_write *write)
 {
     if (write->previous != NULL) {
@@ -238,16 +220,6 @@ void node_write_cancel(struct node *node, struct node_write *write)
 
 /* ---- proposing ---- */
 
-/* Writes are answered in the order of their indexes, also when a later leadership of this node
- * begins below what an earlier one left waiting. */
-static void insert_proposed(struct node_group *group, struct node_write *write)
-{
-    struct node_write *before = group->proposed.last;
-    while (before != NULL && before->index > write->index) before = before->previous;
-    write->state = WRITE_PROPOSED;
-    list_insert_behind(&group->proposed, before, write);
-}
-
 /* An entry's time is not below its client's token, which orders writes of several groups. A token
  * moves log time no faster than anything else does, and one of no entry at all does not move it. */
 static bool take_time(struct node_group *group, struct node_write *write, uint64_t token_us,
@@ -322,7 +294,7 @@ static void propose_one(struct node_group *group, struct node_write *write,
     write->term = term;
     write->proposed_ns = node->now_ns;
     leave_state(node, write);
-    insert_proposed(group, write);
+    enter_state(node, write, WRITE_PROPOSED);
 }
 
 /* Whether the write's token is of an entry there may be. Where this node's own knowledge does not
@@ -414,10 +386,12 @@ void node_group_writes_applied(struct node_group *group, raft_index index, raft_
      * term from here on is not in it; and this index holds what its own term says, which may be
      * older than the proposal's: a leader that reached nobody is followed by one before it. */
     struct node_write *next = NULL;
+    bool is_by_index = node->options.mutation == NODE_MUTATION_ANSWER_BY_INDEX;
     for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
         next = write->next;
-        if (write->index > index && write->term >= term) break;
-        bool is_other = write->index <= index && write->term != term;
+        if (is_by_index || (write->index > index && write->term >= term)) break;
+        bool is_other = write->index <= index && write->term != term &&
+                        node->options.mutation != NODE_MUTATION_OLDER_TERM;
         if (write->term < term || is_other) finish_later(node, write, TL_ERR_REPLACED);
     }
     struct node_write *write = group->proposed.first;
@@ -431,11 +405,12 @@ void node_group_writes_applied(struct node_group *group, raft_index index, raft_
 void node_group_writes_installed(struct node_group *group)
 {
     raft_index applied = group->state.group.index;
+    bool is_mutated = group->node->options.mutation == NODE_MUTATION_INSTALL_REPLACED;
     struct node_write *next = NULL;
     for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
         next = write->next;
-        if (write->index > applied) break;
-        finish_later(group->node, write, TL_ERR_UNKNOWN);
+        if (write->index > applied) continue; /* an earlier leadership's, perhaps */
+        finish_later(group->node, write, is_mutated ? TL_ERR_REPLACED : TL_ERR_UNKNOWN);
     }
 }
 

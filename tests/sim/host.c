@@ -7,10 +7,12 @@
 #include <stdio.h>
 
 #include "trilith/crash_point.h"
+#include "trilith/placement_change.h"
 
 #define DRAIN_NS (5 * SIM_S) /* as long as the server waits before it just ends */
 #define TELL_DELAY_NS (100 * SIM_US)
 #define COMMIT_MAX_NS (19 * SIM_S) /* by its clock 20: a process whose commit hangs longer ends */
+#define TIMERS_PAST_MAX 1000u    /* turns in a row that ask for the next one at once */
 #define EXIT_EXPELLED 3
 #define EXIT_STORAGE 4
 
@@ -153,6 +155,7 @@ static bool send_in_lane(void *context, raft_id peer, enum peer_class class, boo
         return false;
     }
     if (node->has_failed) sim_fail(sim_of, "[34] node %u sends after it has failed", node->number);
+    if (class == PEER_CLASS_BULK) deposal_on_bulk(sim_of, node, peer);
     return network_send(sim_of, node, peer, class, is_urgent, frame);
 }
 
@@ -208,6 +211,11 @@ static void io_ask(void *context, const char *peer_address, struct buf *frame)
 static void io_set_timer(void *context, uint64_t deadline_ns)
 {
     struct sim_node *node = context;
+    bool is_past = deadline_ns <= host_node_time(node, sim_of->now_ns);
+    node->timers_past = is_past ? node->timers_past + 1 : 0;
+    if (node->timers_past > TIMERS_PAST_MAX) {
+        sim_fail(sim_of, "[59] node %u has turn after turn and does not get on", node->number);
+    }
     node->timer_token++;
     if (deadline_ns == UINT64_MAX) return;
     /* Rounded up, so that the node's clock has passed its deadline then. */
@@ -395,6 +403,7 @@ void host_init(struct sim *sim)
     crash_point_hook = on_crash_point;
     mem_disk_hooks.live_state = live_state;
     mem_disk_hooks.mutation = sim->options.mutation;
+    placement_mutation = sim->options.mutation;
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
         struct sim_node *node = &sim->nodes[i];
         node->number = i;
@@ -483,6 +492,7 @@ void host_start(struct sim *sim, struct sim_node *node)
     fill_options(sim, node, view, &options);
     struct node_io io = node_io_of(node);
     node->knows_count = 0;
+    node->timers_past = 0;
     node->has_failed = false;
     node->has_met_damage = false;
     node->hangs_until_ns = 0;

@@ -362,6 +362,7 @@ static void on_frame(struct sim *sim, const struct event *event)
         if (header.type == FRAME_RAFT) {
             node->heard_ns[sim->nodes[event->peer].store] = sim->now_ns;
             rollback_on_frame(sim, node, &sim->nodes[event->peer], payload);
+            ack_on_frame(sim, node, payload);
         }
         uint64_t ignored_count = node_get_metrics(node->node)->messages_ignored_count;
         enum tl_err err =

@@ -92,6 +92,8 @@ static void dispatch(struct sim *sim, const struct event *event)
         liveness_begin(sim);
     } else if (event->kind == EVENT_OPERATOR) {
         members_on_event(sim, event);
+    } else if (event->kind == EVENT_DEPOSAL) {
+        deposal_on_event(sim, event);
     } else if (event->kind == EVENT_ROLLBACK) {
         rollback_on_event(sim, event);
     } else if (event->kind == EVENT_LIVENESS_CHECK) {

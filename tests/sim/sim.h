@@ -110,6 +110,8 @@
     X(hangs_of_all)             \
     X(hangs_of_leaders)         \
     X(isolations)               \
+    X(deposals)                 \
+    X(absences)                 \
     X(commit_errors)            \
     X(at_stage_begun)           \
     X(at_stage_chunk)           \

@@ -66,6 +66,7 @@ enum event_kind {
     EVENT_OPERATOR,
     EVENT_ROLLBACK, /* a: its number */
     EVENT_HUNG,     /* node: whose log commits hang */
+    EVENT_DEPOSAL,  /* peer: the node that is cut off; a: enum deposal */
     EVENT_MOMENT,   /* peer: the node in which it has come; a: the fault; b: its incarnation */
     EVENT_MOMENT_NEXT,
     EVENT_ROOM, /* a: number of the time that file systems are full */
@@ -133,11 +134,14 @@ struct swarm {
     uint64_t queue_bytes_max;                 /* that wait for it */
     uint32_t limits_divisor;                  /* of the nodes' limits in bytes */
     uint32_t padding_max;                     /* of values */
-    uint32_t alter_ppm; /* per end of a process: the last entry was written wrongly */
-    bool hangs_all;     /* all nodes at once, or none */
-    bool hangs_leader;  /* the leader's alone: it has to go */
-    bool isolates;      /* cuts off one that leads nothing: no leader has to go */
-    bool wipes_most;    /* at the end all but one are emptied: they have to wait for ever */
+    uint32_t alter_ppm;  /* per end of a process: the last entry was written wrongly */
+    bool hangs_all;      /* all nodes at once, or none */
+    bool hangs_leader;   /* the leader's alone: it has to go */
+    uint32_t depose_ppm; /* per new leader, and per transfer: it is cut off */
+    uint32_t absent_ppm; /* per frame of a snapshot: the receiver is cut off for long */
+    uint64_t pause_max_ns;
+    bool isolates;   /* cuts off one that leads nothing: no leader has to go */
+    bool wipes_most; /* at the end all but one are emptied: they have to wait for ever */
     uint32_t commit_error_ppm;
     uint32_t crash_in_commit_ppm; /* per commit */
     uint32_t crash_in_flush_ppm;
@@ -160,11 +164,21 @@ struct swarm {
 struct request;
 struct reply;
 
+/* What a store has acknowledged in its newest term, and a snapshot it has switched to since a
+ * leader's append was last delivered to it. */
+struct sim_ack {
+    raft_term term;
+    raft_index index;
+    bool is_unasked;
+    struct raft_base install;
+};
+
 /* A disk with an identity: of a machine now, or of one whose disk was emptied. */
 struct sim_store {
     raft_id id;
     uint32_t node;
     struct mem_disk *disk;
+    struct sim_ack acks[SIM_GROUPS_COUNT];
 };
 
 /* Log time as a leader gave it last (clocks.c). */
@@ -226,6 +240,7 @@ struct sim_node {
     /* All below: of this incarnation. */
     struct node *node; /* NULL: down */
     uint64_t timer_token;
+    uint32_t timers_past; /* set one after the other for a time that has passed */
     bool has_turn_coming;
     struct node_log_batch *queue; /* given to the writer, not yet taken */
     struct node_log_batch *taken; /* in the commit under way */
@@ -302,6 +317,7 @@ struct client {
 /* What an entry of the committed log is. */
 struct ghost_entry {
     raft_term term;
+    raft_term committed_term; /* in which somebody first said so */
     struct hash128 hash;
     uint64_t time_us;
     bool has_state; /* the first replica that stopped here said: */
@@ -566,6 +582,16 @@ void nemesis_on_end(struct sim *sim, struct sim_node *node); /* a process ended:
 void nemesis_maybe_crash_in(struct sim *sim, struct sim_node *node, uint32_t ppm,
                             uint64_t latency_ns);
 
+/* Heals what is cut and cuts the victim off, or only what comes to it. */
+void nemesis_cut_off(struct sim *sim, uint32_t victim, bool is_deaf_only, uint64_t length_ns);
+
+/* ---- deposal.c ---- */
+void deposal_on_leader(struct sim *sim, const struct sim_node *node); /* first seen in its term */
+void deposal_on_sent(struct sim *sim, const struct sim_node *from,
+                     const struct raft_message *message);
+/* A frame that takes its time is sent: of a snapshot, or the answer to one. */
+void deposal_on_bulk(struct sim *sim, const struct sim_node *from, raft_id to);
+void deposal_on_event(struct sim *sim, const struct event *event);
 /* Cuts the node off, for as long as partitions last. */
 void nemesis_isolate(struct sim *sim, const struct sim_node *node);
 void nemesis_pause(struct sim *sim, struct sim_node *node);
@@ -648,6 +674,14 @@ void clocks_on_made(struct sim *sim, const struct buf *entry); /* or seen for th
 void clocks_on_committed(struct sim *sim, raft_group group, const struct buf *entry);
 void clocks_observe(struct sim *sim, struct sim_node *node, raft_group group,
                     const struct raft_status *status);
+
+/* ---- oracle_ack.c ---- */
+/* Before a switch to a snapshot becomes durable. */
+void ack_on_install(struct sim *sim, uint32_t node, const struct mem_log *log,
+                    const struct log_op *op);
+void ack_on_sent(struct sim *sim, const struct sim_node *from, const struct raft_message *message);
+/* Before a frame of consensus is given to the node. */
+void ack_on_frame(struct sim *sim, const struct sim_node *to, struct bytes payload);
 
 /* ---- oracle_conf.c ---- */
 /* Whether a quorum of the configuration, counted here and not by the core, holds. */
