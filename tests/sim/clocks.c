@@ -19,8 +19,8 @@
 #define DEFAULT_JUMP_US 10000000ll
 #define SLEEP_APART_NS (500 * SIM_MS)
 #define RATE_SLACK_US 5000u
-/* Each entry is a microsecond later than the one before, uncharged: after a burst of entries log time
- * does not show in them before it has caught up. */
+/* Each entry is a microsecond later than the one before, uncharged: after a burst of entries, log
+ * time does not show in them before it has caught up. */
 #define BURST_US 1000u
 #define CHAIN_SLACK_US 3000000u
 /* What the docs promise of an outcome that is kept. */

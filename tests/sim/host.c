@@ -27,8 +27,11 @@ uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns)
 
 static uint64_t world_time(const struct sim_node *node, uint64_t node_ns)
 {
-    int64_t drift = (int64_t)(node_ns / 1000000) * node->clock_ppm;
-    int64_t world_ns = (int64_t)node_ns - drift - (int64_t)sim_of->clocks.slept_ns;
+    /* The drift is that of the real time, which is found in two steps: after days of sleep one step
+     * is milliseconds wrong, and a timer that comes early is set again and again. */
+    int64_t real_ns = (int64_t)node_ns - (int64_t)(node_ns / 1000000) * node->clock_ppm;
+    real_ns = (int64_t)node_ns - real_ns / 1000000 * node->clock_ppm;
+    int64_t world_ns = real_ns - (int64_t)sim_of->clocks.slept_ns;
     return world_ns < 0 ? 0 : (uint64_t)world_ns;
 }
 
