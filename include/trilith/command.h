@@ -103,7 +103,9 @@ struct kv_result {
     uint64_t
         revision; /* of the key after the write; CONDITION_FAILED: present one; TXN: the group's */
     uint64_t version;
-    int64_t number;          /* INCR: new value · APPEND, LIST_APPEND: new length in bytes */
+    /* INCR: new value · APPEND, LIST_APPEND: new length in bytes · NO_ROOM: microseconds of log
+     * time until records may go for another one, from a node of an older version 0 */
+    int64_t number;
     uint64_t time_us;        /* entry time: the causal token */
     uint64_t group_revision; /* the group's revision after the entry */
     raft_index index;

@@ -39,6 +39,10 @@ enum entry_type {
     ENTRY_CONF = 4,    /* payload: a configuration */
 };
 
+/* No entry has a later time, and no genesis one later than half of it (genesis.h): no leader comes
+ * to the end of the numbers, whatever time a log begins with. */
+#define ENTRY_TIME_MAX_US (UINT64_MAX / 2)
+
 /* The decoded header. */
 struct entry_header {
     enum entry_type type;
@@ -59,8 +63,8 @@ struct buf *entry_create(enum entry_type type, size_t payload_bytes);
 void entry_seal(struct buf *entry, struct hash128 previous_hash, struct entry_header *header);
 
 /* Decodes and checks the header of an entry that came from disk or peer: format, known type,
- * payload_bytes == source.count - ENTRY_HEADER_BYTES, index and term > 0. Does not check the hash.
- * TL_ERR_CORRUPT otherwise; *out_header is then untouched. */
+ * payload_bytes == source.count - ENTRY_HEADER_BYTES, index and term > 0, a possible time. Does not
+ * check the hash. TL_ERR_CORRUPT otherwise; *out_header is then untouched. */
 TL_MUST_CHECK enum tl_err entry_decode(struct bytes source, struct entry_header *out_header);
 
 /* What a header says its payload's length is, unchecked: to find the end of an entry among others.

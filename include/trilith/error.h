@@ -37,7 +37,9 @@
     X(TL_ERR_STALE, -22, "older than what is known")                          \
     X(TL_ERR_OUT_OF_ORDER, -23, "not the next part")                          \
     X(TL_ERR_DIVERGED, -24, "this replica's state is not that of the others") \
-    X(TL_ERR_STALLED, -25, "what is decided waits for the disk")
+    X(TL_ERR_STALLED, -25, "what is decided waits for the disk")              \
+    X(TL_ERR_AHEAD, -26, "further ahead than anything that is known")         \
+    X(TL_ERR_MAP_FULL, -27, "the table or the log is as large as it may be")
 
 enum tl_err {
 #define TL_ERR_ENUM(name, number, text) name = number,

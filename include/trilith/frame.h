@@ -28,7 +28,11 @@ enum frame_type {
     FRAME_POSITION = 9,         /* what a process found on its disk; or, back, that it is refused */
     FRAME_LEADER_TRANSFER = 10, /* a wish that the leader hands over */
     FRAME_LEADER_TRANSFER_REPLY = 11,
+    FRAME_PART_FIRST = 12, /* the first bytes of a larger frame, its header included */
+    FRAME_PART_NEXT = 13,  /* the bytes after those of the part before */
 };
+/* Payload of a part; larger frames go whole only to peers without HELLO_FEATURE_CONTINUATION. */
+#define FRAME_PART_BYTES_MAX (128u * 1024u)
 
 enum peer_class { PEER_CLASS_RAFT = 0, PEER_CLASS_BULK = 1, PEER_CLASS_FORWARD = 2 };
 #define PEER_CLASSES_COUNT 3u
@@ -38,11 +42,13 @@ struct frame_header {
     enum frame_type type;
     uint64_t checksum; /* of the payload */
 };
+void frame_header_encode(enum frame_type type, struct bytes payload,
+                         uint8_t at[FRAME_HEADER_BYTES]);
 /* Fills the first FRAME_HEADER_BYTES of `frame`, whose payload stands behind them. */
 void frame_seal(struct buf *frame, enum frame_type type);
 /* A sealed frame around a copy of `payload`: for what is rare (birth notes). */
 struct buf *frame_create(enum frame_type type, struct bytes payload);
-/* Decodes a header: TL_ERR_INVALID for wrong magic, unknown type, too long. */
+/* Decodes a header: TL_ERR_INVALID for wrong magic, unknown type, too long for its type. */
 TL_MUST_CHECK enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
                                               struct frame_header *out_header);
 bool frame_payload_is_right(const struct frame_header *header, struct bytes payload);
@@ -62,7 +68,10 @@ enum hello_feature {
     /* The first frame on a raft connection is the position of the process. */
     HELLO_FEATURE_POSITION = 1 << 2,
 };
-#define HELLO_FEATURES ((uint32_t)HELLO_FEATURE_POSITION) /* those of this version */
+/* Those of this version. */
+#define HELLO_FEATURES                                                             \
+    ((uint32_t)HELLO_FEATURE_CONTINUATION | (uint32_t)HELLO_FEATURE_SPACE |        \
+     (uint32_t)HELLO_FEATURE_POSITION)
 
 struct hello {
     uint8_t format; /* HELLO_FORMAT_FIRST or HELLO_FORMAT; the acceptor answers in the asker's */
@@ -83,9 +92,14 @@ struct raft_batch_head {
     uint64_t life;              /* of the sending process, as in struct position */
     uint32_t log_commit_age_ms; /* of its oldest unfinished log commit; 0: none */
     uint32_t messages_count;
+    bool has_space;          /* the rest is there: on connections with HELLO_FEATURE_SPACE */
+    uint64_t free_bytes;     /* of the file system of its data */
+    uint64_t map_free_bytes; /* until its table or its log has reached its limit */
 };
-void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t at[RAFT_BATCH_HEAD_BYTES]);
-TL_MUST_CHECK enum tl_err raft_batch_head_decode(struct reader *reader,
+/* RAFT_BATCH_HEAD_BYTES, and RAFT_BATCH_SPACE_BYTES more when head->has_space. */
+#define RAFT_BATCH_SPACE_BYTES 16u
+void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t *at);
+TL_MUST_CHECK enum tl_err raft_batch_head_decode(struct reader *reader, bool has_space,
                                                  struct raft_batch_head *out_head);
 
 /* A write on its one hop to the leader. */
@@ -147,8 +161,10 @@ enum transfer_verdict {
     TRANSFER_BEHIND = 5,    /* the target lacks too much of the log */
     TRANSFER_NOBODY = 6,    /* no target was named, and no other voter could take over */
     TRANSFER_OTHER = 7,     /* another one than the target was elected */
+    /* The target has no room for new data. Only where HELLO_FEATURE_SPACE is in force. */
+    TRANSFER_NO_SPACE = 8,
 };
-#define TRANSFER_VERDICTS_COUNT 8u
+#define TRANSFER_VERDICTS_COUNT 9u
 
 /* A transfer of leadership on its way to the leader. */
 struct leader_transfer {

@@ -48,10 +48,11 @@ struct member {
 };
 
 #define GENESIS_GROUPS_MAX 64u /* what a node's log store has room for */
+#define GENESIS_TIME_MAX_US (ENTRY_TIME_MAX_US / 2)
 
 struct genesis {
     struct store_id cluster_id;
-    uint64_t time_us;       /* entry time of index 1 of every group */
+    uint64_t time_us;       /* entry time of index 1 of every group; <= GENESIS_TIME_MAX_US */
     uint32_t groups_count;  /* group 0 and the data groups: 2 ... GENESIS_GROUPS_MAX */
     uint32_t members_count; /* 1 ... RAFT_MEMBERS_MAX */
     struct member members[RAFT_MEMBERS_MAX];

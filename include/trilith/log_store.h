@@ -26,7 +26,10 @@ struct log_reader;
 
 struct log_store_options {
     const char *dir;       /* an existing directory of its own; copied */
-    size_t map_bytes;      /* LMDB map size; 64 GiB by default */
+    size_t map_bytes;      /* the most it is to hold: who appends judges it; 64 GiB by default */
+    /* The map is larger by this, so that what is accepted at that limit can still be written; also
+     * above a data file that is longer already. */
+    size_t map_headroom_bytes;
     size_t prefill_bytes;  /* a new data file is filled to this size: overwriting flushes faster */
     uint64_t retain_bytes; /* keep at least this much of the log per node (--log-retain) */
     /* For looking at a log: it is not created, not written, and has no lock file. Only while the

@@ -12,7 +12,8 @@
  * Limits:     NODE_REQUESTS_MAX, NODE_REQUEST_BYTES_MAX; beyond them TL_ERR_FULL at once.
  *
  * A turn: any number of node_on_* and client calls, then node_turn() once, which steps each group
- * once, hands over at most one log batch, sends one frame per peer and applies what may be applied.
+ * once, hands over at most one log batch, sends each peer a frame of appends and one of all other
+ * messages, and applies what may be applied.
  */
 
 #ifndef TL_NODE_H
@@ -36,10 +37,15 @@
 #define NODE_DATA_GROUP 1u       /* the group all keys belong to while there is one shard */
 #define NODE_APPLY_TURN_MAX 512u /* entries applied in one turn */
 #define NODE_LEADER_WAIT_NS 1000000000ull /* a request waits this long for a leader, then 503 */
+#define NODE_TOKEN_AHEAD_US 10000000ull   /* a causal token further ahead is refused */
 #define NODE_BIRTH_ASK_INTERVAL_NS 100000000ull
 #define NODE_LEADER_TRANSFERS_MAX 64u
 #define NODE_HAND_OVER_MAX_NS 1000000000ull  /* a node that stops waits so long for a successor */
 #define NODE_LOG_COMMIT_SLOW_NS 500000000ull /* a log commit that old is reported */
+
+/* While so much waits to be sent to a peer it is given no more entries: what has not been handed to
+ * a connection can still be decided otherwise, and costs no memory. */
+#define NODE_BACKLOG_BYTES_MAX RAFT_BACKLOG_BYTES_MAX
 
 struct node;
 
@@ -107,6 +113,11 @@ struct node_io {
     /* The frame (sealed) is taken; dropped silently when the connection is not up. false: it was
      * not given to a connection, so it was certainly not received. */
     bool (*send)(void *context, raft_id peer, enum peer_class class, struct buf *frame);
+    /* The same for a small frame of the raft class that may overtake those given to send(). */
+    bool (*send_urgent)(void *context, raft_id peer, struct buf *frame);
+    /* Bytes given to send() for the raft class of the peer that still wait to leave. A turn follows
+     * when they have become less than NODE_BACKLOG_BYTES_MAX again. */
+    size_t (*backlog)(void *context, raft_id peer);
     /* Connect to these members from now on and to no others (self is left out). Borrowed. */
     void (*set_peers)(void *context, const struct store_id *cluster_id,
                       const struct member *members, uint32_t members_count);
@@ -129,12 +140,23 @@ enum node_mutation {
     NODE_MUTATION_NONE = 0,
     /* The flush's carrier commits rows and group state in two transactions; not the node's own. */
     NODE_MUTATION_SPLIT_FLUSH = 10,
-    NODE_MUTATION_DELETE_APPLIED = 14,   /* log deleted up to the applied index, not the flushed */
-    NODE_MUTATION_IGNORE_LOG_ERROR = 16, /* a failed log commit counts as done */
-    NODE_MUTATION_TIMEOUT_DEFINITE = 17, /* a proposed write's deadline says TL_ERR_TIMEOUT */
-    NODE_MUTATION_LIVE_COUNTERS = 25,    /* a flush writes live counters, not the frozen ones */
+    NODE_MUTATION_DELETE_APPLIED = 14,    /* log deleted up to the applied index, not the flushed */
+    NODE_MUTATION_IGNORE_LOG_ERROR = 16,  /* a failed log commit counts as done */
+    NODE_MUTATION_TIMEOUT_DEFINITE = 17,  /* a proposed write's deadline says TL_ERR_TIMEOUT */
+    NODE_MUTATION_LIVE_COUNTERS = 25,     /* a flush writes live counters, not the frozen ones */
     NODE_MUTATION_FULL_THOUGH_TAKEN = 75, /* TL_ERR_FULL is said of what is in the log */
-    NODE_MUTATION_TAKE_OLD_COPY = 28,    /* a disk that is an old copy of itself is not refused */
+    NODE_MUTATION_TAKE_OLD_COPY = 28,     /* a disk that is an old copy of itself is not refused */
+    NODE_MUTATION_TIME_FROM_ABOVE = 31,   /* log time follows a clock, bounded from above only */
+    NODE_MUTATION_TIME_ALLOWANCE = 32,    /* each entry may be a second further than the bound */
+    NODE_MUTATION_TIME_TOKEN = 33,        /* a client's token moves log time without a bound */
+    NODE_MUTATION_LEAD_WITHOUT_SPACE = 80, /* a leader without room keeps leading */
+    NODE_MUTATION_DISK_SPACE_ONLY = 81,   /* a full map is no reason to refuse a write */
+    NODE_MUTATION_OLDER_TERM = 44,     /* an older term's entry answers the write at its index */
+    NODE_MUTATION_OFFER_DEADLINE = 47, /* a deadline that has passed is set while an offer waits */
+    NODE_MUTATION_OWN_PROMISES = 49,   /* a process' own promises are held against its beginning */
+    NODE_MUTATION_NO_GRACE = 53,      /* a paused process judges its log commit before it hears */
+    NODE_MUTATION_ANSWER_BY_INDEX = 56, /* a write is answered by whatever is at its index */
+    NODE_MUTATION_INSTALL_REPLACED = 58, /* a snapshot's writes are answered `replaced` */
     /* A process says on its forward connection what it found on its disk, and what it says over the
      * raft connection counts before. */
     NODE_MUTATION_LATE_POSITION = 85,
@@ -153,8 +175,9 @@ struct node_options {
     uint32_t data_groups_count;     /* 1 */
     uint64_t log_retain_bytes;      /* 128 MiB */
     uint64_t log_prefill_bytes;     /* 128 MiB */
-    size_t log_map_bytes;           /* 64 GiB */
-    size_t table_map_bytes;         /* 1 TiB */
+    size_t log_map_bytes;           /* the most the log is to hold: 64 GiB */
+    size_t table_map_bytes;         /* the most a table is to hold, --map-size: 1 TiB */
+    size_t map_headroom_bytes;      /* of each map, above that: 64 GiB */
     uint64_t election_timeout_ns;   /* 300 ms */
     uint64_t heartbeat_interval_ns; /* 50 ms */
     uint64_t generation_age_ns;     /* freeze this long after the first entry: 5 s */
@@ -164,7 +187,9 @@ struct node_options {
     uint32_t limits_divisor;        /* of all limits in bytes; 0, 1: none; more in the simulator */
     uint32_t snapshot_chunk_bytes;  /* 0: SNAPSHOT_CHUNK_LIMIT_DEFAULT; smaller in the simulator */
     uint32_t idempotency_records;   /* --idempotency-records; 0: as each command says */
-    uint64_t free_bytes_min;        /* a leader takes writes above this: 128 MiB */
+    /* A leader takes writes that may grow while it and a quorum have this much, others down to a
+     * quarter of it: 128 MiB. */
+    uint64_t free_bytes_min;
     uint32_t mutation;              /* planted bug of the test suite, 0 in production */
 };
 
@@ -207,6 +232,8 @@ TL_MUST_CHECK enum tl_err node_snapshot_job_run(struct node_snapshot_job *job,
  * connection and count it. */
 TL_MUST_CHECK enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
                                         struct bytes payload);
+/* Bytes of a frame that is not yet whole arrive from `peer`, on its raft connection. */
+void node_on_partial_frame(struct node *node, raft_id peer);
 /* Connections of a class to a peer came up or went down. `features`: those that both sides have
  * announced (enum hello_feature), in force until the connection goes down. `is_refused`: a new
  * attempt was refused (the process is gone), not merely lost. A loss is told at once with false; a
@@ -225,6 +252,7 @@ struct node_write {
     raft_group group;
     struct buf *entry;    /* from command_encode(); taken by node_write() when it returns TL_OK */
     uint64_t deadline_ns; /* of the request (--request-timeout) */
+    uint64_t token_us;    /* the command's */
     bool is_keyed;        /* has an Idempotency-Key: may be sent again after a lost link */
     void (*on_done)(struct node_write *write, enum tl_err err, const struct kv_result *result);
     void *context;
@@ -242,6 +270,8 @@ struct node_write {
     raft_index index;
     raft_term term;
     raft_id forwarded_to;
+    bool waits_for_time;  /* at the leader: log time has not reached its token */
+    uint64_t token_round; /* of reads, which shows whether there is such an entry; 0: not asked */
     size_t entry_bytes;
     struct node_write *next;
     struct node_write *previous;
@@ -252,8 +282,10 @@ struct node_write {
  *   TL_ERR_UNKNOWN  it may have been executed, or still be
  *   TL_ERR_NO_LEADER, TL_ERR_NO_QUORUM, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_FULL,
  *   TL_ERR_REPLACED, TL_ERR_TIMEOUT, TL_ERR_INVALID (the leader refuses the command),
- *   TL_ERR_NO_SPACE (of the leader: below free_bytes_min), TL_ERR_STALLED (of the leader: no more
- *   can be frozen before a flush ends), TL_ERR_DIVERGED (this replica's state is
+ *   TL_ERR_AHEAD (its token is of no entry),
+ *   TL_ERR_NO_SPACE (of the leader: it, or too many voters, are below free_bytes_min),
+ *   TL_ERR_MAP_FULL (likewise, by table_map_bytes or log_map_bytes), TL_ERR_STALLED (of the leader:
+ *   no more can be frozen before a flush ends), TL_ERR_DIVERGED (this replica's state is
  *   not that of the others)
  *                   certainly not executed
  * TL_ERR_FULL, TL_ERR_STARTING, TL_ERR_STOPPING, TL_ERR_DIVERGED returned: on_done is never called;
@@ -270,7 +302,7 @@ enum node_consistency { NODE_LINEARIZABLE = 0, NODE_CAUSAL = 1, NODE_LOCAL = 2 }
 struct node_read {
     raft_group group;
     enum node_consistency consistency;
-    uint64_t token_us; /* causal */
+    uint64_t token_us; /* 0: none; causal reads wait for it */
     uint64_t deadline_ns;
     void (*on_ready)(struct node_read *read, enum tl_err err);
     void *context;
@@ -283,8 +315,9 @@ struct node_read {
     struct node_read *next;
     struct node_read *previous;
 };
-/* on_ready errors: as of node_write, but for TL_ERR_UNKNOWN and TL_ERR_REPLACED. Local reads
- * and causal ones already covered return *out_is_ready true and on_ready is not called. Returned
+/* on_ready errors: as of node_write, but for TL_ERR_UNKNOWN and TL_ERR_REPLACED. TL_ERR_AHEAD: a
+ * round after the request came has shown that the token is of no entry there is. Local reads and
+ * causal ones already covered return *out_is_ready true and on_ready is not called. Returned
  * errors as node_write(). */
 TL_MUST_CHECK enum tl_err node_read(struct node *node, struct node_read *read, bool *out_is_ready);
 void node_read_cancel(struct node *node, struct node_read *read);
@@ -384,6 +417,9 @@ void node_leader_transfer_cancel(struct node *node, struct node_leader_transfer 
 /* NULL before the group exists here (birth). */
 struct views *node_views(struct node *node, raft_group group);
 uint64_t node_applied_time_us(const struct node *node, raft_group group); /* causal token of now */
+/* In how many whole seconds at the latest log time has risen by `span_us`, while there is a leader:
+ * for Retry-After. At least 1. */
+uint64_t node_log_time_seconds(uint64_t span_us);
 uint64_t node_applied_revision(const struct node *node, raft_group group);
 /* How old a local read may be: since this node last knew to be caught up with a leader; ms. */
 uint64_t node_age_ms(const struct node *node, raft_group group);
@@ -480,6 +516,7 @@ struct node_group_status {
     struct raft_status raft;
     struct group_state state; /* as applied; digests included */
     raft_index flushed;
+    uint64_t map_used_bytes; /* of the table, as of its last flush */
     uint32_t frozen_count;
     uint64_t generation_bytes;
     uint32_t generation_keys_count;
@@ -497,6 +534,11 @@ struct node_status {
     bool member_is_connected[RAFT_MEMBERS_MAX]; /* raft class; self: true */
     /* How old its oldest unfinished log commit was when it was last heard; self: is now. */
     uint32_t member_log_commit_age_ms[RAFT_MEMBERS_MAX];
+    /* As last told; UINT64_MAX: not known. A member with a lack is no leader for new data, and does
+     * not count for a quorum that can store it. */
+    uint64_t member_free_bytes[RAFT_MEMBERS_MAX];
+    uint64_t member_map_free_bytes[RAFT_MEMBERS_MAX];
+    enum tl_err member_space_lack[RAFT_MEMBERS_MAX]; /* TL_OK: it has room, as far as is known */
     uint64_t placement_epoch;
     uint32_t removed_count; /* removed stores that are remembered */
     uint32_t groups_count;
@@ -505,6 +547,9 @@ struct node_status {
     uint64_t request_bytes_waiting;
     uint64_t log_used_bytes;
     uint64_t free_bytes;
+    uint64_t map_limit_bytes; /* of each table: --map-size */
+    uint64_t log_limit_bytes;
+    enum tl_err space_lack;  /* why this node takes no new data as a leader; TL_OK: it has room */
     uint64_t replayed_count; /* entries replayed at the last start */
     uint32_t log_commit_age_ms;
     bool is_log_commit_slow; /* older than NODE_LOG_COMMIT_SLOW_NS */
@@ -572,6 +617,7 @@ struct node_metrics {
     uint64_t log_queries_count;
     uint64_t log_entries_verified_count; /* by queries and at start */
     uint64_t log_commits_slow_count; /* took longer than NODE_LOG_COMMIT_SLOW_NS, or are at it */
+    uint64_t writes_without_space_count; /* refused by this leader for want of space or map */
 };
 const struct node_metrics *node_get_metrics(const struct node *node);
 

@@ -88,6 +88,13 @@ bool placement_follow(const struct placement *placement, const struct placement_
 bool placement_is_gone(const struct placement *placement, raft_id id,
                        const struct raft_conf *const *groups, uint32_t groups_count);
 
+/* Planted bugs of these two that the simulator must find; 0 in production. */
+enum placement_mutation {
+    PLACEMENT_MUTATION_NONE = 0,
+    PLACEMENT_MUTATION_NO_SUCCESSORS = 46, /* a data group is left before others can lead group 0 */
+};
+extern uint32_t placement_mutation;
+
 /* How many of a placement's voters may still fail: those that are able beyond a majority. Negative:
  * so many are missing to a quorum. */
 int32_t placement_can_lose(const struct placement *placement,

@@ -37,6 +37,11 @@ struct uv_loop_s;
 /* Accepted connections that have not said hello yet; more are closed at once. */
 #define PUMP_STRANGERS_MAX 128u
 
+/* Planted bugs of the test suite that sit in the transport (docs/correctness.md). */
+enum pump_mutation {
+    PUMP_MUTATION_NO_OVERTAKING = 34, /* urgent frames wait for all that was queued before */
+};
+
 struct pump_options {
     struct node_options node;
     const char *peer_listen_host; /* where to bind; NULL: host of the peer address */

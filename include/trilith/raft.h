@@ -40,6 +40,8 @@
 #define RAFT_OP_ENTRIES_MAX 4096u
 #define RAFT_INFLIGHT_BYTES_MAX (8u * 1024u * 1024u) /* appends unacknowledged by one peer */
 #define RAFT_INFLIGHT_MESSAGES_MAX 256u
+/* While so much that was sent to a peer waits at the host, it is sent no more entries. */
+#define RAFT_BACKLOG_BYTES_MAX (256u * 1024u)
 #define RAFT_PEERS_MAX (2u * RAFT_MEMBERS_MAX) /* members of a configuration and of the last one */
 
 /* Bugs that the test suite plants and must find; 0 in production (docs/correctness.md). */
@@ -55,12 +57,18 @@ enum raft_mutation {
     RAFT_MUTATION_KEEP_CONFLICTING_SUFFIX = 13, /* of the log, behind an installed snapshot */
     RAFT_MUTATION_CONF_NOT_ROLLED_BACK = 15,    /* a truncated configuration stays in force */
     RAFT_MUTATION_NO_CHECK_QUORUM = 21,         /* a leader leads on without a quorum */
-    RAFT_MUTATION_ACK_FROM_SCALAR = 22, /* append acks say what is durable when they leave */
-    RAFT_MUTATION_IGNORE_DISK = 29,     /* a leader whose disk hangs leads on */
-    RAFT_MUTATION_IGNORE_MAJORITY = 72,         /* a leader whose chain is not theirs leads on */
-    RAFT_MUTATION_IGNORE_LEADER_CHAIN = 73,     /* a log that is not the leader's is kept */
-    RAFT_MUTATION_WINDOW_STAYS_FULL = 74,       /* whatever heartbeats say */
-    RAFT_MUTATION_NO_PREVOTE = 30,      /* a follower that hears nobody campaigns at once */
+    RAFT_MUTATION_ACK_FROM_SCALAR = 22,     /* append acks say what is durable when they leave */
+    RAFT_MUTATION_IGNORE_DISK = 29,         /* a leader whose disk hangs leads on */
+    RAFT_MUTATION_NO_PREVOTE = 30,          /* a follower that hears nobody campaigns at once */
+    RAFT_MUTATION_ACK_OLDER_APPEND = 35,    /* kept entries of an older term are acknowledged */
+    RAFT_MUTATION_IGNORE_MAJORITY = 72,     /* a leader whose chain is not theirs leads on */
+    RAFT_MUTATION_IGNORE_LEADER_CHAIN = 73, /* a log that is not the leader's is kept */
+    RAFT_MUTATION_WINDOW_STAYS_FULL = 74,   /* whatever heartbeats say */
+    RAFT_MUTATION_CONF_WITHOUT_COMMIT = 45,  /* a configuration's op leaves the commit index out */
+    RAFT_MUTATION_DISK_JUST_WELL = 48,       /* a disk is healthy as soon as it says so */
+    RAFT_MUTATION_INSTALL_ACKED_UNASKED = 54, /* an install is acked to a leader of any term */
+    RAFT_MUTATION_OLDER_EPOCH = 57,          /* a configuration of an older epoch is proposed */
+    RAFT_MUTATION_LEASE_READS = 59, /* a leader that heard a quorum lately confirms reads alone */
 };
 
 enum raft_role {
@@ -224,7 +232,8 @@ void raft_message(struct raft *raft, struct raft_message *message);
 
 /* Seals `entry` (made by entry_create) as the next of this leader's log.
  *
- * time_us     wish for the entry's time; it becomes max(wish, last entry's time + 1).
+ * time_us     wish for the entry's time; it becomes max(wish, last entry's time + 1). The caller
+ *             bounds how fast it rises (src/node/log_time.h).
  * out_index   where it stands if it commits, out_term with which term.
  *
  * TL_OK takes `entry`; on an error it stays the caller's.
@@ -277,6 +286,15 @@ void raft_set_peer_disk_age(struct raft *raft, raft_id peer, uint64_t age_ns);
 /* The host knows of a reason why the peer may not lead: no transfer goes to it but one that names
  * it. Told again and again, like the age of its disk: a peer that is new here has no reason. */
 void raft_set_peer_unfit(struct raft *raft, raft_id peer, bool is_unfit);
+
+/* So many bytes of what was sent to the peer have not left the host. Told before raft_output(); a
+ * peer that the host says nothing of has no backlog. The host calls raft_output() again when a
+ * backlog of RAFT_BACKLOG_BYTES_MAX or more has become less. */
+void raft_set_peer_backlog(struct raft *raft, raft_id peer, uint64_t bytes);
+
+/* A message of the peer is arriving. When the peer is this follower's leader, that counts as having
+ * heard it; else nothing happens. Fires no timer, unlike raft_advance(). */
+void raft_hear_partial(struct raft *raft, raft_id peer, uint64_t now_ns);
 
 /* Asks for a linearizable read index (thesis 6.4) and returns the round it belongs to: wait for
  * output.reads_ready_round >= it. Works on every role; rounds survive changes of leader (they are
@@ -394,10 +412,22 @@ struct raft_status {
 };
 
 void raft_get_status(const struct raft *raft, struct raft_status *out_status);
+/* Borrowed until the next call. */
+const struct raft_conf *raft_newest_conf(const struct raft *raft);
+raft_id raft_transfer_target(const struct raft *raft); /* RAFT_ID_NONE: none is under way */
 
 /* Cheap parts of it. */
 enum raft_role raft_role_of(const struct raft *raft);
 raft_id raft_leader(const struct raft *raft);
 raft_term raft_current_term(const struct raft *raft);
+uint64_t raft_last_time_us(const struct raft *raft); /* of the last entry */
+
+/* As the leader: the term, when it began to lead, and the time of the last entry then. */
+struct raft_leadership {
+    raft_term term;
+    uint64_t began_ns; /* by the clock of raft_advance(); after that entry was made */
+    uint64_t last_time_us;
+};
+struct raft_leadership raft_leadership_of(const struct raft *raft);
 
 #endif

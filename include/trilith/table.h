@@ -23,7 +23,11 @@ struct table_reader;
 struct table_options {
     const char *dir; /* existing directory; copied */
     raft_group group;
-    size_t map_bytes; /* 1 TiB by default */
+    size_t map_bytes; /* the most it is to hold: who writes judges it; 1 TiB by default */
+    /* The map is larger by this, also above a data file that is longer already: for what was
+     * accepted before the limit was seen to be reached, and for the pages that a flush replaces,
+     * one of deletions too. It costs address space only. */
+    size_t map_headroom_bytes;
     uint32_t readers_max;
     /* For looking at a table: it is not created, not written, and has no lock file. Only while the
      * data directory's lock is held; table_flush() is not called. */

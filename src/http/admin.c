@@ -48,7 +48,10 @@ static void put_disk(json_t *root, const struct http_server *server, const struc
         json_put_u64(member, "log_commit_age_ms", node->member_log_commit_age_ms[i]);
     }
     json_put_u64(disk, "log_used_bytes", node->log_used_bytes);
+    json_put_u64(disk, "log_limit_bytes", node->log_limit_bytes);
+    json_put_u64(disk, "map_limit_bytes", node->map_limit_bytes);
     json_put_u64(disk, "free_bytes", node->free_bytes);
+    json_put_string(disk, "room", describe_room(node->space_lack));
 }
 
 static void put_queues(json_t *root, const struct http_server *server,
@@ -93,6 +96,7 @@ static void put_group(json_t *array, const struct http_server *server,
     json_put_u64(group, "generation_bytes", status->generation_bytes);
     json_put_u64(group, "generation_keys", status->generation_keys_count);
     json_put_u64(group, "generations_frozen", status->frozen_count);
+    json_put_u64(group, "map_used_bytes", status->map_used_bytes);
     json_put_u64(group, "replay_left", status->replay_left);
 }
 

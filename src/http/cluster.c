@@ -49,10 +49,20 @@ static bool has_diverged(const struct knowledge *knowledge, raft_id id)
     return is_found && voters_count + conf->voters_count / 2 + 1 <= conf->voters_count;
 }
 
+/* It keeps what is there, but what is written next may end it. */
+static bool lacks_room(const struct node_status *node, raft_id id)
+{
+    for (uint32_t i = 0; i < node->members_count; i++) {
+        if (store_id_raft(&node->members[i].store_id) != id) continue;
+        return node->member_space_lack[i] != TL_OK;
+    }
+    return false;
+}
+
 static bool is_able(const struct knowledge *knowledge, raft_id id)
 {
     const struct raft_status *raft = knowledge->raft;
-    if (has_diverged(knowledge, id)) return false;
+    if (has_diverged(knowledge, id) || lacks_room(knowledge->node, id)) return false;
     if (id == knowledge->self) {
         return !raft->is_installing && raft->last + CAUGHT_UP_ENTRIES_MAX >= raft->leader_commit;
     }
@@ -102,6 +112,16 @@ bool cluster_can_lose(const struct http_server *server, const struct node_status
     return node->groups_count > 0;
 }
 
+/* null: it is not known. */
+static void json_put_known(json_t *object, const char *name, uint64_t value)
+{
+    if (value == UINT64_MAX) {
+        json_put_string(object, name, NULL);
+    } else {
+        json_put_u64(object, name, value);
+    }
+}
+
 static void put_members(json_t *root, const struct node_status *node)
 {
     json_t *members = json_put_array(root, "members");
@@ -112,6 +132,9 @@ static void put_members(json_t *root, const struct node_status *node)
         json_put_store_id(member, "store_id", &node->members[i].store_id);
         json_put_string(member, "role", describe_member_role(node->member_roles[i]));
         json_put_bool(member, "live", node->member_is_connected[i]);
+        json_put_string(member, "room", describe_room(node->member_space_lack[i]));
+        json_put_known(member, "free_bytes", node->member_free_bytes[i]);
+        json_put_known(member, "map_free_bytes", node->member_map_free_bytes[i]);
     }
 }
 

@@ -73,6 +73,11 @@ const char *describe_member_role(enum member_role role)
     return "unknown";
 }
 
+const char *describe_room(enum tl_err lack)
+{
+    return lack == TL_OK ? "ok" : failure_of_err(lack)->code;
+}
+
 const char *describe_stage(enum node_stage stage)
 {
     switch (stage) {

@@ -178,33 +178,14 @@ static const struct failure *take_idempotency_key(struct request_options *option
     return NULL;
 }
 
-static uint64_t clock_us(void)
+/* Whether it is ahead of the cluster's time the node finds out. */
+static const struct failure *take_token(struct request_options *options, struct bytes value)
 {
-    uv_timeval64_t now;
-    int err = uv_gettimeofday(&now);
-    TL_ASSERT(err == 0);
-    if (now.tv_sec < 0) return 0; /* a clock before 1970 */
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_usec;
-}
-
-/* A token far ahead would drag the cluster's hybrid time along: refused on writes too. One that the
- * data here have reached drags nothing, however slow this clock is: it may be our own. */
-static bool is_token_ahead(const struct http_server *server, uint64_t token_us)
-{
-    if (token_us <= clock_us() + HTTP_TOKEN_AHEAD_MAX_US) return false;
-    return node_views(server->node, NODE_DATA_GROUP) == NULL ||
-           token_us > node_applied_time_us(server->node, NODE_DATA_GROUP);
-}
-
-static const struct failure *take_token(struct exchange *exchange, struct bytes value)
-{
-    struct request_options *options = &exchange->options;
     if (options->has_token || !parse_u64(value, &options->token_us)) {
         return failure_of_refusal(REFUSAL_TOKEN);
     }
     options->has_token = true;
-    if (!is_token_ahead(exchange->server, options->token_us)) return NULL;
-    return failure_of_refusal(REFUSAL_TOKEN_AHEAD);
+    return NULL;
 }
 
 static const struct failure *take_content_type(struct request_options *options, struct bytes value)
@@ -237,7 +218,7 @@ static const struct failure *take_header(struct exchange *exchange, const h2o_he
     }
     struct bytes name = bytes_of_iovec(*header->name);
     if (text_is(name, "trilith-consistency")) return take_consistency(options, value);
-    if (text_is(name, "trilith-token")) return take_token(exchange, value);
+    if (text_is(name, "trilith-token")) return take_token(options, value);
     if (text_is(name, "idempotency-key")) return take_idempotency_key(options, value);
     return NULL;
 }
@@ -287,6 +268,9 @@ static void on_write_done(struct node_write *write, enum tl_err err, const struc
         exchange->revision = result->group_revision;
         exchange->token_us = result->time_us;
     }
+    if (err == TL_OK && result->status == KV_NO_ROOM) {
+        exchange->retry_after_s = node_log_time_seconds((uint64_t)TL_MAX(result->number, 0));
+    }
     exchange->on_written(exchange, err, result);
 }
 
@@ -310,6 +294,7 @@ void exchange_write(struct exchange *exchange, struct command *command,
         .group = NODE_DATA_GROUP,
         .entry = command_encode(command),
         .deadline_ns = http_now_ns() + server->options.request_timeout_ns,
+        .token_us = options->token_us,
         .is_keyed = options->has_idempotency_key,
         .on_done = on_write_done,
         .context = exchange,

@@ -33,8 +33,6 @@ struct failure {
       "one condition: If-Match with a quoted revision or *, or If-None-Match with *")              \
     X(REFUSAL_IDEMPOTENCY_KEY, 400, "bad_request", "one Idempotency-Key of 1 to 64 bytes")         \
     X(REFUSAL_TOKEN, 400, "bad_request", "Trilith-Token is not a token of this cluster")           \
-    X(REFUSAL_TOKEN_AHEAD, 400, "token_ahead",                                                     \
-      "Trilith-Token is more than 10 s ahead of this node's clock")                                \
     X(REFUSAL_JSON, 400, "invalid_json", "the body is not JSON but its Content-Type says so")      \
     X(REFUSAL_CONTENT_TYPE, 415, "unsupported_media_type",                                         \
       "Content-Type is not type/subtype of at most 255 bytes, or there are several")               \

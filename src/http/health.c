@@ -77,6 +77,15 @@ static void judge(struct exchange *exchange, struct readiness *out_readiness)
     text_add(&out_readiness->reason, bytes_make("", 1)); /* a C string */
 }
 
+/* It serves, and is ready; but as a leader it would take no new data. NULL: it has room. */
+static const char *lack_text(const struct node_status *node)
+{
+    if (node->groups_count == 0 || node->space_lack == TL_OK) return NULL;
+    return node->space_lack == TL_ERR_MAP_FULL
+               ? "no room for new data: --map-size is reached"
+               : "no room for new data: the file system is nearly full";
+}
+
 static void respond_verbose(struct exchange *exchange, const struct readiness *readiness)
 {
     const struct node_group_status *group = &readiness->group;
@@ -94,6 +103,12 @@ static void respond_verbose(struct exchange *exchange, const struct readiness *r
     json_put_u64(root, "leader_commit", group->raft.leader_commit);
     json_put_u64(root, "replay_left", group->replay_left);
     json_put_string(root, "digests", describe_digests(group->digests));
+    json_put_string(root, "room", describe_room(readiness->node.space_lack));
+    json_put_string(root, "warning", lack_text(&readiness->node));
+    int64_t can_lose;
+    if (cluster_can_lose(exchange->server, &readiness->node, &can_lose)) {
+        json_put_i64(root, "can_lose", can_lose);
+    }
     respond_document(exchange, readiness->is_ready ? 200 : 503, root);
 }
 
@@ -108,7 +123,10 @@ void readyz_serve(struct exchange *exchange)
         return;
     }
     struct text text = text_make(&exchange->req->pool, sizeof readiness.node.waits_for + 128);
-    if (readiness.is_ready) {
+    const char *lack = lack_text(&readiness.node);
+    if (readiness.is_ready && lack != NULL) {
+        text_printf(&text, "ready\n%s\n", lack);
+    } else if (readiness.is_ready) {
         text_add_string(&text, "ready\n");
     } else {
         text_printf(&text, "not ready: %s\n", (const char *)text_bytes(&readiness.reason).data);

@@ -32,7 +32,6 @@
 #define HTTP_IDLE_TIMEOUT_MS 75000u
 #define HTTP_TCP_KEEPALIVE_S 60u
 #define HTTP_LISTEN_BACKLOG 1024
-#define HTTP_TOKEN_AHEAD_MAX_US 10000000ull
 #define HTTP_SLICE_PAUSE_MS 1u
 /* A body may hold a value in a wrapping (JSON escapes), and one that is only a little too large
  * deserves an answer rather than a closed connection. */
@@ -183,6 +182,7 @@ struct exchange {
     uint64_t revision;
     uint64_t token_us;
     raft_index applied; /* of the last view */
+    uint64_t retry_after_s; /* if there is something to wait for; 0: nothing in particular */
     /* What it waits for. */
     enum exchange_waiting waiting;
     enum command_type command_type; /* of the write */
@@ -225,6 +225,8 @@ const char *describe_member_role(enum member_role role);
 /* Snapshots on their way from or to this node, as array `transfers`. */
 void describe_transfers(const struct http_server *server, struct json_t *root);
 const char *describe_stage(enum node_stage stage);
+/* "ok", or the code of the refusal that a write which may grow would get of such a leader. */
+const char *describe_room(enum tl_err lack);
 const char *describe_digests(enum node_digests digests);
 /* What the exchange of digests has shown of a group: digests, differs_at, differing. */
 void json_put_digests(struct json_t *group, const struct http_server *server,

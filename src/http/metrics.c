@@ -128,9 +128,42 @@ static void add_disk(struct text *text, const struct node_metrics *metrics,
         (void)text_format(labels, sizeof labels, "store=\"%s\"", id);
         add_line(text, "member_log_commit_age_ms", labels, node->member_log_commit_age_ms[i]);
     }
+}
+
+static void add_member_values(struct text *text, const char *name, const char *help,
+                              const struct node_status *node, const uint64_t *values)
+{
+    add_head(text, name, "gauge", help);
+    for (uint32_t i = 0; i < node->members_count; i++) {
+        if (values[i] == UINT64_MAX) continue; /* not known */
+        char labels[LABELS_BYTES_MAX];
+        char id[HASH_TEXT_BYTES];
+        store_id_format(&node->members[i].store_id, id);
+        (void)text_format(labels, sizeof labels, "store=\"%s\"", id);
+        add_line(text, name, labels, values[i]);
+    }
+}
+
+static void add_space(struct text *text, const struct node_metrics *metrics,
+                      const struct node_status *node)
+{
     add_gauge(text, "log_used_bytes", "Bytes of log records kept.", node->log_used_bytes);
+    add_gauge(text, "log_limit_bytes", "The most that the log may hold.", node->log_limit_bytes);
+    add_gauge(text, "map_limit_bytes", "The most that a table may hold (--map-size).",
+              node->map_limit_bytes);
     add_gauge(text, "free_bytes", "Free space of the data directory's file system.",
               node->free_bytes);
+    add_gauge(text, "has_room", "Whether this node would take new data as a leader.",
+              node->space_lack == TL_OK ? 1 : 0);
+    add_member_values(text, "member_free_bytes",
+                      "Free space of a member's file system, as last told.", node,
+                      node->member_free_bytes);
+    add_member_values(text, "member_map_free_bytes",
+                      "Bytes until a member's table or log has reached its limit, as last told.",
+                      node, node->member_map_free_bytes);
+    add_counter(text, "writes_without_space_total",
+                "Writes refused by this leader for want of space.",
+                metrics->writes_without_space_count);
 }
 
 static void add_writes(struct text *text, const struct node_metrics *metrics)
@@ -236,6 +269,7 @@ static const struct {
     {"raft_flushed_index", "gauge", "Index of the table."},
     {"revision", "gauge", "Revision."},
     {"keys", "gauge", "Keys."},
+    {"map_used_bytes", "gauge", "Bytes of the table's pages in use."},
     {"generation_bytes", "gauge", "Bytes of the active generation."},
     {"raft_elections_started_total", "counter", "Elections begun by this node."},
     {"raft_elections_won_total", "counter", "Elections won by this node."},
@@ -269,6 +303,7 @@ static void get_group_values(const struct http_server *server, const struct node
         status.flushed,
         status.state.revision,
         status.state.rows_count,
+        status.map_used_bytes,
         status.generation_bytes,
         raft->elections_started_count,
         raft->elections_won_count,
@@ -424,6 +459,7 @@ void metrics_serve(struct exchange *exchange)
     add_writes(&text, metrics);
     add_reads(&text, metrics);
     add_disk(&text, metrics, &pump_get_metrics(server->pump)->log_commit_us, &node);
+    add_space(&text, metrics, &node);
     add_node(&text, server, metrics, &node);
     add_snapshots(&text, server, metrics);
     add_groups(&text, server, &node);

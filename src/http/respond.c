@@ -3,7 +3,7 @@
 #include "http_internal.h"
 
 #define ANSWER_HEADERS_MAX 12u
-#define RETRY_AFTER_S "1"
+#define RETRY_AFTER_S 1u
 #define NUMBER_HEADER_BYTES 24u
 #define SERVER_TIMING_BYTES 96u
 #define FAILURE_BODY_BYTES 256u
@@ -168,12 +168,19 @@ void respond_empty(struct exchange *exchange, int status)
     send_answer(exchange, status, status == 204 ? SIZE_MAX : 0, bytes_make(NULL, 0));
 }
 
+static void add_retry_after(struct exchange *exchange)
+{
+    struct text value = text_make(&exchange->req->pool, NUMBER_HEADER_BYTES);
+    text_add_u64(&value, TL_MAX(exchange->retry_after_s, RETRY_AFTER_S));
+    add_token_header(exchange, H2O_TOKEN_RETRY_AFTER, "Retry-After", text_bytes(&value));
+}
+
 /* `more` is what stands behind the usual members of the error: nothing, or from a comma on. */
 static void respond_failure_and(struct exchange *exchange, const struct failure *failure,
                                 struct bytes more)
 {
     if (failure->status == 429 || failure->status == 503) {
-        add_token_header(exchange, H2O_TOKEN_RETRY_AFTER, "Retry-After", bytes_of(RETRY_AFTER_S));
+        add_retry_after(exchange);
     }
     struct text text = text_make(&exchange->req->pool, FAILURE_BODY_BYTES);
     text_add_string(&text, "{\"error\":{\"code\":\"");

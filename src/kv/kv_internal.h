@@ -34,6 +34,9 @@ TL_MUST_CHECK enum tl_err kv_records_find(struct kv_apply *apply, struct hash128
 /* Evicts what may go, at most RECORD_EVICT_MAX, and says whether one more record fits. */
 TL_MUST_CHECK enum tl_err kv_records_make_room(struct kv_apply *apply, uint32_t records_max,
                                                bool *out_has_room);
+/* How far log time has to rise until enough records of a full table may go for another one. */
+TL_MUST_CHECK enum tl_err kv_records_wait(struct kv_apply *apply, uint32_t records_max,
+                                          uint64_t *out_wait_us);
 
 /* Adds the outcome of a request; there is no record under its key. */
 void kv_records_add(struct kv_apply *apply, const struct command *command,

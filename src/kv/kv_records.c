@@ -49,13 +49,12 @@ enum tl_err kv_records_find(struct kv_apply *apply, struct hash128 key, bool *ou
     return err;
 }
 
-/* The oldest record's place in the queue. */
-static enum tl_err queue_front(struct kv_apply *apply, struct queue_item *out_item)
+/* A record's place in the queue; the oldest has sequence records_first. */
+static enum tl_err queue_at(struct kv_apply *apply, uint64_t sequence, struct queue_item *out_item)
 {
     uint8_t room[QUEUE_KEY_BYTES];
     struct bytes source;
-    enum tl_err err =
-        kv_table_get(apply->table, queue_key(apply->group.records_first, room), &source);
+    enum tl_err err = kv_table_get(apply->table, queue_key(sequence, room), &source);
     if (err == TL_ERR_NOT_FOUND) {
         return kv_apply_corrupt(apply, "the queue of idempotency records has a hole");
     }
@@ -106,13 +105,18 @@ static bool may_evict(const struct kv_apply *apply, const struct queue_item *old
     return age_us > RECORD_KEEP_US || (count >= records_max && age_us > RECORD_KEEP_MIN_US);
 }
 
+static uint64_t count_max_of(uint32_t records_max)
+{
+    return records_max == 0 ? RECORDS_MAX_DEFAULT : records_max;
+}
+
 enum tl_err kv_records_make_room(struct kv_apply *apply, uint32_t records_max, bool *out_has_room)
 {
     struct group_state *group = &apply->group;
-    uint64_t count_max = records_max == 0 ? RECORDS_MAX_DEFAULT : records_max;
+    uint64_t count_max = count_max_of(records_max);
     for (uint32_t i = 0; i < RECORD_EVICT_MAX && group->records_first < group->records_next; i++) {
         struct queue_item oldest;
-        enum tl_err err = queue_front(apply, &oldest);
+        enum tl_err err = queue_at(apply, group->records_first, &oldest);
         if (err != TL_OK) {
             return err;
         }
@@ -125,6 +129,20 @@ enum tl_err kv_records_make_room(struct kv_apply *apply, uint32_t records_max, b
         }
     }
     *out_has_room = group->records_next - group->records_first < count_max;
+    return TL_OK;
+}
+
+enum tl_err kv_records_wait(struct kv_apply *apply, uint32_t records_max, uint64_t *out_wait_us)
+{
+    uint64_t count_max = count_max_of(records_max);
+    TL_ASSERT(apply->group.records_next - apply->group.records_first >= count_max);
+    struct queue_item last;
+    enum tl_err err = queue_at(apply, apply->group.records_next - count_max, &last);
+    if (err != TL_OK) {
+        return err;
+    }
+    uint64_t age_us = apply->time_us > last.time_us ? apply->time_us - last.time_us : 0;
+    *out_wait_us = age_us > RECORD_KEEP_MIN_US ? 0 : RECORD_KEEP_MIN_US + 1 - age_us;
     return TL_OK;
 }
 

@@ -120,7 +120,13 @@ static enum tl_err do_keyed_request(struct kv_apply *apply, const struct command
         return err;
     }
     if (!has_room) {
+        uint64_t wait_us;
+        err = kv_records_wait(apply, command->records_max, &wait_us);
+        if (err != TL_OK) {
+            return err;
+        }
         result->status = KV_NO_ROOM;
+        result->number = (int64_t)wait_us;
         return TL_OK;
     }
     err = do_request(apply, command, result);

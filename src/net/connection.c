@@ -17,19 +17,27 @@
 
 #define KEEPALIVE_S 1
 
+static void lane_check(const struct lane *lane)
+{
+    TL_ASSERT(lane->count <= PUMP_QUEUE_FRAMES_MAX);
+    TL_ASSERT(lane->first < PUMP_QUEUE_FRAMES_MAX);
+    TL_ASSERT(lane->bytes <= PUMP_QUEUE_BYTES_MAX);
+    TL_ASSERT((lane->count == 0) == (lane->bytes == 0));
+    TL_ASSERT(lane->offset <= lane->bytes);
+}
+
 void connection_check(const struct connection *connection)
 {
     TL_ASSERT(connection->magic == CONNECTION_MAGIC);
     TL_ASSERT(connection->state <= CONNECTION_CLOSING);
     TL_ASSERT(connection->received_count <= connection->received_capacity);
-    TL_ASSERT(connection->queue_count <= PUMP_QUEUE_FRAMES_MAX);
-    TL_ASSERT(connection->queue_first < PUMP_QUEUE_FRAMES_MAX);
-    TL_ASSERT(connection->writing_count <= connection->queue_count);
-    TL_ASSERT(connection->queue_bytes <= PUMP_QUEUE_BYTES_MAX);
-    TL_ASSERT((connection->queue_count == 0) == (connection->queue_bytes == 0));
-    if (connection->queue_count == 0) {
-        TL_ASSERT(connection->queue_offset == 0);
+    for (uint32_t i = 0; i < CONNECTION_LANES_COUNT; i++) lane_check(&connection->lanes[i]);
+    const struct piece *piece = &connection->piece;
+    if (piece->bytes > 0) {
+        TL_ASSERT(connection->lanes[piece->lane].count > 0);
+        TL_ASSERT(piece->sent < piece->head_bytes + piece->bytes);
     }
+    if (connection->is_writing) TL_ASSERT(piece->bytes > 0);
     if (connection->state == CONNECTION_UP) {
         TL_ASSERT(connection->has_tcp);
         TL_ASSERT(connection->link != NULL);
@@ -54,8 +62,11 @@ struct connection *connection_create(struct transport *transport, enum connectio
     connection->purpose = purpose;
     connection->transport = transport;
     (void)text_format(connection->address, sizeof connection->address, "%s", address);
-    connection->queue = malloc(PUMP_QUEUE_FRAMES_MAX * sizeof connection->queue[0]);
-    TL_ASSERT(connection->queue != NULL);
+    for (uint32_t i = 0; i < CONNECTION_LANES_COUNT; i++) {
+        struct lane *lane = &connection->lanes[i];
+        lane->frames = malloc(PUMP_QUEUE_FRAMES_MAX * sizeof lane->frames[0]);
+        TL_ASSERT(lane->frames != NULL);
+    }
     int rc = uv_timer_init(transport->loop, &connection->deadline);
     TL_ASSERT(rc == 0);
     connection->deadline.data = connection;
@@ -77,8 +88,9 @@ static void connection_unuse(struct connection *connection)
         TL_ASSERT(connection->state == CONNECTION_CLOSING);
         struct pump *pump = connection->transport->pump;
         connection_queue_clear(connection);
-        free(connection->queue);
+        for (uint32_t i = 0; i < CONNECTION_LANES_COUNT; i++) free(connection->lanes[i].frames);
         free(connection->received);
+        reassembly_clear(&connection->reassembly);
         buf_release(connection->greeting);
         connection->magic = 0;
         free(connection);
@@ -224,6 +236,22 @@ static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *out_
         uv_buf_init((char *)connection->received + connection->received_count, (unsigned)room);
 }
 
+static enum tl_err on_part(struct connection *connection, enum frame_type type, struct bytes part)
+{
+    if ((connection->features & HELLO_FEATURE_CONTINUATION) == 0) return TL_ERR_INVALID;
+    struct frame_header header;
+    struct bytes payload;
+    enum tl_err err = reassembly_add(&connection->reassembly, type, part, &header, &payload);
+    if (err == TL_ERR_NOT_FOUND) return TL_OK;
+    if (err == TL_OK) {
+        raft_id from = connection->link->peer->id;
+        err = node_on_frame(connection->transport->node, from, header.type, payload);
+        pump_wake(connection->transport->pump);
+        reassembly_clear(&connection->reassembly);
+    }
+    return err;
+}
+
 static void on_frame(struct connection *connection, enum frame_type type, struct bytes payload)
 {
     struct transport *transport = connection->transport;
@@ -231,12 +259,16 @@ static void on_frame(struct connection *connection, enum frame_type type, struct
         handshake_on_frame(connection, type, payload);
         return;
     }
-    raft_id from = connection->link->peer->id;
-    if (type == FRAME_HELLO || type == FRAME_BIRTH ||
-        node_on_frame(transport->node, from, type, payload) != TL_OK) {
+    enum tl_err err = TL_ERR_INVALID;
+    if (type == FRAME_PART_FIRST || type == FRAME_PART_NEXT) {
+        err = on_part(connection, type, payload);
+    } else if (type != FRAME_HELLO && type != FRAME_BIRTH) {
+        err = node_on_frame(transport->node, connection->link->peer->id, type, payload);
+        pump_wake(transport->pump);
+    }
+    if (err != TL_OK) {
         connection_reject(connection, &transport->pump->metrics.garbage_count, "invalid_frame");
     }
-    pump_wake(transport->pump);
 }
 
 /* The frame at the front of `left`. TL_OK: whole and right. TL_ERR_NOT_FOUND: not all there yet;
@@ -312,6 +344,30 @@ static void frames_handle(struct connection *connection)
     }
 }
 
+/* On a slow link the next heartbeat, and to a peer without parts everything, waits for the rest of
+ * what is arriving: to the node that is as good as a word from its sender, for as long as it
+ * arrives no more slowly than the slowest link that is reckoned with. A peer that dribbles bytes
+ * for ever is silent in the end. */
+static void note_partial(struct connection *connection, size_t count)
+{
+    bool is_partial = connection->received_count > 0 || connection->reassembly.count > 0;
+    if (!is_partial || connection->link->class != PEER_CLASS_RAFT) {
+        connection->partial_since_ns = 0;
+        return;
+    }
+    uint64_t now_ns = clock_boottime_ns();
+    if (connection->partial_since_ns == 0) {
+        connection->partial_since_ns = now_ns;
+        connection->partial_bytes = 0;
+    }
+    connection->partial_bytes += count;
+    uint64_t allowed_ns = CONNECTION_PARTIAL_NS +
+                          connection->partial_bytes * 1000000000u / CONNECTION_PARTIAL_BYTES_PER_S;
+    if (now_ns - connection->partial_since_ns <= allowed_ns) {
+        node_on_partial_frame(connection->transport->node, connection->link->peer->id);
+    }
+}
+
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
 {
     (void)buffer; /* is the connection's own */
@@ -324,6 +380,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
     connection->received_count += (size_t)count;
     connection->transport->pump->metrics.bytes_received_count += (uint64_t)count;
     frames_handle(connection);
+    if (connection->state == CONNECTION_UP) note_partial(connection, (size_t)count);
     connection_check(connection);
 }
 
@@ -340,9 +397,12 @@ static void tcp_set_options(struct connection *connection)
     TL_ASSERT(rc == 0);
     int interval_s = KEEPALIVE_S;
     unsigned user_timeout_ms = PUMP_USER_TIMEOUT_MS;
+    unsigned unsent_bytes = CONNECTION_UNSENT_BYTES;
     /* These end a dead connection sooner; without them Raft's time-outs still work. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof user_timeout_ms);
+    /* Without it the buffer grows to megabytes, seconds of a slow link, that nothing overtakes. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes, sizeof unsent_bytes);
 }
 
 static void begin(struct connection *connection)

@@ -1,142 +1,277 @@
 /* connection_write.c - the bytes a connection sends.
  *
- * Frames wait in a ring and leave together: first as far as the socket takes them at once, without
- * a request of libuv; the rest in one uv_write, during which newer frames wait in the ring again.
- * So a healthy connection costs one system call a turn, and a slow one a bounded ring.
+ * Frames wait in two lanes and leave together: first as far as the socket takes them at once,
+ * without a request of libuv; the rest of what was begun in one uv_write, during which newer frames
+ * wait in their lanes. So a healthy connection costs one system call a turn, and a slow one a
+ * bounded queue.
+ *
+ * On a slow link it is what was begun that later frames wait for: a heartbeat that waits for eight
+ * MiB of entries is no heartbeat. So to a peer that puts parts together again a large frame goes in
+ * parts (frame_parts.h), and an urgent frame waits for no more than one of them, and for the bytes
+ * that the kernel has taken and not sent, which TCP_NOTSENT_LOWAT bounds (connection.c). The kernel
+ * answers EAGAIN above that bound (tcp_stream_memory_free()), and the socket is writable again when
+ * half of it has left; libuv polls for that, as for a full buffer. Urgent frames are small, and
+ * nothing in them depends on what they overtake.
  */
 
 #include "net_internal.h"
 
-static struct buf *queue_at(const struct connection *connection, uint32_t i)
+/* Of a large frame in one part. A heartbeat waits for it for 26 ms on a link of 20 Mbit/s. */
+#define PART_BYTES (64u * 1024u)
+_Static_assert(PART_BYTES <= FRAME_PART_BYTES_MAX, "the peer takes it");
+/* Parts offered to the socket at once: the head of each that it does not take is made again. */
+#define GATHER_PARTS_MAX 4u
+#define GATHER_PIECES_MAX 32u
+
+static struct buf *lane_at(const struct lane *lane, uint32_t i)
 {
-    return connection->queue[(connection->queue_first + i) % PUMP_QUEUE_FRAMES_MAX];
+    return lane->frames[(lane->first + i) % PUMP_QUEUE_FRAMES_MAX];
 }
 
-static void queue_drop_first(struct connection *connection)
+static void lane_push(struct lane *lane, struct buf *frame)
 {
-    struct buf *frame = queue_at(connection, 0);
-    connection->queue_bytes -= frame->count;
-    connection->queue_first = (connection->queue_first + 1) % PUMP_QUEUE_FRAMES_MAX;
-    connection->queue_count--;
-    connection->queue_offset = 0;
+    TL_ASSERT(lane->count < PUMP_QUEUE_FRAMES_MAX);
+    lane->frames[(lane->first + lane->count) % PUMP_QUEUE_FRAMES_MAX] = frame;
+    lane->count++;
+    lane->bytes += frame->count;
+}
+
+static void lane_drop_first(struct lane *lane)
+{
+    struct buf *frame = lane_at(lane, 0);
+    lane->bytes -= frame->count;
+    lane->first = (lane->first + 1) % PUMP_QUEUE_FRAMES_MAX;
+    lane->count--;
+    lane->offset = 0;
     buf_release(frame);
 }
 
 void connection_queue_clear(struct connection *connection)
 {
-    connection->writing_count = 0;
-    while (connection->queue_count > 0) queue_drop_first(connection);
+    connection->is_writing = false;
+    connection->piece.bytes = 0;
+    for (uint32_t i = 0; i < CONNECTION_LANES_COUNT; i++) {
+        while (connection->lanes[i].count > 0) lane_drop_first(&connection->lanes[i]);
+    }
 }
 
-bool connection_queue(struct connection *connection, struct buf *frame)
+size_t connection_backlog(const struct connection *connection)
+{
+    const struct lane *lane = &connection->lanes[LANE_IN_ORDER];
+    return lane->bytes - lane->offset;
+}
+
+static bool is_queue_empty(const struct connection *connection)
+{
+    return connection->lanes[LANE_URGENT].count == 0 && connection->lanes[LANE_IN_ORDER].count == 0;
+}
+
+bool connection_queue(struct connection *connection, enum connection_lane name, struct buf *frame)
 {
     connection_check(connection);
     TL_ASSERT(connection->state >= CONNECTION_GREETING);
     TL_ASSERT(connection->state < CONNECTION_CLOSING);
     TL_ASSERT(frame->count >= FRAME_HEADER_BYTES);
     TL_ASSERT(frame->count <= FRAME_HEADER_BYTES + FRAME_PAYLOAD_BYTES_MAX);
-    if (connection->queue_count == PUMP_QUEUE_FRAMES_MAX ||
-        connection->queue_bytes + frame->count > PUMP_QUEUE_BYTES_MAX) {
+    if (connection->transport->pump->mutation == PUMP_MUTATION_NO_OVERTAKING) name = LANE_IN_ORDER;
+    struct lane *lane = &connection->lanes[name];
+    size_t bytes = connection->lanes[LANE_URGENT].bytes + connection->lanes[LANE_IN_ORDER].bytes;
+    if (lane->count == PUMP_QUEUE_FRAMES_MAX || bytes + frame->count > PUMP_QUEUE_BYTES_MAX) {
         connection->transport->pump->metrics.frames_dropped_count++;
         buf_release(frame);
         return false;
     }
-    uint32_t last = (connection->queue_first + connection->queue_count) % PUMP_QUEUE_FRAMES_MAX;
-    connection->queue[last] = frame;
-    connection->queue_count++;
-    connection->queue_bytes += frame->count;
+    lane_push(lane, frame);
     transport_mark_dirty(connection->transport, connection);
     connection_check(connection);
     return true;
 }
 
-/* The unsent bytes of the first frames of the ring. */
-static uint32_t gather(const struct connection *connection, uv_buf_t iovs[CONNECTION_IOVS_MAX],
-                       size_t *out_bytes)
+/* ---- pieces ---- */
+
+static size_t piece_left(const struct piece *piece)
 {
-    uint32_t count = TL_MIN(connection->queue_count, CONNECTION_IOVS_MAX);
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct buf *frame = queue_at(connection, i);
-        size_t offset = i == 0 ? connection->queue_offset : 0;
-        iovs[i] = uv_buf_init((char *)frame->data + offset, (unsigned)(frame->count - offset));
-        bytes += iovs[i].len;
+    return piece->head_bytes + piece->bytes - piece->sent;
+}
+
+/* What of a lane is gathered next: frame i from `offset` on. */
+struct lane_cursor {
+    uint32_t i;
+    size_t offset;
+};
+
+static void cursor_pass(struct lane_cursor *cursor, const struct lane *lane, size_t bytes)
+{
+    cursor->offset += bytes;
+    if (cursor->offset == lane_at(lane, cursor->i)->count) {
+        cursor->i++;
+        cursor->offset = 0;
     }
-    *out_bytes = bytes;
+}
+
+static bool goes_in_parts(const struct connection *connection, const struct buf *frame)
+{
+    bool is_understood = (connection->features & HELLO_FEATURE_CONTINUATION) != 0;
+    return is_understood && frame->count > PART_BYTES;
+}
+
+static struct piece piece_make(const struct connection *connection, enum connection_lane name,
+                               const struct lane_cursor *cursor)
+{
+    const struct buf *frame = lane_at(&connection->lanes[name], cursor->i);
+    struct piece piece = {.lane = name, .data = frame->data + cursor->offset};
+    size_t left = frame->count - cursor->offset;
+    if (!goes_in_parts(connection, frame)) {
+        piece.bytes = left;
+        return piece;
+    }
+    piece.bytes = TL_MIN(left, (size_t)PART_BYTES);
+    piece.head_bytes = FRAME_HEADER_BYTES;
+    frame_part_head(frame, cursor->offset, cursor->offset + piece.bytes, piece.head);
+    return piece;
+}
+
+/* The pieces to be sent next: what was begun, what is urgent, the rest. */
+static uint32_t pieces_gather(const struct connection *connection,
+                              struct piece pieces[GATHER_PIECES_MAX])
+{
+    struct lane_cursor cursors[CONNECTION_LANES_COUNT];
+    for (uint32_t i = 0; i < CONNECTION_LANES_COUNT; i++) {
+        cursors[i] = (struct lane_cursor){.i = 0, .offset = connection->lanes[i].offset};
+    }
+    uint32_t count = 0;
+    const struct piece *begun = &connection->piece;
+    if (begun->bytes > 0) {
+        pieces[count++] = *begun;
+        cursor_pass(&cursors[begun->lane], &connection->lanes[begun->lane], begun->bytes);
+    }
+    uint32_t parts_count = 0;
+    for (uint32_t i = 0; i < CONNECTION_LANES_COUNT; i++) {
+        const struct lane *lane = &connection->lanes[i];
+        while (cursors[i].i < lane->count && count < GATHER_PIECES_MAX &&
+               parts_count < GATHER_PARTS_MAX) {
+            pieces[count] = piece_make(connection, (enum connection_lane)i, &cursors[i]);
+            cursor_pass(&cursors[i], lane, pieces[count].bytes);
+            if (pieces[count].head_bytes > 0) parts_count++;
+            count++;
+        }
+    }
     return count;
 }
 
-static void consume(struct connection *connection, size_t bytes)
+/* The unsent bytes of pieces; returns how many ranges. */
+static uint32_t pieces_ranges(const struct piece *pieces, uint32_t count, uv_buf_t *out_ranges,
+                              size_t *out_bytes)
 {
-    connection->transport->pump->metrics.bytes_sent_count += bytes;
-    while (bytes > 0) {
-        size_t left = queue_at(connection, 0)->count - connection->queue_offset;
-        if (bytes < left) {
-            connection->queue_offset += bytes;
-            return;
+    uint32_t ranges_count = 0;
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct piece *piece = &pieces[i];
+        size_t sent = piece->sent;
+        if (sent < piece->head_bytes) {
+            out_ranges[ranges_count++] = uv_buf_init((char *)(uintptr_t)piece->head + sent,
+                                                     (unsigned)(piece->head_bytes - sent));
+            sent = piece->head_bytes;
         }
-        bytes -= left;
-        queue_drop_first(connection);
+        sent -= piece->head_bytes;
+        out_ranges[ranges_count++] =
+            uv_buf_init((char *)(uintptr_t)piece->data + sent, (unsigned)(piece->bytes - sent));
+        bytes += piece_left(piece);
+    }
+    *out_bytes = bytes;
+    return ranges_count;
+}
+
+/* All of it is in the kernel's hands. */
+static void piece_end(struct connection *connection, const struct piece *piece)
+{
+    struct lane *lane = &connection->lanes[piece->lane];
+    size_t backlog_before = connection_backlog(connection);
+    lane->offset += piece->bytes;
+    if (lane->offset == lane_at(lane, 0)->count) lane_drop_first(lane);
+    connection->piece.bytes = 0;
+    bool is_below = connection_backlog(connection) < NODE_BACKLOG_BYTES_MAX;
+    if (is_below && backlog_before >= NODE_BACKLOG_BYTES_MAX) {
+        pump_wake(connection->transport->pump); /* the node has held something back */
     }
 }
+
+/* Takes note of `sent` bytes of the pieces; the first that is not wholly among them is what the
+ * connection goes on with. Returns its number. */
+static uint32_t pieces_consume(struct connection *connection, const struct piece *pieces,
+                               uint32_t count, size_t sent)
+{
+    connection->transport->pump->metrics.bytes_sent_count += sent;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t left = piece_left(&pieces[i]);
+        if (sent < left) {
+            connection->piece = pieces[i];
+            connection->piece.sent += sent;
+            return i;
+        }
+        sent -= left;
+        piece_end(connection, &pieces[i]);
+    }
+    return count;
+}
+
+/* ---- writing ---- */
 
 static void on_written(uv_write_t *request, int status)
 {
     struct connection *connection = TL_CAST(connection, request->data, CONNECTION_MAGIC);
     if (connection->state == CONNECTION_CLOSING) {
-        return; /* the ring is cleared when the handles have closed */
+        return; /* the lanes are cleared when the handles have closed */
     }
     if (status != 0) {
         connection_lost(connection);
         return;
     }
     connection_check(connection);
-    TL_ASSERT(connection->writing_count > 0);
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < connection->writing_count; i++) {
-        bytes += queue_at(connection, i)->count;
-    }
-    bytes -= connection->queue_offset;
-    connection->writing_count = 0;
-    consume(connection, bytes);
+    TL_ASSERT(connection->is_writing);
+    connection->is_writing = false;
+    connection->transport->pump->metrics.bytes_sent_count += piece_left(&connection->piece);
+    const struct piece piece = connection->piece;
+    piece_end(connection, &piece);
     connection_flush(connection);
 }
 
-/* The socket's buffer is full. */
+/* The socket takes no more: libuv sends the rest of what was begun when it does. */
 static void write_rest(struct connection *connection)
 {
-    uv_buf_t iovs[CONNECTION_IOVS_MAX];
+    uv_buf_t ranges[2];
     size_t bytes;
-    uint32_t count = gather(connection, iovs, &bytes);
+    uint32_t count = pieces_ranges(&connection->piece, 1, ranges, &bytes);
     connection->write_request.data = connection;
-    int rc = uv_write(&connection->write_request, (uv_stream_t *)&connection->tcp, iovs, count,
+    int rc = uv_write(&connection->write_request, (uv_stream_t *)&connection->tcp, ranges, count,
                       on_written);
     if (rc != 0) {
         connection_lost(connection);
         return;
     }
-    connection->writing_count = count;
+    connection->is_writing = true;
 }
 
 void connection_flush(struct connection *connection)
 {
     connection_check(connection);
-    while (connection->queue_count > 0 && connection->writing_count == 0) {
-        uv_buf_t iovs[CONNECTION_IOVS_MAX];
+    while (!is_queue_empty(connection) && !connection->is_writing) {
+        struct piece pieces[GATHER_PIECES_MAX];
+        uv_buf_t ranges[2 * GATHER_PIECES_MAX];
         size_t bytes;
-        uint32_t count = gather(connection, iovs, &bytes);
-        int sent = uv_try_write((uv_stream_t *)&connection->tcp, iovs, count);
+        uint32_t count = pieces_gather(connection, pieces);
+        uint32_t ranges_count = pieces_ranges(pieces, count, ranges, &bytes);
+        int sent = uv_try_write((uv_stream_t *)&connection->tcp, ranges, ranges_count);
         if (sent < 0 && sent != UV_EAGAIN) {
             connection_lost(connection);
             return;
         }
-        consume(connection, sent > 0 ? (size_t)sent : 0);
-        if (sent < 0 || (size_t)sent < bytes) {
+        if (pieces_consume(connection, pieces, count, sent > 0 ? (size_t)sent : 0) < count) {
             write_rest(connection);
             return;
         }
     }
-    if (connection->state == CONNECTION_DRAINING && connection->queue_count == 0) {
+    if (connection->state == CONNECTION_DRAINING && is_queue_empty(connection)) {
         connection_end(connection, END_DONE);
     }
 }

@@ -18,7 +18,8 @@ static void say_hello(struct connection *connection, enum peer_class class,
                                 .cluster_id = transport->cluster_id,
                                 .from = transport->self,
                                 .to = *to};
-    bool is_queued = connection_queue(connection, hello_encode(&hello));
+    /* The hello takes the lane that no other frame overtakes. */
+    bool is_queued = connection_queue(connection, LANE_URGENT, hello_encode(&hello));
     TL_ASSERT(is_queued); /* the first frame of a connection */
 }
 
@@ -29,7 +30,7 @@ void handshake_begin(struct connection *connection)
         say_hello(connection, link->class, &link->peer->member.store_id);
         connection_flush(connection);
     } else if (connection->purpose == CONNECTION_ASK) {
-        bool is_queued = connection_queue(connection, TL_TAKE(&connection->greeting));
+        bool is_queued = connection_queue(connection, LANE_URGENT, TL_TAKE(&connection->greeting));
         TL_ASSERT(is_queued);
         connection_flush(connection);
     }
@@ -75,8 +76,8 @@ static void refuse(struct connection *connection, const struct hello *hello, uin
     if (is_answered) {
         const struct hello answer = {
             .format = hello->format, .class = hello->class, .is_refused = true};
-        bool is_queued = connection_queue(connection, hello_encode(&answer));
-        TL_ASSERT(is_queued); /* the first frame of a connection */
+        bool is_queued = connection_queue(connection, LANE_URGENT, hello_encode(&answer));
+        TL_ASSERT(is_queued);         /* the first frame of a connection */
         connection_flush(connection); /* what the socket does not take at once is not waited for */
     }
     connection_reject(connection, counter, objection);
@@ -119,7 +120,7 @@ static void on_birth(struct connection *connection, struct bytes payload)
         connection_reject(connection, &transport->pump->metrics.garbage_count, "invalid_birth");
         return;
     }
-    bool is_queued = connection_queue(connection, answer);
+    bool is_queued = connection_queue(connection, LANE_URGENT, answer);
     TL_ASSERT(is_queued);
     connection->state = CONNECTION_DRAINING;
     connection_flush(connection);

@@ -24,6 +24,7 @@
 #include <uv.h>
 
 #include "trilith/address.h"
+#include "trilith/frame_parts.h"
 #include "trilith/listener.h"
 #include "trilith/pump.h"
 
@@ -211,14 +212,45 @@ enum connection_end {
     END_DONE,     /* it has done its work */
 };
 
-#define CONNECTION_IOVS_MAX 64u
+/* The kernel takes no more while so many bytes are not sent. */
+#define CONNECTION_UNSENT_BYTES (64u * 1024u)
 #define CONNECTION_RECEIVE_BYTES (128u * 1024u)
 #define CONNECTION_RECEIVE_KEPT_BYTES (1024u * 1024u) /* a larger buffer is given back when idle */
 /* Largest payload before the hello: a stranger makes us allocate no more. */
 #define CONNECTION_STRANGER_BYTES_MAX (64u * 1024u)
 
+/* A message that is still arriving says that its sender lives, but not for ever: for so long, and
+ * for as long again as its bytes take at the least rate that is reckoned with, 1 Mbit/s. */
+#define CONNECTION_PARTIAL_NS 1000000000ull
+#define CONNECTION_PARTIAL_BYTES_PER_S (128u * 1024u)
+
 struct link;
 struct peer;
+
+/* Frames of a lane leave in the order in which they were queued; those of the urgent one between
+ * the frames, and parts of frames, of the other. */
+enum connection_lane { LANE_URGENT = 0, LANE_IN_ORDER = 1 };
+#define CONNECTION_LANES_COUNT 2u
+
+/* A ring of owned frames. */
+struct lane {
+    struct buf **frames;
+    uint32_t first;
+    uint32_t count;
+    size_t bytes;  /* of all of them */
+    size_t offset; /* bytes of the first one already sent, in whole pieces */
+};
+
+/* What must be sent without anything between: the rest of a lane's first frame, or a part of it
+ * with a header of its own. */
+struct piece {
+    enum connection_lane lane;
+    const uint8_t *data; /* in the frame */
+    size_t bytes;        /* of data; 0: there is no piece */
+    size_t head_bytes;   /* 0: no header of its own */
+    size_t sent;         /* of header and data */
+    uint8_t head[FRAME_HEADER_BYTES];
+};
 
 struct connection {
     uint32_t magic;
@@ -256,17 +288,16 @@ struct connection {
     uint8_t *received;
     size_t received_capacity;
     size_t received_count;
-    bool is_payload_known; /* a partial frame stands at 0 and received_needed bytes make it whole */
     size_t received_needed;
+    struct reassembly reassembly;
+    uint64_t partial_since_ns; /* a frame, or a frame in parts, has been arriving; 0: none */
+    uint64_t partial_bytes;    /* that have arrived since */
 
-    /* Sending: a ring of owned frames. The first `writing_count` are in libuv's hands. */
-    struct buf **queue;
-    uint32_t queue_first;
-    uint32_t queue_count;
-    uint32_t writing_count;
-    size_t queue_offset; /* bytes of the first frame already sent */
-    size_t queue_bytes;  /* of all frames in the ring */
-    bool is_dirty;       /* in transport->dirty */
+    /* Sending. */
+    struct lane lanes[CONNECTION_LANES_COUNT];
+    struct piece piece; /* was begun */
+    bool is_writing;    /* the rest of it is in libuv's hands */
+    bool is_dirty;      /* in transport->dirty */
     struct connection *next_dirty;
 };
 
@@ -291,7 +322,9 @@ void connection_reject(struct connection *connection, uint64_t *counter, const c
 void connection_check(const struct connection *connection);
 
 /* Queues a sealed frame for the next connection_flush(). Takes it in any case; false: no room. */
-bool connection_queue(struct connection *connection, struct buf *frame);
+bool connection_queue(struct connection *connection, enum connection_lane lane, struct buf *frame);
+/* Bytes that wait in order. */
+size_t connection_backlog(const struct connection *connection);
 /* Writes what is queued; may end the connection. */
 void connection_flush(struct connection *connection);
 void connection_queue_clear(struct connection *connection);
@@ -380,7 +413,8 @@ void transport_forget(struct transport *transport, struct connection *connection
 void transport_log_refusal(struct transport *transport, const char *address, const char *reason);
 
 bool transport_send(struct transport *transport, raft_id peer, enum peer_class class,
-                    struct buf *frame);
+                    enum connection_lane lane, struct buf *frame);
+size_t transport_backlog(struct transport *transport, raft_id peer);
 void transport_set_peers(struct transport *transport, const struct store_id *cluster_id,
                          const struct member *members, uint32_t members_count);
 void transport_ask(struct transport *transport, const char *peer_address, struct buf *frame);
@@ -419,6 +453,7 @@ struct pump {
     struct background background;
     struct worker snapshots;
     uint32_t workers_ended_count;
+    uint32_t mutation;
 
     struct transport transport;
     struct pump_metrics metrics;

@@ -192,6 +192,7 @@ enum tl_err pump_open(const struct pump_options *options, struct uv_loop_s *loop
                       struct pump **out_pump, struct tl_fault *out_fault)
 {
     struct pump *pump = pump_create(loop);
+    pump->mutation = options->node.mutation;
     struct node_io io = pump_io(pump);
     /* The directory before the port: of two processes started on one node, the second is told what
      * is really in its way. */

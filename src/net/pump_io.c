@@ -106,7 +106,19 @@ static void io_snapshot(void *context, struct node_snapshot_job *snapshot)
 static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
 {
     struct pump *pump = TL_CAST(pump, context, PUMP_MAGIC);
-    return transport_send(&pump->transport, peer, class, frame);
+    return transport_send(&pump->transport, peer, class, LANE_IN_ORDER, frame);
+}
+
+static bool io_send_urgent(void *context, raft_id peer, struct buf *frame)
+{
+    struct pump *pump = TL_CAST(pump, context, PUMP_MAGIC);
+    return transport_send(&pump->transport, peer, PEER_CLASS_RAFT, LANE_URGENT, frame);
+}
+
+static size_t io_backlog(void *context, raft_id peer)
+{
+    struct pump *pump = TL_CAST(pump, context, PUMP_MAGIC);
+    return transport_backlog(&pump->transport, peer);
 }
 
 static void io_set_peers(void *context, const struct store_id *cluster_id,
@@ -155,6 +167,8 @@ struct node_io pump_io(struct pump *pump)
                             .log_read = io_log_read,
                             .snapshot = io_snapshot,
                             .send = io_send,
+                            .send_urgent = io_send_urgent,
+                            .backlog = io_backlog,
                             .set_peers = io_set_peers,
                             .ask = io_ask,
                             .set_timer = io_set_timer,

@@ -121,18 +121,30 @@ void transport_log_refusal(struct transport *transport, const char *address, con
     transport->refusals_unlogged_count = 0;
 }
 
-bool transport_send(struct transport *transport, raft_id id, enum peer_class class,
-                    struct buf *frame)
+static struct connection *find_connection(struct transport *transport, raft_id id,
+                                          enum peer_class class)
 {
     TL_ASSERT((uint32_t) class < PEER_CLASSES_COUNT);
     struct peer *peer = transport_find(transport, id);
-    struct connection *connection = peer == NULL ? NULL : peer->links[class].connection;
+    return peer == NULL ? NULL : peer->links[class].connection;
+}
+
+size_t transport_backlog(struct transport *transport, raft_id id)
+{
+    const struct connection *connection = find_connection(transport, id, PEER_CLASS_RAFT);
+    return connection == NULL ? 0 : connection_backlog(connection);
+}
+
+bool transport_send(struct transport *transport, raft_id id, enum peer_class class,
+                    enum connection_lane lane, struct buf *frame)
+{
+    struct connection *connection = find_connection(transport, id, class);
     if (connection == NULL) {
         buf_release(frame);
         transport->pump->metrics.frames_dropped_count++;
         return false;
     }
-    return connection_queue(connection, frame);
+    return connection_queue(connection, lane, frame);
 }
 
 void transport_set_peers(struct transport *transport, const struct store_id *cluster_id,

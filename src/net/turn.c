@@ -4,7 +4,7 @@
  *                                                                ^ frames, requests, completions
  *
  * Whatever happens only marks a turn as due; the turn itself runs once after the poll on all that
- * the poll brought, so that one append op and one frame per peer carry all of it. Nothing polls: a
+ * the poll brought, so that one append op and a frame or two per peer carry it. Nothing polls: a
  * loop without events stays in the kernel until the node's deadline.
  *
  * The deadline is a timerfd and not a uv_timer. A uv_timer counts whole milliseconds of a clock

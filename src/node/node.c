@@ -146,6 +146,7 @@ void node_options_init(struct node_options *options)
         .log_prefill_bytes = 128ull * 1024 * 1024,
         .log_map_bytes = (size_t)64 * 1024 * 1024 * 1024,
         .table_map_bytes = (size_t)1024 * 1024 * 1024 * 1024,
+        .map_headroom_bytes = (size_t)64 * 1024 * 1024 * 1024,
         .election_timeout_ns = 300000000,
         .heartbeat_interval_ns = 50000000,
         .generation_age_ns = 5000000000,
@@ -229,6 +230,7 @@ static enum tl_err open_stores(struct node *node, struct tl_fault *out_fault)
     const struct log_store_options log_options = {
         .dir = dir,
         .map_bytes = options->log_map_bytes,
+        .map_headroom_bytes = options->map_headroom_bytes,
         .prefill_bytes = options->log_prefill_bytes,
         .retain_bytes = options->log_retain_bytes,
     };
@@ -481,6 +483,7 @@ void node_on_flush_done(struct node *node, struct node_flush_job *job, enum tl_e
     }
     if (node->is_failed) return;
     group->flushed = node->flush_index;
+    node->space_read_ns = 0; /* the table is another one */
     views_flushed(group->views);
     TL_ASSERT(views_base(group->views) == group->flushed);
     memmove(&group->frozen_order[0], &group->frozen_order[1],
@@ -604,12 +607,15 @@ static enum tl_err on_raft(struct node *node, struct node_peer *peer, struct byt
 {
     struct reader reader = reader_make(payload);
     struct raft_batch_head head;
-    enum tl_err err = raft_batch_head_decode(&reader, &head);
+    bool has_space = (peer->features[PEER_CLASS_RAFT] & HELLO_FEATURE_SPACE) != 0;
+    enum tl_err err = raft_batch_head_decode(&reader, has_space, &head);
     if (err != TL_OK) return err;
     peer->heard_ns = node->now_ns;
     peer->has_clock = true;
     peer->clock_us = head.clock_us;
     peer->clock_read_ns = node->now_ns;
+    peer->space = (struct node_space){UINT64_MAX, UINT64_MAX};
+    if (has_space) peer->space = (struct node_space){head.free_bytes, head.map_free_bytes};
     hear_fitness(node, peer, head.log_commit_age_ms);
     for (uint32_t i = 0; i < head.messages_count && !node->is_failed; i++) {
         err = step_message(node, peer, head.life, &reader);
@@ -640,6 +646,16 @@ enum tl_err node_on_frame(struct node *node, raft_id from, enum frame_type type,
     }
     if (err != TL_OK) node->metrics.frames_invalid_count++;
     return err;
+}
+
+void node_on_partial_frame(struct node *node, raft_id from)
+{
+    node_enter(node);
+    struct node_peer *peer = node_find_peer(node, from);
+    if (peer == NULL || node->is_failed) return;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        raft_hear_partial(node->groups[i]->raft, from, node->now_ns);
+    }
 }
 
 void node_on_peer_up(struct node *node, raft_id id, enum peer_class class, uint32_t features)

@@ -14,6 +14,10 @@
 
 #include "trilith/crash_point.h"
 
+/* A flush needs new pages for those that it replaces, before it gives any back: of at most 64 MiB,
+ * which is much where little is left. */
+#define LOW_SPACE_GENERATION_SHARE 8u
+
 /* ---- freezing and flushing ---- */
 
 bool node_group_has_generation(const struct node_group *group)
@@ -37,7 +41,9 @@ static bool is_full(const struct node_group *group)
 {
     if (!node_group_has_generation(group)) return false;
     const struct generation *active = views_active(group->views);
-    if (generation_is_full(active, group->generation_permille)) return true;
+    uint32_t permille = group->generation_permille;
+    if (node_is_low_on_space(group->node)) permille /= LOW_SPACE_GENERATION_SHARE;
+    if (generation_is_full(active, permille)) return true;
     uint64_t bytes_max = node_limit(group->node, GENERATION_BYTES_MAX);
     if (generation_bytes(active) >= bytes_max * group->generation_permille / 1000) return true;
     uint64_t rows_max = group->node->options.generation_rows_max;

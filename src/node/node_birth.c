@@ -169,7 +169,8 @@ static void maybe_form(struct node *node)
     }
     if (!ids_differ(node)) return;
     struct genesis genesis = {
-        .time_us = node->io.clock_us(node->io.context),
+        /* Right or not: the leaders go on from it, towards the clocks (log_time.h). */
+        .time_us = TL_MIN(node->io.clock_us(node->io.context), GENESIS_TIME_MAX_US),
         .groups_count = 1 + node->options.data_groups_count,
         .members_count = node->options.view_count,
     };

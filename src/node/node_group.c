@@ -203,6 +203,7 @@ static enum tl_err open_table(struct node_group *group, struct tl_fault *out_fau
         .dir = group->table_dir,
         .group = group->id,
         .map_bytes = node->options.table_map_bytes,
+        .map_headroom_bytes = node->options.map_headroom_bytes,
         .readers_max = NODE_TABLE_READERS_MAX,
     };
     return table_open(&options, &group->table, out_fault);

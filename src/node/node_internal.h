@@ -10,8 +10,10 @@
  *   node_apply.c   applying, replay from the log, freezing, flushing
  *   node_write.c   writes: queueing, proposing, forwarding, outcomes
  *   node_read.c    reads: rounds, causal waits
+ *   node_time.c    entry times, and tokens that are judged by them
  *   node_log.c     looks at the log: entries for clients, checks of the chain
  *   node_digest.c  digests of the states, told to the peers and compared with theirs
+ *   node_space.c   room for new data, here and at the other voters
  *   node_status.c  status, readiness, metrics, draining
  *   node_snapshot.h  snapshots: five files of their own
  *
@@ -27,6 +29,7 @@
 #ifndef TL_NODE_INTERNAL_H
 #define TL_NODE_INTERNAL_H
 
+#include "log_time.h"
 #include "node_snapshot.h"
 #include "trilith/node.h"
 
@@ -37,9 +40,9 @@
 #define NODE_LOG_COMMIT_MAX_NS 20000000000ull
 #define NODE_LOG_COMMIT_GRACE_NS 1000000000ull /* from when it was first seen to be over it */
 #define NODE_LOG_COMMIT_HEALTHY_MS 100u
-#define NODE_CLOCK_LEAD_US 1000000ull /* an entry's time may lead the voters' median by this */
+#define NODE_CLOCK_APART_US 1000000ull /* the leader's clock may be so far from the median */
 #define NODE_READY_AGE_MS 1000u
-#define NODE_FREE_BYTES_AGE_NS 1000000000ull /* much less than the reserve is written in it */
+#define NODE_SPACE_AGE_NS 1000000000ull /* much less than the reserve is written in it */
 #define NODE_TURN_PASSES_MAX 4u
 #define NODE_REPLAY_READ_BYTES (4u * 1024u * 1024u)
 #define NODE_TABLE_READERS_MAX 64u
@@ -131,6 +134,12 @@ struct node_promises {
     raft_index index[NODE_GROUPS_MAX];
 };
 
+/* What is left; UINT64_MAX: not known. */
+struct node_space {
+    uint64_t free_bytes;     /* of the data directory's file system */
+    uint64_t map_free_bytes; /* until a table or the log has reached its limit */
+};
+
 /* A member, self included. */
 struct node_peer {
     struct member member;
@@ -142,6 +151,7 @@ struct node_peer {
     uint64_t clock_us;          /* its wall clock, as told */
     uint64_t clock_read_ns;     /* our monotonic time when it was told */
     uint32_t log_commit_age_ms; /* of its oldest unfinished log commit, as last told */
+    struct node_space space;    /* as last told; not of self */
     uint64_t heard_ns;          /* when its last frame came; since it is a member if none has */
     uint64_t digests_ns;        /* when it was last told digests */
     struct snapshot_attempts snapshots[NODE_GROUPS_MAX];
@@ -180,6 +190,7 @@ struct node_group {
     raft_index read_index;
     uint64_t deadline_ns;
     raft_id leader;
+    uint64_t leader_since_ns;
     bool has_heard_leader; /* since the last turn */
     uint64_t caught_up_ns; /* when applied last covered what the leader called committed; 0 never */
 
@@ -191,6 +202,8 @@ struct node_group {
     bool is_verifying;
 
     uint64_t handover_ns; /* a leader that is to lead no more does not try before */
+    struct log_time log_time; /* of the entries proposed here */
+    uint64_t yield_ns;    /* nor does one without room */
 
     /* Applying. */
     raft_index replay_target;               /* commit index known at start */
@@ -215,7 +228,7 @@ struct node_group {
     raft_index diverged_at; /* this replica is not like most others; 0: it is */
 
     struct write_list queued;
-    struct write_list proposed; /* by index, then term */
+    struct write_list proposed; /* as proposed: by term, then index */
     struct write_list forwarded;
     struct read_list linearizable; /* by round */
     struct read_list causal;
@@ -337,8 +350,8 @@ struct node {
     struct node_load clients;
     struct node_load admin; /* of group 0: clients leave no operator without a slot */
     uint64_t requests_check_ns; /* nothing has to be looked at before */
-    uint64_t free_bytes;        /* of the file system, when this node leads and writes come */
-    uint64_t free_bytes_read_ns;
+    struct node_space space;    /* of this node, at most NODE_SPACE_AGE_NS old when it is used */
+    uint64_t space_read_ns;     /* 0: not yet */
     uint64_t snapshot_refused_ns; /* not before it is logged again that one has no room */
     bool has_new_requests;        /* since the pass began */
     struct write_list writes_ending;
@@ -390,7 +403,7 @@ TL_MUST_CHECK enum tl_err node_group_read_entry(struct node *node, raft_group gr
                                                 struct tl_fault *out_fault);
 
 /* ---- node_turn.c ---- */
-/* Takes and carries out the output of every core: one batch, one frame per peer. */
+/* Takes and carries out the output of every core: one batch, a frame or two per peer. */
 void node_carry_out(struct node *node);
 /* Before an input to the core: makes sure that its message buffer has room. */
 void node_group_make_room(struct node_group *group);
@@ -477,8 +490,6 @@ void node_group_replay_come(struct node_group *group, struct node_job *job);
 
 /* ---- node_write.c ---- */
 void node_group_push_writes(struct node_group *group);
-/* For an entry that is proposed now. */
-uint64_t node_proposal_time_us(struct node *node);
 /* Entry (index, term) is applied; result is NULL unless it is a command. */
 void node_group_writes_applied(struct node_group *group, raft_index index, raft_term term,
                                const struct kv_result *result);
@@ -497,6 +508,18 @@ TL_MUST_CHECK enum tl_err node_on_forward(struct node *node, raft_id peer, struc
 TL_MUST_CHECK enum tl_err node_on_forward_reply(struct node *node, raft_id peer,
                                                 struct bytes payload);
 
+/* ---- node_time.c ---- */
+/* The wall clock that log time follows: this node's, if it is near the voters' median. */
+uint64_t node_clock_us(const struct node *node);
+/* As the leader: the time of an entry that is proposed now, within the bounds of log_time.h. */
+uint64_t node_group_time_us(struct node_group *group, uint64_t wish_us);
+/* When that may be `time_us`. */
+uint64_t node_group_time_wait_ns(const struct node_group *group, uint64_t time_us);
+/* Whether the token is more than NODE_TOKEN_AHEAD_US above all that this node knows of the time:
+ * the voters' median clock, what it has applied, and the newest entry that a leader has sent it.
+ * Such a token may yet be of an entry that has not arrived here. */
+bool node_group_token_is_ahead(const struct node_group *group, uint64_t token_us);
+
 /* ---- node_read.c ---- */
 void node_group_begin_reads(struct node_group *group);
 void node_group_ready_reads(struct node_group *group);
@@ -504,6 +527,21 @@ void node_group_expire_reads(struct node_group *group, uint64_t *check_ns);
 void node_deliver_reads(struct node *node);
 void node_reads_close(struct node *node);
 void node_group_refuse_reads(struct node_group *group);
+
+/* ---- node_space.c ---- */
+void node_space_look(const struct node *node, struct node_space *out_space);
+const struct node_space *node_space_now(struct node *node); /* borrowed */
+/* Generations are to be small, so that the pages which their flushes replace are few. */
+bool node_is_low_on_space(struct node *node);
+/* Why a node that has this left takes no new data as a leader; TL_OK: it has room. */
+enum tl_err node_space_judge(const struct node *node, const struct node_space *space);
+/* The same of a member; TL_OK also when it is not known. */
+enum tl_err node_space_lack(struct node *node, raft_id id);
+/* Why the leader takes no write: TL_ERR_NO_SPACE, TL_ERR_MAP_FULL; TL_OK: it does. */
+enum tl_err node_group_space(const struct node_group *group, bool may_grow);
+bool node_command_may_grow(raft_group group, const struct command *command);
+/* A leader without room hands over, if that helps. */
+void node_group_yield(struct node_group *group);
 
 /* ---- node_log.c ---- */
 /* Starts the check of a recovered group's log. */

@@ -66,6 +66,8 @@ static const struct {
     [TRANSFER_BEHIND] = {"not_caught_up", "the node lacks too much of the log"},
     [TRANSFER_NOBODY] = {"no_successor", "no other voter could take over"},
     [TRANSFER_OTHER] = {"other_elected", "another node was elected meanwhile"},
+    [TRANSFER_NO_SPACE] = {"no_space", "the node has no room for new data: its file system is "
+                                       "nearly full, or its --map-size is reached"},
 };
 
 static enum transfer_verdict verdict_of(const struct node_leader_transfer_report *report)
@@ -115,6 +117,16 @@ static bool has_healthy_disk(struct node *node, raft_id id)
     return peer != NULL && peer->log_commit_age_ms < NODE_LOG_COMMIT_HEALTHY_MS;
 }
 
+static bool is_better(struct node *node, const struct raft_peer_status *peer,
+                      const struct raft_peer_status *best)
+{
+    bool is_healthy = has_healthy_disk(node, peer->id);
+    if (is_healthy != has_healthy_disk(node, best->id)) return is_healthy;
+    bool has_room = node_space_lack(node, peer->id) == TL_OK;
+    if (has_room != (node_space_lack(node, best->id) == TL_OK)) return has_room;
+    return peer->match > best->match;
+}
+
 raft_id node_group_successor(struct node_group *group, const struct raft_status *status)
 {
     struct node *node = group->node;
@@ -125,13 +137,7 @@ raft_id node_group_successor(struct node_group *group, const struct raft_status 
         bool stays = member != NULL && member->role == MEMBER_VOTER && peer->id != node->self;
         if (!stays || node_differs(node, peer->id)) continue; /* it may not lead */
         if (judge(status, peer->id) != TRANSFER_DONE) continue;
-        bool is_better = best == NULL || peer->match > best->match;
-        if (best != NULL) {
-            bool is_healthy = has_healthy_disk(node, peer->id);
-            bool is_best_healthy = has_healthy_disk(node, best->id);
-            if (is_healthy != is_best_healthy) is_better = is_healthy;
-        }
-        if (is_better) best = peer;
+        if (best == NULL || is_better(node, peer, best)) best = peer;
     }
     return best != NULL ? best->id : RAFT_ID_NONE;
 }
@@ -168,6 +174,9 @@ static void begin_moving(struct node_group *group, struct node_leader_transfer *
     if (target == RAFT_ID_NONE) target = node_group_successor(group, &status);
     enum transfer_verdict verdict = TRANSFER_NOBODY;
     if (target != RAFT_ID_NONE) verdict = judge(&status, target);
+    if (verdict == TRANSFER_DONE && node_space_lack(node, target) != TL_OK) {
+        verdict = TRANSFER_NO_SPACE;
+    }
     if (may_pass(transfer, verdict)) return;
     if (verdict == TRANSFER_DONE && !transfer->is_dry_run) {
         node_log(node, LOG_LEVEL_INFO, "transfer", "group=%u to=%s", group->id,
@@ -466,12 +475,15 @@ static void reply(struct node *node, raft_id peer, const struct leader_transfer_
 static void on_inbound_done(struct node_leader_transfer *transfer, enum tl_err err)
 {
     struct inbound_transfer *inbound = TL_CONTAINER_OF(transfer, struct inbound_transfer, transfer);
-    const struct leader_transfer_reply answer = {
+    struct leader_transfer_reply answer = {
         .request_id = inbound->peer_request_id,
         .err = err,
         .verdict = err == TL_OK ? verdict_of(&transfer->report) : TRANSFER_NONE,
         .leader = transfer->report.to,
     };
+    const struct node_peer *asker = node_find_peer(transfer->node, inbound->peer);
+    bool is_old = asker == NULL || (asker->features[PEER_CLASS_FORWARD] & HELLO_FEATURE_SPACE) == 0;
+    if (answer.verdict == TRANSFER_NO_SPACE && is_old) answer.verdict = TRANSFER_NOBODY;
     reply(transfer->node, inbound->peer, &answer);
     free(inbound);
 }

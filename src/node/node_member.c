@@ -51,7 +51,8 @@ static void refresh_peers(struct node *node)
         const struct placement_member *member = &placement->members[i];
         raft_id id = store_id_raft(&member->member.store_id);
         const struct node_peer *known = node_find_peer(node, id);
-        peers[i] = (struct node_peer){.id = id, .heard_ns = node->now_ns};
+        peers[i] = (struct node_peer){
+            .id = id, .heard_ns = node->now_ns, .space = {UINT64_MAX, UINT64_MAX}};
         if (known != NULL) peers[i] = *known;
         peers[i].member = member->member;
         peers[i].role = member->role;
@@ -372,8 +373,8 @@ static void propose(struct node_group *group, const struct raft_conf *target)
     struct node *node = group->node;
     raft_index index = 0;
     raft_term term = 0;
-    enum tl_err err =
-        raft_propose_conf(group->raft, target, node_proposal_time_us(node), &index, &term);
+    uint64_t time_us = node_group_time_us(group, node_clock_us(node));
+    enum tl_err err = raft_propose_conf(group->raft, target, time_us, &index, &term);
     if (err != TL_OK) {
         check_again(node, MEMBER_RETRY_NS);
         return;

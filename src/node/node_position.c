@@ -27,8 +27,14 @@ static enum peer_class class_of(const struct node *node)
 static void send(struct node *node, raft_id peer, const struct position *position)
 {
     node->metrics.frames_sent_count++;
-    /* Lost with its connection: said again on the next. */
-    (void)node->io.send(node->io.context, peer, class_of(node), position_encode(position));
+    struct buf *frame = position_encode(position);
+    /* A position that is lost with its connection is sent again on the next. Votes must not
+     * overtake it, so it takes the same lane. */
+    if (class_of(node) == PEER_CLASS_RAFT) {
+        (void)node->io.send_urgent(node->io.context, peer, frame);
+    } else {
+        (void)node->io.send(node->io.context, peer, PEER_CLASS_FORWARD, frame);
+    }
 }
 
 void node_position_peer_up(struct node *node, struct node_peer *peer, enum peer_class class)
@@ -138,7 +144,10 @@ enum tl_err node_on_position(struct node *node, struct node_peer *peer, struct b
     for (uint32_t i = 0; i < peer->promises_count; i++) {
         const struct node_promises *promises = &peer->promises[i];
         is_old_copy =
-            is_old_copy || (promises->life != position.life && breaks(promises, &position));
+            is_old_copy ||
+            ((promises->life != position.life ||
+              node->options.mutation == NODE_MUTATION_OWN_PROMISES) &&
+             breaks(promises, &position));
     }
     if (!is_old_copy || node->options.mutation == NODE_MUTATION_TAKE_OLD_COPY) {
         peer->judged_life = position.life;

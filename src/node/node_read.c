@@ -172,7 +172,9 @@ static void ready_list(struct node_group *group, struct read_list *list)
         }
         bool is_ready = read->state == READ_CONFIRMED && applied >= read->read_index;
         if (is_ready || is_covered(group, read)) {
-            finish_later(node, read, TL_OK);
+            /* All that was committed when the request came is applied, and a token is of that. */
+            bool is_ahead = node_group_token_is_ahead(group, read->token_us);
+            finish_later(node, read, is_ahead ? TL_ERR_AHEAD : TL_OK);
         } else if (read->consistency == NODE_LINEARIZABLE && read->state != READ_CONFIRMED) {
             break; /* by round: none behind it is further */
         }

@@ -188,6 +188,7 @@ static enum tl_err begin(struct node_group *group, raft_id peer, const struct sn
     receiving->began_ns = receiving->heard_ns = node->now_ns;
     receiving->job.group = group->id;
     receiving->job.map_bytes = node->options.table_map_bytes;
+    receiving->job.map_headroom_bytes = node->options.map_headroom_bytes;
     receiving->job.data_dir = node->data_dir;
     receiving->job.table_name =
         (struct data_dir_table){.group = group->id, .number = receiving->table_number};

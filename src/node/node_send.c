@@ -503,7 +503,8 @@ uint64_t node_send_deadline(const struct node *node)
     } else if (is_up && sending->sent < sending->info.chunks_count &&
                sending->sent - sending->acked < SNAPSHOT_WINDOW_CHUNKS) {
         deadline_ns = TL_MIN(deadline_ns, TL_MAX(sending->send_ns, node->now_ns));
-    } else if (sending->state == SENDING_CHUNKS) {
+    } else if (sending->state == SENDING_CHUNKS ||
+               node->options.mutation == NODE_MUTATION_OFFER_DEADLINE) {
         deadline_ns = TL_MIN(deadline_ns, sending->heard_ns + SNAPSHOT_ANSWER_NS + 1);
     }
     return deadline_ns;

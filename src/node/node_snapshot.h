@@ -85,6 +85,7 @@ struct node_snapshot_job {
     const struct data_dir *data_dir;  /* CUT, STAGE */
     struct data_dir_table table_name; /* STAGE: what is made */
     size_t map_bytes;
+    size_t map_headroom_bytes;
     char dir[512]; /* CUT: of the node's data; otherwise of the table, which STAGE fills in */
 };
 

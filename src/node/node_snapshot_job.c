@@ -86,7 +86,7 @@ static enum tl_err stage(struct node_snapshot_job *job, struct tl_fault *out_fau
     const struct snapshot_stage_options options = {
         .dir = job->dir,
         .group = job->group,
-        .map_bytes = job->map_bytes,
+        .map_bytes = job->map_bytes + job->map_headroom_bytes,
     };
     return snapshot_stage_create(&options, buf_bytes(job->chunk), &job->stage, out_fault);
 }
@@ -99,6 +99,7 @@ static enum tl_err finish(struct node_snapshot_job *job, struct tl_fault *out_fa
         .dir = job->dir,
         .group = job->group,
         .map_bytes = job->map_bytes,
+        .map_headroom_bytes = job->map_headroom_bytes,
         .readers_max = NODE_TABLE_READERS_MAX,
     };
     err = table_open(&options, &job->table, out_fault);

@@ -104,9 +104,14 @@ void node_get_status(const struct node *node, struct node_status *out_status)
         .requests_waiting_count = node->clients.count,
         .request_bytes_waiting = node->clients.bytes,
         .log_used_bytes = log_store_used_bytes(node->log_store),
-        .free_bytes = data_dir_free_bytes(node->data_dir),
+        .map_limit_bytes = node->options.table_map_bytes,
+        .log_limit_bytes = node->options.log_map_bytes,
         .replayed_count = node->replayed_count,
     };
+    struct node_space space;
+    node_space_look(node, &space);
+    out_status->free_bytes = space.free_bytes;
+    out_status->space_lack = node_space_judge(node, &space);
     if (node->batches_oldest != NULL) {
         uint64_t age_ns = monotonic_ns(node) - node->batches_oldest->log.issued_ns;
         out_status->log_commit_age_ms = (uint32_t)(age_ns / 1000000);
@@ -120,6 +125,10 @@ void node_get_status(const struct node *node, struct node_status *out_status)
     out_status->members_count = node->peers_count;
     for (uint32_t i = 0; i < node->peers_count; i++) {
         const struct node_peer *peer = &node->peers[i];
+        const struct node_space *left = peer->id == node->self ? &space : &peer->space;
+        out_status->member_free_bytes[i] = left->free_bytes;
+        out_status->member_map_free_bytes[i] = left->map_free_bytes;
+        out_status->member_space_lack[i] = node_space_judge(node, left);
         out_status->members[i] = peer->member;
         out_status->member_roles[i] = peer->role;
         out_status->member_is_connected[i] = peer->id == node->self || peer->is_up[PEER_CLASS_RAFT];
@@ -137,6 +146,7 @@ void node_get_group_status(const struct node *node, raft_group group,
         .group = group,
         .state = found->state.group,
         .flushed = found->flushed,
+        .map_used_bytes = table_data_bytes(found->table),
         .frozen_count = views_frozen_count(found->views),
     };
     const struct generation *active = views_active(found->views);

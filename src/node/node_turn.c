@@ -5,7 +5,8 @@
  *            v
  *   advance -> begin reads, push writes -> node_carry_out -> apply -> ready reads -> flush
  *                                            |      |
- *                                            |      one frame per peer, all groups' messages
+ *                                            |      a frame per peer, all groups' messages; appends
+ *                                            |      in one of their own, which others may overtake
  *                                            one log batch, all groups' ops
  *
  * The batch is handed over before the frames are encoded: the disk works while they are, and a
@@ -145,6 +146,7 @@ static void note_leader(struct node_group *group)
     if (leader == group->leader) return;
     struct node *node = group->node;
     group->leader = leader;
+    group->leader_since_ns = node->now_ns;
     const struct member *member = node_member(node, leader);
     node_log(node, LOG_LEVEL_INFO, "leader", "group=%u leader=%s term=%llu", group->id,
              member != NULL ? member->address : "none",
@@ -160,10 +162,21 @@ static void note_leader(struct node_group *group)
         node->requests_check_ns = TL_MIN(node->requests_check_ns, node->now_ns);
 }
 
+static void tell_backlogs(struct node_group *group)
+{
+    const struct node *node = group->node;
+    for (uint32_t i = 0; i < node->peers_count; i++) {
+        raft_id id = node->peers[i].id;
+        if (id == node->self) continue;
+        raft_set_peer_backlog(group->raft, id, node->io.backlog(node->io.context, id));
+    }
+}
+
 static void take_output(struct node_group *group, struct node_batch **batch)
 {
     struct node *node = group->node;
     TL_ASSERT(group->output == NULL);
+    if (raft_role_of(group->raft) == RAFT_LEADER) tell_backlogs(group);
     const struct raft_output *output = raft_output(group->raft);
     group->output = output;
     TL_ASSERT(output->applicable >= group->applicable);
@@ -198,7 +211,15 @@ static void take_output(struct node_group *group, struct node_batch **batch)
 struct message_cursor {
     uint32_t group;
     uint32_t message;
+    bool is_urgent; /* of which kind it looks for messages */
 };
+
+/* Whether it may overtake others on a slow link. An append may not: one that arrives before its
+ * predecessor is refused, and all is sent again. */
+static bool is_urgent(const struct raft_message *message)
+{
+    return message->type != RAFT_APPEND;
+}
 
 /* Moves onto the next message for `to`; NULL: there is none. */
 static const struct raft_message *cursor_seek(const struct node *node,
@@ -207,9 +228,8 @@ static const struct raft_message *cursor_seek(const struct node *node,
     for (; cursor->group < node->groups_count; cursor->group++, cursor->message = 0) {
         const struct raft_output *output = node->groups[cursor->group]->output;
         for (; cursor->message < output->messages_count; cursor->message++) {
-            if (output->messages[cursor->message].to == to) {
-                return &output->messages[cursor->message];
-            }
+            const struct raft_message *message = &output->messages[cursor->message];
+            if (message->to == to && is_urgent(message) == cursor->is_urgent) return message;
         }
     }
     return NULL;
@@ -219,7 +239,10 @@ static const struct raft_message *cursor_seek(const struct node *node,
 static void send_frame(struct node *node, raft_id to, struct message_cursor *cursor)
 {
     struct message_cursor ahead = *cursor;
-    size_t bytes = RAFT_BATCH_HEAD_BYTES;
+    const struct node_peer *peer = node_find_peer(node, to);
+    bool has_space = peer != NULL && (peer->features[PEER_CLASS_RAFT] & HELLO_FEATURE_SPACE) != 0;
+    const size_t head_bytes = RAFT_BATCH_HEAD_BYTES + (has_space ? RAFT_BATCH_SPACE_BYTES : 0u);
+    size_t bytes = head_bytes;
     uint32_t count = 0;
     const struct raft_message *message = NULL;
     while ((message = cursor_seek(node, &ahead, to)) != NULL) {
@@ -235,10 +258,13 @@ static void send_frame(struct node *node, raft_id to, struct message_cursor *cur
         .life = node->life,
         .log_commit_age_ms = node_log_commit_age_ms(node),
         .messages_count = count,
+        .has_space = has_space,
+        .free_bytes = node_space_now(node)->free_bytes,
+        .map_free_bytes = node_space_now(node)->map_free_bytes,
     };
     struct buf *frame = buf_create(FRAME_HEADER_BYTES + bytes);
     raft_batch_head_encode(&head, frame->data + FRAME_HEADER_BYTES);
-    frame->count = FRAME_HEADER_BYTES + RAFT_BATCH_HEAD_BYTES;
+    frame->count = FRAME_HEADER_BYTES + (uint32_t)head_bytes;
     for (uint32_t i = 0; i < count; i++) {
         raft_message_encode(cursor_seek(node, cursor, to), frame);
         cursor->message++;
@@ -247,7 +273,11 @@ static void send_frame(struct node *node, raft_id to, struct message_cursor *cur
     frame_seal(frame, FRAME_RAFT);
     node->metrics.frames_sent_count++;
     /* Not given to a connection is as good as lost on the way: the core sends again. */
-    (void)node->io.send(node->io.context, to, PEER_CLASS_RAFT, frame);
+    if (cursor->is_urgent) {
+        (void)node->io.send_urgent(node->io.context, to, frame);
+    } else {
+        (void)node->io.send(node->io.context, to, PEER_CLASS_RAFT, frame);
+    }
 }
 
 static void send_messages(struct node *node)
@@ -255,8 +285,10 @@ static void send_messages(struct node *node)
     for (uint32_t i = 0; i < node->peers_count && !node->is_failed; i++) {
         raft_id to = node->peers[i].id;
         if (to == node->self) continue;
-        struct message_cursor cursor = {.group = 0, .message = 0};
-        while (cursor_seek(node, &cursor, to) != NULL) send_frame(node, to, &cursor);
+        struct message_cursor urgent = {.is_urgent = true};
+        while (cursor_seek(node, &urgent, to) != NULL) send_frame(node, to, &urgent);
+        struct message_cursor appends = {.is_urgent = false};
+        while (cursor_seek(node, &appends, to) != NULL) send_frame(node, to, &appends);
     }
     for (uint32_t i = 0; i < node->groups_count; i++) {
         const struct raft_output *output = TL_TAKE(&node->groups[i]->output);
@@ -308,7 +340,10 @@ static void check_log_commit(struct node *node)
     }
     /* The process itself may have been stopped for as long: what its disk has done meanwhile is
      * told only after this turn. */
-    if (node->now_ns < node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS) return;
+    if (node->now_ns < node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS &&
+        node->options.mutation != NODE_MUTATION_NO_GRACE) {
+        return;
+    }
     struct tl_fault fault;
     tl_fault_set(&fault, data_dir_path(node->data_dir), UINT32_MAX, 0,
                  "a log commit has not ended for %llu s",
@@ -324,8 +359,7 @@ static uint64_t log_commit_deadline(const struct node *node)
         return node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS;
     }
     bool is_reported = oldest->sequence <= node->slow_sequence;
-    return oldest->issued_ns +
-           (is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1);
+    return oldest->issued_ns + (is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1);
 }
 
 /* How far this replica was behind when it last heard from its leader. */
@@ -345,6 +379,7 @@ static void run_pass(struct node *node)
         struct node_group *group = node->groups[i];
         node_group_advance(group);
         node_group_begin_reads(group);
+        node_group_yield(group);
         node_group_push_writes(group);
     }
     node_leader_transfers_step(node);

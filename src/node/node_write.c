@@ -39,24 +39,6 @@ static void list_push(struct write_list *list, struct node_write *write)
     list->last = write;
 }
 
-static void list_insert_behind(struct write_list *list, struct node_write *before,
-                               struct node_write *write)
-{
-    if (before == list->last) {
-        list_push(list, write);
-        return;
-    }
-    struct node_write *after = before != NULL ? before->next : list->first;
-    write->previous = before;
-    write->next = after;
-    after->previous = write;
-    if (before != NULL) {
-        before->next = write;
-    } else {
-        list->first = write;
-    }
-}
-
 static void list_remove(struct write_list *list, struct node_write *write)
 {
     if (write->previous != NULL) {
@@ -213,6 +195,8 @@ static enum tl_err submit(struct node *node, struct node_write *write)
     write->retry_ns = 0;
     write->request_id = 0;
     write->forwarded_to = RAFT_ID_NONE;
+    write->waits_for_time = false;
+    write->token_round = 0;
     write->entry_bytes = write->entry->count;
     node->has_new_requests = true;
     uint64_t check_ns = TL_MIN(write->deadline_ns, node->now_ns + NODE_LEADER_WAIT_NS);
@@ -236,47 +220,33 @@ void node_write_cancel(struct node *node, struct node_write *write)
 
 /* ---- proposing ---- */
 
-/* A wall clock that is wrong here must not move the log's time: expiry of records follows it. */
-uint64_t node_proposal_time_us(struct node *node)
+/* An entry's time is not below its client's token, which orders writes of several groups. A token
+ * moves log time no faster than anything else does, and one of no entry at all does not move it. */
+static bool take_time(struct node_group *group, struct node_write *write, uint64_t token_us,
+                      uint64_t *time_us)
 {
-    uint64_t own_us = node->io.clock_us(node->io.context);
-    /* Its own counts even when it is no member any more, and leads until that is committed. */
-    uint64_t clocks[RAFT_MEMBERS_MAX + 1] = {own_us};
-    uint32_t count = 1;
-    for (uint32_t i = 0; i < node->peers_count; i++) {
-        const struct node_peer *peer = &node->peers[i];
-        if (peer->id == node->self || peer->role != MEMBER_VOTER || !peer->has_clock) continue;
-        uint64_t clock_us = peer->clock_us + (node->now_ns - peer->clock_read_ns) / 1000;
-        uint32_t at = count++;
-        for (; at > 0 && clocks[at - 1] > clock_us; at--) clocks[at] = clocks[at - 1];
-        clocks[at] = clock_us;
+    struct node *node = group->node;
+    if (node->options.mutation == NODE_MUTATION_TIME_TOKEN) {
+        *time_us = TL_MAX(node_group_time_us(group, *time_us), token_us);
+        return true;
     }
-    /* Of two clocks the smaller: one that runs ahead does harm, one behind does not. */
-    uint64_t median_us = clocks[(count - 1) / 2];
-    return TL_MIN(own_us, median_us + NODE_CLOCK_LEAD_US);
+    if (node_group_token_is_ahead(group, token_us)) {
+        finish_later(node, write, TL_ERR_AHEAD);
+        return false;
+    }
+    *time_us = node_group_time_us(group, TL_MAX(*time_us, token_us));
+    if (token_us <= TL_MAX(*time_us, raft_last_time_us(group->raft) + 1)) return true;
+    write->waits_for_time = true;
+    write->retry_ns = node_group_time_wait_ns(group, token_us);
+    node->requests_check_ns = TL_MIN(node->requests_check_ns, write->retry_ns);
+    return false;
 }
 
-/* A full disk is an error of the storage, which ends the node. All replicas tend to fill up at the
- * same time, so the leader refuses before that, while every node can still start and be read. */
-static bool has_space(struct node *node)
-{
-    if (node->free_bytes_read_ns == 0 ||
-        node->now_ns - node->free_bytes_read_ns >= NODE_FREE_BYTES_AGE_NS) {
-        node->free_bytes = data_dir_free_bytes(node->data_dir);
-        node->free_bytes_read_ns = node->now_ns;
-    }
-    return node->free_bytes >= node->options.free_bytes_min;
-}
-
-/* Writes are answered in the order of their indexes, also when a later leadership of this node
- * begins below what an earlier one left waiting. */
-static void insert_proposed(struct node_group *group, struct node_write *write)
-{
-    struct node_write *before = group->proposed.last;
-    while (before != NULL && before->index > write->index) before = before->previous;
-    write->state = WRITE_PROPOSED;
-    list_insert_behind(&group->proposed, before, write);
-}
+/* The same for all writes of a pass. */
+struct proposing {
+    uint64_t time_us;
+    enum tl_err space[2]; /* of node_group_space(): for what cannot grow, and for what may */
+};
 
 static bool is_half_full(const struct node_group *group)
 {
@@ -285,24 +255,31 @@ static bool is_half_full(const struct node_group *group)
     return 2 * status.uncommitted_bytes > node_limit(group->node, RAFT_UNCOMMITTED_BYTES_MAX);
 }
 
-static void propose_one(struct node_group *group, struct node_write *write, uint64_t time_us)
+static void propose_one(struct node_group *group, struct node_write *write,
+                        const struct proposing *proposing)
 {
     struct node *node = group->node;
     if (group->is_apply_stalled) {
         finish_later(node, write, TL_ERR_STALLED);
         return;
     }
-    if (!has_space(node)) {
-        finish_later(node, write, TL_ERR_NO_SPACE);
-        return;
-    }
     struct command command;
     enum tl_err err = command_decode(entry_payload(write->entry), &command);
     TL_ASSERT(err == TL_OK); /* made by command_encode() or checked by forward_decode() */
+    if (proposing->space[1] != TL_OK) {
+        err = proposing->space[node_command_may_grow(group->id, &command) ? 1 : 0];
+    }
+    if (err != TL_OK) {
+        node->metrics.writes_without_space_count++;
+        finish_later(node, write, err);
+        return;
+    }
+    uint64_t time_us = proposing->time_us;
+    if (!take_time(group, write, command.token_us, &time_us)) return;
     node_stamp_records(node, write->entry, &command);
     raft_index index = 0;
     raft_term term = 0;
-    err = raft_propose(group->raft, write->entry, TL_MAX(time_us, command.token_us), &index, &term);
+    err = raft_propose(group->raft, write->entry, time_us, &index, &term);
     if (err == TL_ERR_NOT_LEADER) return; /* as a follower's: the next pass forwards it */
     if (err != TL_OK) {
         finish_later(node, write, err);
@@ -317,13 +294,26 @@ static void propose_one(struct node_group *group, struct node_write *write, uint
     write->term = term;
     write->proposed_ns = node->now_ns;
     leave_state(node, write);
-    insert_proposed(group, write);
+    enter_state(node, write, WRITE_PROPOSED);
+}
+
+/* Whether the write's token is of an entry there may be. Where this node's own knowledge does not
+ * say so, a round of reads does: what was committed when it began is applied here then. */
+static bool is_token_known(struct node_group *group, struct node_write *write)
+{
+    if (!node_group_token_is_ahead(group, write->token_us)) return true;
+    if (write->token_round == 0) write->token_round = raft_read(group->raft);
+    bool is_over = group->reads_ready_round >= write->token_round &&
+                   group->state.group.index >= group->read_index;
+    if (is_over) finish_later(group->node, write, TL_ERR_AHEAD);
+    return false;
 }
 
 static void forward_one(struct node_group *group, struct node_write *write)
 {
     struct node *node = group->node;
     raft_id leader = group->leader;
+    if (!is_token_known(group, write)) return;
     if (write->forwarded_to == leader && node->now_ns < write->retry_ns) return;
     if (write->deadline_ns <= node->now_ns) return; /* expires in this turn */
     leave_state(node, write);
@@ -356,12 +346,20 @@ void node_group_push_writes(struct node_group *group)
         return;
     }
     bool is_leader = raft_role_of(group->raft) == RAFT_LEADER;
-    uint64_t time_us = is_leader ? node_proposal_time_us(node) : 0;
+    /* Handing over: the next leader takes them. */
+    if (is_leader && raft_transfer_target(group->raft) != RAFT_ID_NONE) return;
+    struct proposing proposing = {.time_us = 0};
+    if (is_leader) {
+        proposing.time_us = node_clock_us(node);
+        proposing.space[0] = node_group_space(group, false);
+        proposing.space[1] = node_group_space(group, true);
+    }
     struct node_write *next = NULL;
     for (struct node_write *write = group->queued.first; write != NULL; write = next) {
         next = write->next;
+        write->waits_for_time = false;
         if (is_leader) {
-            propose_one(group, write, time_us);
+            propose_one(group, write, &proposing);
         } else if (write->is_inbound) {
             finish_later(node, write, TL_ERR_NOT_LEADER);
         } else if (group->leader != RAFT_ID_NONE && group->leader != node->self) {
@@ -388,10 +386,12 @@ void node_group_writes_applied(struct node_group *group, raft_index index, raft_
      * term from here on is not in it; and this index holds what its own term says, which may be
      * older than the proposal's: a leader that reached nobody is followed by one before it. */
     struct node_write *next = NULL;
+    bool is_by_index = node->options.mutation == NODE_MUTATION_ANSWER_BY_INDEX;
     for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
         next = write->next;
-        if (write->index > index && write->term >= term) break;
-        bool is_other = write->index <= index && write->term != term;
+        if (is_by_index || (write->index > index && write->term >= term)) break;
+        bool is_other = write->index <= index && write->term != term &&
+                        node->options.mutation != NODE_MUTATION_OLDER_TERM;
         if (write->term < term || is_other) finish_later(node, write, TL_ERR_REPLACED);
     }
     struct node_write *write = group->proposed.first;
@@ -405,11 +405,12 @@ void node_group_writes_applied(struct node_group *group, raft_index index, raft_
 void node_group_writes_installed(struct node_group *group)
 {
     raft_index applied = group->state.group.index;
+    bool is_mutated = group->node->options.mutation == NODE_MUTATION_INSTALL_REPLACED;
     struct node_write *next = NULL;
     for (struct node_write *write = group->proposed.first; write != NULL; write = next) {
         next = write->next;
-        if (write->index > applied) break;
-        finish_later(group->node, write, TL_ERR_UNKNOWN);
+        if (write->index > applied) continue; /* an earlier leadership's, perhaps */
+        finish_later(group->node, write, is_mutated ? TL_ERR_REPLACED : TL_ERR_UNKNOWN);
     }
 }
 
@@ -458,6 +459,7 @@ static void expire_queued(struct node *node, struct write_list *list, uint64_t *
         next = write->next;
         uint64_t give_up_ns = write->submitted_ns + NODE_LEADER_WAIT_NS;
         if (write->may_be_executed) give_up_ns = NODE_NEVER; /* nothing definite left to say */
+        if (write->waits_for_time) give_up_ns = NODE_NEVER;
         if (node->now_ns >= write->deadline_ns) {
             finish_later(node, write, TL_ERR_TIMEOUT);
         } else if (node->now_ns >= give_up_ns) {
@@ -532,6 +534,9 @@ static void reply(struct node *node, raft_id peer, uint64_t request_id, enum tl_
                   const struct kv_result *result)
 {
     if (node->is_failed) return;
+    const struct node_peer *asker = node_find_peer(node, peer);
+    bool is_old = asker == NULL || (asker->features[PEER_CLASS_FORWARD] & HELLO_FEATURE_SPACE) == 0;
+    if (err == TL_ERR_MAP_FULL && is_old) err = TL_ERR_NO_SPACE; /* the one it knows */
     struct forward_reply forward_reply = {.request_id = request_id, .err = err};
     if (result != NULL) forward_reply.result = *result;
     node->metrics.frames_sent_count++;
@@ -614,9 +619,11 @@ static enum reply_meaning judge_reply(enum tl_err err)
     case TL_ERR_FULL:
     case TL_ERR_INVALID:
     case TL_ERR_NO_SPACE:
+    case TL_ERR_MAP_FULL:
     case TL_ERR_STALLED:
     case TL_ERR_REPLACED:
     case TL_ERR_TIMEOUT:
+    case TL_ERR_AHEAD:
         return REPLY_DEFINITE;
     default:
         return REPLY_UNKNOWN; /* also what a newer version may say */

@@ -2,6 +2,8 @@
 
 #include "trilith/placement_change.h"
 
+uint32_t placement_mutation;
+
 static raft_id id_of(const struct placement_member *member)
 {
     return store_id_raft(&member->member.store_id);
@@ -223,6 +225,7 @@ static bool may_leave(const struct placement *placement, const struct placement_
 static bool has_heirs(const struct placement *placement, const struct placement_outlook *outlook)
 {
     const struct raft_conf *conf = outlook->groups[0];
+    if (placement_mutation == PLACEMENT_MUTATION_NO_SUCCESSORS) return true;
     if (conf == NULL || conf->outgoing_count > 0) return false;
     uint32_t heirs_count = 0;
     for (uint32_t i = 0; i < placement->members_count; i++) {

@@ -8,7 +8,7 @@ if HAVE_CRITERION
 check_PROGRAMS += tests/unit/test_raft
 tests_unit_test_raft_SOURCES = tests/unit/raft_cluster.c tests/unit/raft_cluster.h \
     tests/unit/test_raft_conf.c tests/unit/test_raft_conf_change.c \
-    tests/unit/test_raft_election.c \
+    tests/unit/test_raft_election.c tests/unit/test_raft_links.c \
     tests/unit/test_raft_membership.c tests/unit/test_raft_paper.c \
     tests/unit/test_raft_random.c tests/unit/test_raft_read.c \
     tests/unit/test_raft_replication.c tests/unit/test_raft_restart.c \

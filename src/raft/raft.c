@@ -273,6 +273,9 @@ static void step_older_term(struct raft *raft, const struct raft_message *messag
         raft_send_after(raft, &reply);
         break;
     case RAFT_APPEND:
+        raft_keep_older_append(raft, message);
+        raft_send(raft, &reply);
+        break;
     case RAFT_HEARTBEAT:
         raft_send(raft, &reply);
         break;
@@ -558,6 +561,16 @@ void raft_get_status(const struct raft *raft, struct raft_status *out_status)
     }
 }
 
+const struct raft_conf *raft_newest_conf(const struct raft *raft)
+{
+    return &raft->conf;
+}
+
+raft_id raft_transfer_target(const struct raft *raft)
+{
+    return raft->transfer.target;
+}
+
 enum raft_role raft_role_of(const struct raft *raft)
 {
     return raft->role;
@@ -571,4 +584,17 @@ raft_id raft_leader(const struct raft *raft)
 raft_term raft_current_term(const struct raft *raft)
 {
     return raft->term;
+}
+
+uint64_t raft_last_time_us(const struct raft *raft)
+{
+    return raft_log_last_time_us(&raft->log);
+}
+
+struct raft_leadership raft_leadership_of(const struct raft *raft)
+{
+    TL_ASSERT(raft->role == RAFT_LEADER);
+    return (struct raft_leadership){.term = raft->term,
+                                    .began_ns = raft->leading_began_ns,
+                                    .last_time_us = raft->leading_last_time_us};
 }

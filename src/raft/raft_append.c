@@ -190,6 +190,44 @@ void raft_step_append(struct raft *raft, const struct raft_message *append)
     raft_send_after(raft, &reply);
 }
 
+/* An append of a term that is over, from a leader that is gone or does not know yet: its entries
+ * are kept where they continue the log. They may be all that is left of what is long on its way
+ * over a slow link, and the new leader need not send again what is here when it first asks.
+ *
+ * Why that is safe although this node may have voted in a newer term since. What Raft forbids is to
+ * let the old leader count this node (thesis 3.6.3: a voter has accepted the entry before it votes
+ * in a newer term): the entries are not acknowledged, the answer is this node's newer term, and
+ * `verified` stays. The log stays a prefix of the old leader's, checked by the index, the term and
+ * the hash of the entry before (Log Matching), and nothing is truncated. An entry that is in the
+ * log and that no leader has counted is what every follower has after its acknowledgement was lost:
+ * a later leader has it, or replaces it. It only makes this node refuse candidates that have less,
+ * as it may. Configurations are left out: they would be in force at once. Nor is a candidate's
+ * log to become another one than it has asked votes for. */
+void raft_keep_older_append(struct raft *raft, const struct raft_message *append)
+{
+    const struct raft_log *log = &raft->log;
+    bool is_ready = raft->role == RAFT_FOLLOWER && raft->install.state == RAFT_INSTALL_NONE;
+    bool is_held = append->index <= log->last && raft_log_has(log, append->index);
+    if (!is_ready || !is_held || !is_well_formed(append) ||
+        raft_log_term(log, append->index) != append->log_term) {
+        return;
+    }
+    for (uint32_t i = 0; i < append->entries_count; i++) {
+        struct buf *entry = append->entries[i];
+        enum verdict verdict = judge(raft, entry);
+        bool is_kept = verdict == APPEND && entry_type_of(entry) != ENTRY_CONF;
+        if (!is_kept && verdict != SAME) return;
+        if (is_kept) raft_append_entry(raft, buf_acquire(entry));
+    }
+    if (raft->mutation == RAFT_MUTATION_ACK_OLDER_APPEND) {
+        struct raft_message reply = raft_message_make(raft, RAFT_APPEND_REPLY, append->from);
+        reply.term = append->term;
+        reply.index = append->index + append->entries_count;
+        reply.sequence = append->sequence;
+        raft_send_after(raft, &reply);
+    }
+}
+
 raft_index raft_common_index(const struct raft *raft)
 {
     raft_index last = raft->log.last;

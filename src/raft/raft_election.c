@@ -116,6 +116,15 @@ bool raft_hear_leader(struct raft *raft, raft_id leader)
     return true;
 }
 
+void raft_hear_partial(struct raft *raft, raft_id peer, uint64_t now_ns)
+{
+    raft->now_ns = TL_MAX(raft->now_ns, now_ns);
+    if (raft->role == RAFT_FOLLOWER && raft->leader == peer && peer != RAFT_ID_NONE) {
+        raft->leader_heard_ns = raft->now_ns;
+        raft_reset_election_timer(raft);
+    }
+}
+
 /* ---- campaigning ---- */
 
 /* A voter; also one that the newest configuration has removed, as long as that is not committed:
@@ -204,6 +213,8 @@ static void become_leader(struct raft *raft)
     raft->role = RAFT_LEADER;
     raft->conf_handed_over_index = 0;
     raft->elections_won_count++;
+    raft->leading_began_ns = raft->now_ns;
+    raft->leading_last_time_us = raft_log_last_time_us(&raft->log);
     set_leader(raft, raft->self);
     raft_start_leading(raft);
 }

@@ -145,6 +145,7 @@ struct raft_peer {
     bool is_paused;         /* PROBE: the probe is on its way */
     uint64_t probe_ns;      /* PROBE: when it was sent */
     raft_index probe_last;  /* PROBE: its last entry */
+    uint64_t probe_bytes;   /* PROBE: of its entries */
     bool is_snapshot_due;   /* NEEDS_SNAPSHOT: it has said that it lacks the base */
     bool is_snapshot_asked; /* NEEDS_SNAPSHOT: the host has been asked */
     bool is_append_due;     /* an append goes out even if it is empty */
@@ -167,6 +168,10 @@ struct raft_peer {
     uint64_t disk_heard_ns; /* 0: never */
     uint64_t disk_sick_ns;  /* when it was not healthy last; 0: never */
     bool is_unfit;          /* to lead, says the host. These four survive a change of role */
+
+    uint64_t backlog_bytes; /* of what was sent to it, waits at the host */
+    uint64_t backlog_ns;    /* when there was a backlog last; 0: never */
+    uint64_t output_bytes;  /* of entries sent to it in this output */
 
     raft_index log_read_first; /* a raft_log_read is out; 0: none. Survives a change of role */
 
@@ -254,6 +259,8 @@ struct raft {
     uint64_t commit_notify_ns; /* leader: 0 none */
 
     /* Leader. */
+    uint64_t leading_began_ns;
+    uint64_t leading_last_time_us; /* of the log's last entry then */
     struct {
         raft_id target; /* RAFT_ID_NONE: none is under way */
         uint64_t deadline_ns;
@@ -381,6 +388,8 @@ void raft_step_timeout_now(struct raft *raft, const struct raft_message *message
 
 /* raft_append.c */
 void raft_step_append(struct raft *raft, const struct raft_message *message);
+/* Of a term that is over. */
+void raft_keep_older_append(struct raft *raft, const struct raft_message *append);
 /* Up to where this log is the leader's. An entry of its own term is the leader's, and so is all
  * before it (thesis 3.5); behind that it is what the leader's appends have shown to this
  * process. The leader's word alone is not enough: it speaks of what an earlier process on this

@@ -286,7 +286,7 @@ enum tl_err raft_propose_conf(struct raft *raft, const struct raft_conf *target,
         raft_log_term(&raft->log, raft->commit) != raft->term) {
         return TL_ERR_BUSY;
     }
-    if (next.epoch < raft->conf.epoch) {
+    if (next.epoch < raft->conf.epoch && raft->mutation != RAFT_MUTATION_OLDER_EPOCH) {
         return TL_ERR_STALE;
     }
     if (!is_same_voters(&next, &raft->conf)) {

@@ -210,7 +210,8 @@ bool raft_ops_can_issue(const struct raft *raft)
 static bool has_hard_state(const struct raft *raft, raft_index last)
 {
     const struct raft_hard_state *issued = &raft->ops.hard_issued;
-    bool has_conf = raft->conf_index > raft->ops.issued_last && raft->conf_index <= last;
+    bool has_conf = raft->conf_index > raft->ops.issued_last && raft->conf_index <= last &&
+                    raft->mutation != RAFT_MUTATION_CONF_WITHOUT_COMMIT;
     uint64_t lag_max = has_conf ? 0 : RAFT_COMMIT_HINT_LAG;
     return issued->term != raft->term || issued->vote != raft->vote ||
            raft->commit > issued->commit + lag_max;

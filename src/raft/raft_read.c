@@ -125,7 +125,8 @@ void raft_reads_confirm(struct raft *raft)
         return;
     }
     bool is_confirmed = raft_has_quorum(raft, has_echoed);
-    if (raft->mutation == RAFT_MUTATION_READ_UNCONFIRMED) {
+    if (raft->mutation == RAFT_MUTATION_READ_UNCONFIRMED ||
+        (raft->mutation == RAFT_MUTATION_LEASE_READS && raft_has_active_quorum(raft))) {
         is_confirmed = true;
     }
     if (is_confirmed) {

@@ -15,6 +15,9 @@
 
 #include <stdlib.h>
 
+/* A probe of no more is sent again without much ado. */
+#define PROBE_SMALL_BYTES (64u * 1024u)
+
 /* ---- the window ---- */
 
 static void inflight_clear(struct raft_peer *peer)
@@ -70,12 +73,40 @@ void raft_peer_to_probe(struct raft_peer *peer, raft_index next)
 }
 
 /* Until `last` is acknowledged, or a heartbeat's reply says that it may be lost. */
-static void pause_probe(const struct raft *raft, struct raft_peer *peer, raft_index last)
+static void pause_probe(const struct raft *raft, struct raft_peer *peer, raft_index last,
+                        uint64_t bytes)
 {
     TL_ASSERT(peer->state == RAFT_PROBE);
     peer->is_paused = true;
     peer->probe_ns = raft->now_ns;
     peer->probe_last = last;
+    peer->probe_bytes = bytes;
+}
+
+/* Whether a probe that is not acknowledged may be lost, now that the peer has answered a heartbeat.
+ * Not one that has just left; and heartbeats overtake what waits for a slow link, so a large one is
+ * waited for until long after its last byte has left. Sent again, it would take the link's time
+ * from what comes after it. */
+static bool may_probe_be_lost(const struct raft *raft, const struct raft_peer *peer)
+{
+    if (peer->backlog_bytes > 0) return false;
+    uint64_t left_ns = TL_MAX(peer->probe_ns, peer->backlog_ns);
+    uint64_t wait_ns = peer->probe_bytes > PROBE_SMALL_BYTES ? raft->election_timeout_ns
+                                                             : raft->heartbeat_interval_ns / 2;
+    return raft->now_ns - left_ns >= wait_ns;
+}
+
+void raft_set_peer_backlog(struct raft *raft, raft_id peer_id, uint64_t bytes)
+{
+    struct raft_peer *peer = raft_peer_find(raft, peer_id);
+    if (peer == NULL) return;
+    if (bytes > 0 || peer->backlog_bytes > 0) peer->backlog_ns = raft->now_ns;
+    peer->backlog_bytes = bytes;
+}
+
+static bool has_backlog(const struct raft_peer *peer)
+{
+    return peer->backlog_bytes + peer->output_bytes >= RAFT_BACKLOG_BYTES_MAX;
 }
 
 static void peer_to_replicate(struct raft_peer *peer)
@@ -236,7 +267,7 @@ static void step_chain_mismatch(struct raft *raft, struct raft_peer *peer,
     raft->chain_mismatches_count++;
     peer->is_chain_broken = true;
     raft_peer_to_probe(peer, TL_MAX(peer->match + 1, TL_MIN(reply->index + 1, raft->log.last + 1)));
-    pause_probe(raft, peer, RAFT_NUMBER_MAX); /* until the next heartbeat */
+    pause_probe(raft, peer, RAFT_NUMBER_MAX, 0); /* until the next heartbeat */
     bool is_ignored = raft->mutation == RAFT_MUTATION_IGNORE_MAJORITY;
     if (!is_ignored && raft_has_quorum(raft, is_chain_broken_at)) {
         raft->is_chain_broken = true;
@@ -311,9 +342,7 @@ void raft_step_heartbeat_reply(struct raft *raft, const struct raft_message *rep
         return;
     }
     hear_peer(raft, peer, reply->sequence);
-    if (raft->now_ns - peer->probe_ns >= raft->heartbeat_interval_ns / 2) {
-        peer->is_paused = false; /* not one that has just left */
-    }
+    if (may_probe_be_lost(raft, peer)) peer->is_paused = false;
     if (peer->state == RAFT_REPLICATE && peer->match < raft->log.last) {
         bool stays_full = raft->mutation == RAFT_MUTATION_WINDOW_STAYS_FULL;
         while (inflight_is_full(raft, peer) && !stays_full) inflight_remove_first(peer);
@@ -364,8 +393,9 @@ static void send_append(struct raft *raft, struct raft_peer *peer, raft_index pr
     peer->sequence_sent = raft->reads.sequence;
     peer->commit_sent = TL_MAX(peer->commit_sent, TL_MIN(raft->commit, last));
     peer->is_append_due = false;
+    peer->output_bytes += bytes;
     if (peer->state == RAFT_PROBE) {
-        pause_probe(raft, peer, last);
+        pause_probe(raft, peer, last, bytes);
     } else if (entries_count > 0) {
         inflight_add(raft, peer, last, bytes);
         peer->next = last + 1;
@@ -454,7 +484,14 @@ void raft_replicate(struct raft *raft)
     }
     for (uint32_t i = 0; i < raft->peers_count; i++) {
         struct raft_peer *peer = &raft->peers[i];
+        peer->output_bytes = 0;
         while (may_send(raft, peer)) {
+            if (has_backlog(peer)) {
+                /* What this output adds may leave at once: the host is to tell in the next turn. */
+                bool is_told = peer->backlog_bytes >= RAFT_BACKLOG_BYTES_MAX;
+                raft->is_output_short = raft->is_output_short || !is_told;
+                break;
+            }
             if (!has_message_room(raft)) {
                 raft->is_output_short = true;
                 return;
@@ -495,8 +532,8 @@ void raft_log_read_done(struct raft *raft, raft_id peer_id, struct buf *const *e
     }
     if (entries_count == 0) {
         raft_peer_to_probe(peer, first);
-        pause_probe(raft, peer,
-                    RAFT_NUMBER_MAX); /* the base will have moved by the next heartbeat */
+        /* The base will have moved by the next heartbeat. */
+        pause_probe(raft, peer, RAFT_NUMBER_MAX, 0);
         return;
     }
     bool has_previous = entry_index(entries[0]) == first - 1;

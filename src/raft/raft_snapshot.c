@@ -146,7 +146,11 @@ void raft_install_done(struct raft *raft)
     /* A leader of the term of the snapshot's last entry has written that entry: it need not ask.
      * One of a later term does: the snapshot may have been committed in a term after its own, of
      * which neither has heard, and it may have another entry there. */
-    if (raft->leader != RAFT_ID_NONE && raft->term == base->term) {
+    bool is_author = raft->term == base->term;
+    if (raft->mutation == RAFT_MUTATION_INSTALL_ACKED_UNASKED) {
+        is_author = true;
+    }
+    if (raft->leader != RAFT_ID_NONE && is_author) {
         struct raft_message reply = raft_message_make(raft, RAFT_APPEND_REPLY, raft->leader);
         reply.index = base->index;
         raft_send_after(raft, &reply);

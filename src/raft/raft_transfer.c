@@ -27,7 +27,8 @@ static bool may_take_over(const struct raft *raft, const struct raft_peer *peer)
 static bool has_healthy_disk(const struct raft *raft, const struct raft_peer *peer)
 {
     bool was_sick =
-        peer->disk_sick_ns != 0 && raft->now_ns - peer->disk_sick_ns < RAFT_DISK_STALLED_NS;
+        peer->disk_sick_ns != 0 && raft->now_ns - peer->disk_sick_ns < RAFT_DISK_STALLED_NS &&
+        raft->mutation != RAFT_MUTATION_DISK_JUST_WELL;
     return !was_sick && peer->disk_heard_ns != 0 && peer->disk_age_ns < RAFT_DISK_HEALTHY_NS &&
            raft->now_ns - peer->disk_heard_ns <= RAFT_DISK_REPORT_NS;
 }

@@ -16,6 +16,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define META_MAGIC 0xbeefc0deu
@@ -30,6 +31,7 @@
 #define PAGE_FLAG_META 0x08u
 #define PAGE_BYTES_MIN 512u
 #define PAGE_BYTES_MAX 65536u
+#define MAP_UNIT_BYTES 65536u /* whole pages of any machine */
 
 _Static_assert(sizeof(size_t) == 8, "the layout of LMDB's metas is that of a 64-bit machine");
 
@@ -60,11 +62,37 @@ enum tl_err lmdb_env_error(int rc)
     }
 }
 
-enum tl_err lmdb_env_fail(int rc, const char *call, const char *dir, uint32_t group,
+/* Less than one write of LMDB may ask for, and more than blocks that are left over are. */
+#define FREE_BYTES_NONE (1024u * 1024u)
+
+static bool has_no_free_block(const char *path)
+{
+    struct statvfs status;
+    return statvfs(path, &status) == 0 &&
+           (uint64_t)status.f_bavail * status.f_frsize < FREE_BYTES_NONE;
+}
+
+enum tl_err lmdb_env_fail(int rc, const char *call, const char *path, uint32_t group,
                           struct tl_fault *fault)
 {
-    tl_fault_set(fault, dir, group, 0, "%s: %s", call, mdb_strerror(rc));
+    if (rc == EIO && has_no_free_block(path)) {
+        tl_fault_set(fault, path, group, 0, "%s: %s, and the file system has no free block left",
+                     call, mdb_strerror(rc));
+        return TL_ERR_NO_SPACE;
+    }
+    tl_fault_set(fault, path, group, 0, "%s: %s", call, mdb_strerror(rc));
     return lmdb_env_error(rc);
+}
+
+size_t lmdb_env_map_bytes(const char *dir, size_t map_bytes, size_t headroom_bytes)
+{
+    char path[PATH_MAX];
+    struct stat status;
+    int length = snprintf(path, sizeof path, "%s/data.mdb", dir);
+    bool is_there = length > 0 && (size_t)length < sizeof path && stat(path, &status) == 0;
+    size_t file_bytes = is_there ? (size_t)status.st_size : 0;
+    size_t bytes = TL_MAX(map_bytes, file_bytes) + headroom_bytes;
+    return (bytes + MAP_UNIT_BYTES - 1) & ~(size_t)(MAP_UNIT_BYTES - 1);
 }
 
 struct meta {

@@ -19,9 +19,15 @@
 /* What a failed LMDB call means. rc != MDB_SUCCESS. */
 enum tl_err lmdb_env_error(int rc);
 
-/* lmdb_env_error(), and *fault says which call failed on which directory; NULL allowed. */
-enum tl_err lmdb_env_fail(int rc, const char *call, const char *dir, uint32_t group,
+/* lmdb_env_error(), and *fault says which call failed on which directory or file; NULL allowed.
+ * LMDB reports a short write, which is how most file systems say that they are full, as EIO: that
+ * is TL_ERR_NO_SPACE when the file system has no free block. */
+enum tl_err lmdb_env_fail(int rc, const char *call, const char *path, uint32_t group,
                           struct tl_fault *fault);
+
+/* The map for an env that is to hold `map_bytes`: there is `headroom_bytes` above that, and above
+ * the end of a data file that is longer already. */
+size_t lmdb_env_map_bytes(const char *dir, size_t map_bytes, size_t headroom_bytes);
 
 /* Looks at the meta pages of dir/data.mdb: magic, version, page size, key order, transaction ids
  * next to each other, roots inside the allocated pages and inside the file.

@@ -67,8 +67,9 @@ enum tl_err log_store_fail(const struct log_store *store, int rc, const char *ca
         tl_fault_set(fault, store->path, group, index, "%s: it is missing", call);
         return TL_ERR_CORRUPT;
     }
-    tl_fault_set(fault, store->path, group, index, "%s: %s", call, mdb_strerror(rc));
-    return lmdb_env_error(rc);
+    enum tl_err err = lmdb_env_fail(rc, call, store->path, group, fault);
+    if (fault != NULL) fault->index = index;
+    return err;
 }
 
 enum tl_err log_store_publish(struct log_store *store, struct tl_fault *fault)
@@ -498,7 +499,9 @@ static enum tl_err open_env(struct log_store *store, const struct log_store_opti
     }
     /* Read only, the directory's lock stands for LMDB's. */
     unsigned flags = LOG_STORE_ENV_FLAGS | (store->is_read_only ? MDB_RDONLY | MDB_NOLOCK : 0u);
-    int rc = log_store_env_open(options->dir, flags, options->map_bytes, &store->env);
+    size_t map_bytes =
+        lmdb_env_map_bytes(options->dir, options->map_bytes, options->map_headroom_bytes);
+    int rc = log_store_env_open(options->dir, flags, map_bytes, &store->env);
     if (rc != MDB_SUCCESS) {
         return log_store_fail(store, rc, "mdb_env_open", UINT32_MAX, 0, fault);
     }

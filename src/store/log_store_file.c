@@ -39,8 +39,7 @@ enum tl_err log_store_file_path(const char *dir, const char *name, char out_path
 
 static enum tl_err fail(const char *path, const char *call, int rc, struct tl_fault *fault)
 {
-    tl_fault_set(fault, path, UINT32_MAX, 0, "%s: %s", call, mdb_strerror(rc));
-    return lmdb_env_error(rc);
+    return lmdb_env_fail(rc, call, path, UINT32_MAX, fault);
 }
 
 int log_store_env_open(const char *path, unsigned flags, size_t map_bytes, MDB_env **out_env)
@@ -114,7 +113,7 @@ static int fill_fd(int fd, size_t bytes)
             continue;
         }
         if (count <= 0) {
-            return count < 0 ? errno : EIO;
+            return count < 0 ? errno : ENOSPC; /* what a short write to a file means */
         }
         at += (size_t)count;
     }

@@ -83,7 +83,8 @@ static int env_open(const struct table_options *options, const char *path, unsig
     if (rc != MDB_SUCCESS) {
         return rc;
     }
-    rc = mdb_env_set_mapsize(env, options->map_bytes);
+    rc = mdb_env_set_mapsize(
+        env, lmdb_env_map_bytes(options->dir, options->map_bytes, options->map_headroom_bytes));
     if (rc == MDB_SUCCESS) rc = mdb_env_set_maxreaders(env, options->readers_max);
     /* NOTLS: a reader's slot belongs to its transaction, not to its thread. */
     if (rc == MDB_SUCCESS) rc = mdb_env_open(env, path, flags | MDB_NOTLS, FILE_MODE);

@@ -18,6 +18,7 @@
 struct notes {
     char text[NOTES_BYTES];
     size_t count;
+    bool is_short_of_room; /* some node is */
 };
 
 __attribute__((format(printf, 2, 3))) static void note(struct notes *notes, const char *format, ...)
@@ -70,6 +71,21 @@ static void note_digests(struct notes *notes, const char *address, const json_t 
     }
 }
 
+static void note_room(struct notes *notes, const char *address, const json_t *root)
+{
+    const json_t *disk = json_object_get(root, "disk");
+    const char *room = json_string_value(json_object_get(disk, "room"));
+    if (room == NULL || strcmp(room, "ok") == 0) return; /* or a node of an older version */
+    notes->is_short_of_room = true;
+    if (strcmp(room, "map_full") == 0) {
+        note(notes, "%s has no room for new data: its --map-size of %llu bytes is reached.\n",
+             address, cli_json_number(disk, "map_limit_bytes"));
+    } else {
+        note(notes, "%s has no room for new data: its file system has %llu MiB left.\n", address,
+             cli_json_number(disk, "free_bytes") / (1024 * 1024));
+    }
+}
+
 /* A document of one node, asked directly. NULL: it does not answer. */
 static json_t *ask_node(const char *address, const char *path)
 {
@@ -96,7 +112,10 @@ static void add_node(struct cli_table *table, struct notes *notes, const char *a
         add_row(table, address, group);
         note_digests(notes, address, group);
     }
-    if (json_array_size(groups) > 0) return;
+    if (json_array_size(groups) > 0) {
+        note_room(notes, address, root);
+        return;
+    }
     uint32_t row = table->rows_count;
     cli_table_set(table, row, 0, "%s", address);
     cli_table_set(table, row, 2, "%s", root != NULL ? cli_json_text(root, "stage") : "down");
@@ -149,11 +168,24 @@ static void take_leaders_words(json_t *cluster)
     json_decref(documents);
 }
 
-static void print_can_lose(const json_t *cluster)
+static bool has_quorum(const json_t *cluster)
+{
+    size_t i;
+    json_t *group;
+    json_array_foreach(json_object_get(cluster, "groups"), i, group)
+    {
+        if (!json_is_true(json_object_get(group, "has_quorum"))) return false;
+    }
+    return true;
+}
+
+static void print_can_lose(const json_t *cluster, bool is_short_of_room)
 {
     long long can_lose = cli_json_integer(cluster, "can_lose");
     if (json_array_size(json_object_get(cluster, "groups")) == 0) {
         (void)printf("There is no cluster yet.\n");
+    } else if (can_lose < 0 && is_short_of_room && has_quorum(cluster)) {
+        (void)printf("Too few voters have room: new data is refused; reads and deletions go on.\n");
     } else if (can_lose < 0) {
         (void)printf("No quorum: writes are refused.\n");
     } else if (can_lose == 0) {
@@ -190,7 +222,7 @@ static void print_table(const struct cli *cli, const json_t *cluster)
     }
     cli_table_print(&table);
     (void)printf("%s", notes.text);
-    print_can_lose(cluster);
+    print_can_lose(cluster, notes.is_short_of_room);
 }
 
 int cli_status(struct cli *cli)

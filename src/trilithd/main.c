@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
@@ -281,6 +282,7 @@ static enum tl_err open_pump(struct program *program, struct tl_fault *out_fault
     pump_options.node.log_retain_bytes = options->log_retain_bytes;
     pump_options.node.log_map_bytes = options->log_map_bytes;
     pump_options.node.table_map_bytes = options->table_map_bytes;
+    pump_options.node.map_headroom_bytes = options->map_headroom_bytes;
     return pump_open(&pump_options, &program->loop, &program->pump, out_fault);
 }
 
@@ -319,6 +321,36 @@ static bool may_open(const struct options *options, char out_message[OPTIONS_MES
 {
     if (options->birth_refusal[0] == '\0' || data_dir_is_made(options->data_dir)) return true;
     memcpy(out_message, options->birth_refusal, sizeof options->birth_refusal);
+    return false;
+}
+
+/* A map that does not fit would end the node only when it is needed: at the start, or while a
+ * snapshot is being received. So all that may be open at once are tried together. */
+static bool has_address_space(const struct options *options,
+                              char out_message[OPTIONS_MESSAGE_BYTES])
+{
+    struct {
+        void *at;
+        size_t bytes;
+    } maps[OPTIONS_TABLE_MAPS_MAX + 1];
+    bool has_room = true;
+    for (size_t i = 0; i < TL_COUNT_OF(maps); i++) {
+        maps[i].bytes = i == 0 ? options->log_map_bytes : options->table_map_bytes;
+        maps[i].bytes += options->map_headroom_bytes;
+        maps[i].at = mmap(NULL, maps[i].bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (maps[i].at == MAP_FAILED) has_room = false;
+    }
+    for (size_t i = 0; i < TL_COUNT_OF(maps); i++) {
+        if (maps[i].at == MAP_FAILED) continue;
+        int rc = munmap(maps[i].at, maps[i].bytes);
+        TL_ASSERT(rc == 0);
+    }
+    if (has_room) return true;
+    (void)text_format(out_message, OPTIONS_MESSAGE_BYTES,
+                      "--map-size: this process has no address space for %u tables of up to %zu "
+                      "bytes each (%zu more are mapped for each); take less, or raise ulimit -v",
+                      OPTIONS_TABLE_MAPS_MAX, options->table_map_bytes,
+                      options->map_headroom_bytes);
     return false;
 }
 
@@ -374,7 +406,7 @@ int main(int argc, char **argv)
     char message[OPTIONS_MESSAGE_BYTES];
     if (std_streams_hold() != TL_OK) return EXIT_FAILED;
     if (options_parse(argc, argv, environ, &program.options, message) != TL_OK ||
-        !may_open(&program.options, message)) {
+        !may_open(&program.options, message) || !has_address_space(&program.options, message)) {
         (void)fprintf(stderr, "trilithd: %s\nTry `trilithd --help' for more information.\n",
                       message);
         return EXIT_USAGE;

@@ -19,11 +19,18 @@
 #ifdef TL_SMALL_MAPS             /* sanitizers and valgrind shadow every mapped byte */
 #define TABLE_MAP_DEFAULT (4 * GIB)
 #define LOG_MAP_BYTES (4 * GIB)
+#define MAP_HEADROOM_BYTES (1 * GIB)
 #else
 #define TABLE_MAP_DEFAULT (1 * TIB)
 #define LOG_MAP_BYTES (64 * GIB)
+/* Far more than what is accepted and not flushed, and the pages that flushes replace while the
+ * table is being copied. It costs address space only. */
+#define MAP_HEADROOM_BYTES (64 * GIB)
 #endif
-#define TABLE_MAP_MAX (64 * TIB) /* half of the address space */
+/* OPTIONS_TABLE_MAPS_MAX of them fit into the 128 TiB of a process, whatever lies between them. */
+#define TABLE_MAP_MAX (16 * TIB)
+/* A record, its place in the queue, and the share of pages that are not full. */
+#define IDEMPOTENCY_RECORD_BYTES 256u
 /* A slow follower may need four times the retained log, and freed pages come back late. */
 #define LOG_RETAIN_MAX (LOG_MAP_BYTES / 8)
 
@@ -77,6 +84,24 @@ static enum tl_err get_size(struct settings *settings, enum setting_id id, uint6
     }
     *out_value = value;
     return TL_OK;
+}
+
+/* Idempotency records are rows of the table: they must not fill it by themselves. */
+static enum tl_err check_records(struct settings *settings, const struct options *options)
+{
+    uint64_t bytes = (uint64_t)options->idempotency_records * IDEMPOTENCY_RECORD_BYTES;
+    if (bytes <= options->table_map_bytes) {
+        return TL_OK;
+    }
+    const struct setting *records = &settings->all[SETTING_IDEMPOTENCY_RECORDS];
+    const struct setting *map = &settings->all[SETTING_MAP_SIZE];
+    return settings_refuse(settings,
+                           "%s: %lu records take about %llu bytes, and the table is limited to "
+                           "%zu (%s)",
+                           records->text != NULL ? records->source : "--idempotency-records",
+                           (unsigned long)options->idempotency_records, (unsigned long long)bytes,
+                           options->table_map_bytes,
+                           map->text != NULL ? map->source : "--map-size");
 }
 
 static enum tl_err get_time(struct settings *settings, enum setting_id id,
@@ -291,6 +316,29 @@ static void find_peer_address(struct options *options, const struct view_entry *
     TL_ASSERT(options->peer_address[0] != '\0' || options->birth_refusal[0] != '\0');
 }
 
+static bool is_same(const struct address *a, const struct address *b)
+{
+    return a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
+/* HTTP and the peers need a port each. */
+static enum tl_err check_ports(struct settings *settings, struct options *options)
+{
+    const struct setting *peer_listen = &settings->all[SETTING_PEER_LISTEN];
+    struct address peers;
+    if (peer_listen->text != NULL && is_same(&options->listen, &options->peer_listen)) {
+        return settings_refuse(settings, "%s: %s is where this node listens for HTTP",
+                               peer_listen->source, peer_listen->text);
+    }
+    if (peer_listen->text == NULL &&
+        address_parse(bytes_of(options->peer_address), &peers) == TL_OK &&
+        is_same(&options->listen, &peers)) {
+        refuse_birth(options, "%s: the peers' address %s is where this node listens for HTTP",
+                     settings->all[SETTING_VIEW].source, options->peer_address);
+    }
+    return TL_OK;
+}
+
 static enum tl_err get_addresses(struct settings *settings, struct options *options)
 {
     const struct setting *address = &settings->all[SETTING_ADDRESS];
@@ -317,7 +365,7 @@ static enum tl_err get_addresses(struct settings *settings, struct options *opti
     if (settings->all[SETTING_LISTEN].text != NULL) {
         err = get_address(settings, SETTING_LISTEN, &options->listen);
     }
-    return err;
+    return err == TL_OK ? check_ports(settings, options) : err;
 }
 
 static enum tl_err get_join(struct settings *settings, struct options *options)
@@ -410,8 +458,9 @@ static enum tl_err get_limits(struct settings *settings, struct options *options
     }
     options->log_map_bytes = LOG_MAP_BYTES;
     options->table_map_bytes = table_map_bytes & ~(size_t)0xffff; /* whole pages of any machine */
+    options->map_headroom_bytes = MAP_HEADROOM_BYTES;
     options->value_bytes_max = (uint32_t)value_bytes_max;
-    return err;
+    return err == TL_OK ? check_records(settings, options) : err;
 }
 
 enum tl_err options_parse(int argc, char **argv, char *const *environment,

@@ -15,6 +15,9 @@
 #define OPTIONS_MESSAGE_BYTES 512u
 #define OPTIONS_PATH_BYTES 1024u
 #define OPTIONS_VALUE_BYTES_MAX (2u * 1024u * 1024u)
+/* Tables that may be mapped at once: those of two groups, two that are being received, and two that
+ * were replaced and still have readers. */
+#define OPTIONS_TABLE_MAPS_MAX 6u
 
 struct options {
     char address[ADDRESS_BYTES_MAX];      /* as clients and peers know it */
@@ -33,6 +36,7 @@ struct options {
     uint64_t log_retain_bytes;
     size_t log_map_bytes;
     size_t table_map_bytes;
+    size_t map_headroom_bytes; /* of each map, above what it is to hold */
     uint64_t request_timeout_ns;
     uint32_t value_bytes_max;
     uint32_t idempotency_records;

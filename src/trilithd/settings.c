@@ -52,7 +52,7 @@ static const struct {
     [SETTING_MAP_SIZE] = {"map-size",
                           "SIZE",
                           {NULL, NULL},
-                          "Address space for the table, its upper limit (1TiB)"},
+                          "What the table may hold, at most 16TiB (1TiB)"},
     [SETTING_HTTP_THREADS] = {"http-threads",
                               "N",
                               {NULL, NULL},

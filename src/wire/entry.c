@@ -96,7 +96,7 @@ enum tl_err entry_decode(struct bytes source, struct entry_header *out_header)
         header.payload_bytes != source.count - ENTRY_HEADER_BYTES) {
         return TL_ERR_CORRUPT;
     }
-    if (header.index == 0 || header.term == 0) {
+    if (header.index == 0 || header.term == 0 || header.time_us > ENTRY_TIME_MAX_US) {
         return TL_ERR_CORRUPT;
     }
     *out_header = header;

@@ -25,7 +25,8 @@ _Static_assert(AT_CHECKSUM + 8 == FRAME_HEADER_BYTES, "the layout fills the head
 
 _Static_assert(FORWARD_HEAD_BYTES + ENTRY_PAYLOAD_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX,
                "a frame holds any command");
-_Static_assert(RAFT_BATCH_HEAD_BYTES + RAFT_MESSAGE_ENCODED_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX,
+_Static_assert(RAFT_BATCH_HEAD_BYTES + RAFT_BATCH_SPACE_BYTES + RAFT_MESSAGE_ENCODED_BYTES_MAX <=
+                   FRAME_PAYLOAD_BYTES_MAX,
                "a frame holds any message");
 
 /* A frame with room for its payload; the writer stands behind the header. */
@@ -36,18 +37,29 @@ static struct buf *frame_begin(size_t payload_bytes)
     return frame;
 }
 
-void frame_seal(struct buf *frame, enum frame_type type)
+static size_t payload_bytes_max(uint8_t type)
 {
-    TL_ASSERT(frame->count >= FRAME_HEADER_BYTES);
-    uint32_t payload_bytes = frame->count - FRAME_HEADER_BYTES;
-    TL_ASSERT(payload_bytes <= FRAME_PAYLOAD_BYTES_MAX);
+    bool is_part = type == FRAME_PART_FIRST || type == FRAME_PART_NEXT;
+    return is_part ? FRAME_PART_BYTES_MAX : FRAME_PAYLOAD_BYTES_MAX;
+}
 
-    uint8_t *at = frame->data;
+void frame_header_encode(enum frame_type type, struct bytes payload, uint8_t at[FRAME_HEADER_BYTES])
+{
+    TL_ASSERT(payload.count <= payload_bytes_max((uint8_t)type));
     memset(at, 0, FRAME_HEADER_BYTES);
     put_u32(at + AT_MAGIC, FRAME_MAGIC);
     at[AT_TYPE] = (uint8_t)type;
-    put_u32(at + AT_PAYLOAD_BYTES, payload_bytes);
-    put_u64(at + AT_CHECKSUM, hash_checksum(bytes_make(at + FRAME_HEADER_BYTES, payload_bytes)));
+    put_u32(at + AT_PAYLOAD_BYTES, (uint32_t)payload.count);
+    put_u64(at + AT_CHECKSUM, hash_checksum(payload));
+}
+
+void frame_seal(struct buf *frame, enum frame_type type)
+{
+    TL_ASSERT(frame->count >= FRAME_HEADER_BYTES);
+    TL_ASSERT(frame->count >= FRAME_HEADER_BYTES);
+    struct bytes payload =
+        bytes_make(frame->data + FRAME_HEADER_BYTES, frame->count - FRAME_HEADER_BYTES);
+    frame_header_encode(type, payload, frame->data);
 }
 
 struct buf *frame_create(enum frame_type type, struct bytes payload)
@@ -67,8 +79,7 @@ enum tl_err frame_header_decode(const uint8_t at[FRAME_HEADER_BYTES],
         get_u16(at + AT_ZERO_6) != 0 || get_u32(at + AT_ZERO_12) != 0) {
         return TL_ERR_INVALID;
     }
-    if (type < FRAME_HELLO || type > FRAME_LEADER_TRANSFER_REPLY ||
-        payload_bytes > FRAME_PAYLOAD_BYTES_MAX) {
+    if (type < FRAME_HELLO || type > FRAME_PART_NEXT || payload_bytes > payload_bytes_max(type)) {
         return TL_ERR_INVALID;
     }
     *out_header = (struct frame_header){
@@ -128,20 +139,29 @@ enum tl_err hello_decode(struct bytes payload, struct hello *out_hello)
     return TL_OK;
 }
 
-void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t at[RAFT_BATCH_HEAD_BYTES])
+void raft_batch_head_encode(const struct raft_batch_head *head, uint8_t *at)
 {
     put_u64(at, head->clock_us);
     put_u64(at + 8, head->life);
     put_u32(at + 16, head->log_commit_age_ms);
     put_u32(at + 20, head->messages_count);
+    if (!head->has_space) return;
+    put_u64(at + RAFT_BATCH_HEAD_BYTES, head->free_bytes);
+    put_u64(at + RAFT_BATCH_HEAD_BYTES + 8, head->map_free_bytes);
 }
 
-enum tl_err raft_batch_head_decode(struct reader *reader, struct raft_batch_head *out_head)
+enum tl_err raft_batch_head_decode(struct reader *reader, bool has_space,
+                                   struct raft_batch_head *out_head)
 {
     struct raft_batch_head head = {.clock_us = read_u64(reader)};
     head.life = read_u64(reader);
     head.log_commit_age_ms = read_u32(reader);
     head.messages_count = read_u32(reader);
+    head.has_space = has_space;
+    if (has_space) {
+        head.free_bytes = read_u64(reader);
+        head.map_free_bytes = read_u64(reader);
+    }
     if (reader->failed || head.messages_count > reader_left(reader) / RAFT_MESSAGE_HEAD_BYTES) {
         return TL_ERR_INVALID;
     }

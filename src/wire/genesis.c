@@ -83,7 +83,7 @@ static bool members_are_distinct(const struct member *a, const struct member *b)
 static bool genesis_is_right(const struct genesis *genesis)
 {
     if (genesis->groups_count < 2 || genesis->groups_count > GENESIS_GROUPS_MAX ||
-        store_id_is_zero(&genesis->cluster_id)) {
+        genesis->time_us > GENESIS_TIME_MAX_US || store_id_is_zero(&genesis->cluster_id)) {
         return false;
     }
     if (genesis->members_count < 1 || genesis->members_count > RAFT_MEMBERS_MAX) {

@@ -11,6 +11,7 @@
 #include "trilith/conf_entry.h"
 #include "trilith/digest_report.h"
 #include "trilith/frame.h"
+#include "trilith/frame_parts.h"
 #include "trilith/placement.h"
 #include "trilith/raft_message.h"
 #include "trilith/snapshot_chunk.h"
@@ -193,6 +194,50 @@ static void try_conf(struct bytes source)
     }
 }
 
+/* The source as the payloads of three parts; a source that begins a frame is one that goes on. */
+static void try_parts(struct bytes source)
+{
+    struct reassembly reassembly = {.bytes = NULL};
+    size_t cut = TL_MIN(source.count, (size_t)FRAME_HEADER_BYTES + 8);
+    const struct bytes parts[] = {
+        bytes_make(source.data, cut),
+        bytes_make(source.data + cut, (source.count - cut) / 2),
+        bytes_make(source.data + cut + (source.count - cut) / 2,
+                   source.count - cut - (source.count - cut) / 2),
+    };
+    struct frame_header header;
+    struct bytes payload;
+    enum tl_err err = TL_ERR_NOT_FOUND;
+    for (size_t i = 0; i < TL_COUNT_OF(parts) && err == TL_ERR_NOT_FOUND; i++) {
+        enum frame_type type = i == 0 ? FRAME_PART_FIRST : FRAME_PART_NEXT;
+        err = reassembly_add(&reassembly, type, parts[i], &header, &payload);
+        TL_ASSERT(reassembly.capacity <= TL_MAX(2 * source.count, (size_t)FRAME_PART_BYTES_MAX));
+    }
+    if (err == TL_OK) {
+        expect_same(bytes_make(source.data + FRAME_HEADER_BYTES, header.payload_bytes), payload);
+    }
+    reassembly_clear(&reassembly);
+}
+
+static void try_batch(struct bytes source, bool has_space)
+{
+    struct reader reader = reader_make(source);
+    struct raft_batch_head head;
+    if (raft_batch_head_decode(&reader, has_space, &head) == TL_OK) {
+        uint8_t bytes[RAFT_BATCH_HEAD_BYTES + RAFT_BATCH_SPACE_BYTES];
+        size_t count = RAFT_BATCH_HEAD_BYTES + (has_space ? RAFT_BATCH_SPACE_BYTES : 0u);
+        raft_batch_head_encode(&head, bytes);
+        expect_same(bytes_make(source.data, count), bytes_make(bytes, count));
+        for (uint32_t i = 0; i < head.messages_count && !reader.failed; i++) {
+            struct raft_message message;
+            if (raft_message_decode(&reader, &message) != TL_OK) {
+                break;
+            }
+            raft_message_clear(&message);
+        }
+    }
+}
+
 static void try_frame_payloads(struct bytes source)
 {
     struct hello hello;
@@ -232,20 +277,8 @@ static void try_frame_payloads(struct bytes source)
         expect_same(bytes_make(source.data, buf->count), buf_bytes(buf));
         buf_release(buf);
     }
-    struct reader reader = reader_make(source);
-    struct raft_batch_head head;
-    if (raft_batch_head_decode(&reader, &head) == TL_OK) {
-        uint8_t bytes[RAFT_BATCH_HEAD_BYTES];
-        raft_batch_head_encode(&head, bytes);
-        expect_same(bytes_make(source.data, sizeof bytes), bytes_make(bytes, sizeof bytes));
-        for (uint32_t i = 0; i < head.messages_count && !reader.failed; i++) {
-            struct raft_message message;
-            if (raft_message_decode(&reader, &message) != TL_OK) {
-                break;
-            }
-            raft_message_clear(&message);
-        }
-    }
+    try_batch(source, false);
+    try_batch(source, true);
 }
 
 static void try_snapshot_chunk(struct bytes source)
@@ -342,6 +375,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_placement(source);
     try_conf(source);
     try_frame_payloads(source);
+    try_parts(source);
     try_frame(source);
     try_snapshot_chunk(source);
     try_with_checksums(source);

@@ -3,6 +3,7 @@
 #include "lmdb_fault.h"
 
 #include <lmdb.h>
+#include <sys/statvfs.h>
 
 static struct {
     bool is_armed;
@@ -27,6 +28,22 @@ bool lmdb_fault_disarm(void)
 {
     fault.is_armed = false;
     return fault.has_fired;
+}
+
+static bool file_systems_are_full;
+
+void lmdb_fault_fill_file_systems(bool are_full)
+{
+    file_systems_are_full = are_full;
+}
+
+int __real_statvfs(const char *path, struct statvfs *status);
+int __wrap_statvfs(const char *path, struct statvfs *status);
+int __wrap_statvfs(const char *path, struct statvfs *status)
+{
+    int rc = __real_statvfs(path, status);
+    if (file_systems_are_full) status->f_bavail = 0;
+    return rc;
 }
 
 const char *lmdb_fault_call(void)

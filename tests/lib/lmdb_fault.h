@@ -22,6 +22,10 @@ void lmdb_fault_arm(uint32_t n, int rc, enum lmdb_fault_when when);
 /* Calls go through again. Returns whether the fault has fired. */
 bool lmdb_fault_disarm(void);
 
+/* From now on every file system has no free block, as far as statvfs() says; or what it really has
+ * again. */
+void lmdb_fault_fill_file_systems(bool are_full);
+
 /* The function that was made to fail by the last fault; "" for none. */
 const char *lmdb_fault_call(void);
 

@@ -115,6 +115,17 @@ static struct file *file_of(const struct stat *status, const char *path)
     return file;
 }
 
+/* A file that is made may have the number of one that was deleted, perhaps by a call that does not
+ * come by here. */
+static void forget_number(const struct stat *status)
+{
+    for (uint32_t i = 0; i < files_count; i++) {
+        if (files[i].dev != status->st_dev || files[i].ino != status->st_ino) continue;
+        files[i].path[0] = '\0';
+        files[i].ino = 0;
+    }
+}
+
 static void on_write(int fd, off_t offset, size_t bytes)
 {
     struct file *file = fd >= 0 && fd < FDS_MAX ? fd_files[fd] : NULL;
@@ -254,10 +265,12 @@ int open(const char *path, int flags, ...)
     bool was_there = stat(path, &status) == 0;
     int fd = REAL(open)(path, flags, mode);
     if (fd < 0 || fd >= FDS_MAX || fstat(fd, &status) != 0) return fd;
+    bool is_new = !was_there && (flags & O_CREAT) != 0;
+    if (is_new) forget_number(&status);
     fd_files[fd] =
         S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) ? file_of(&status, path) : NULL;
     fd_is_dsync[fd] = (flags & O_DSYNC) != 0;
-    if (!was_there && (flags & O_CREAT) != 0) add_name(path);
+    if (is_new) add_name(path);
     return fd;
 }
 

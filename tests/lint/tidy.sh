@@ -17,7 +17,7 @@ errors=$(
             split("address assert buf codec crash_point error hash histogram log prng std_streams",
                   b, " ")
             for (i in b) layer[b[i]] = "base"
-            split("entry conf_entry raft_message command row genesis frame placement digest_report" \
+            split("entry conf_entry raft_message command row genesis frame frame_parts placement digest_report" \
                   " snapshot_chunk txn", w, " ")
             for (i in w) layer[w[i]] = "wire"
             layer["raft"] = "raft"

@@ -53,6 +53,7 @@ static void end(struct sim *sim)
 {
     if (sim->full.is_active) sim_trace(sim, "there is room again");
     sim->full.is_active = false;
+    sim->full.ended_ns = sim->now_ns;
     for (uint32_t i = 0; i < sim->stores_count; i++) sim->stores[i].disk->size_bytes = 0;
 }
 
@@ -96,6 +97,31 @@ void full_on_stopped(struct sim *sim, struct sim_node *node)
     if (!sim->full.is_near) return;
     sim_fail(sim, "[51] node %u ends for want of space, which all have had a reserve of",
              node->number);
+}
+
+/* Until every node must have seen that there is room again, leadership may move because there was
+ * none. */
+bool full_is_over(const struct sim *sim)
+{
+    return sim->swarm.full_weight == 0 || sim->now_ns >= sim->full.ended_ns + 2 * SEEN_NS;
+}
+
+/* In a cluster at rest: the data group's leader has less than the reserve, and a quorum of others
+ * has room. NULL: there is nobody to hand over to. */
+struct sim_node *full_fill_leader(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        struct node_group_status status;
+        if (!node->is_wanted) continue;
+        node_get_group_status(node->node, NODE_DATA_GROUP, &status);
+        if (status.raft.role != RAFT_LEADER || status.raft.conf.voters_count < 3) continue;
+        sim->full.number++; /* the end of the last such time is not the end of this one */
+        fill(sim, node, sim->swarm.free_bytes_min / 2);
+        sim->result->counters.leaders_filled++;
+        return node;
+    }
+    return NULL;
 }
 
 /* Begun when every node must have seen for a while that it has no room for it. */

@@ -7,10 +7,12 @@
 #include <stdio.h>
 
 #include "trilith/crash_point.h"
+#include "trilith/placement_change.h"
 
 #define DRAIN_NS (5 * SIM_S) /* as long as the server waits before it just ends */
 #define TELL_DELAY_NS (100 * SIM_US)
 #define COMMIT_MAX_NS (19 * SIM_S) /* by its clock 20: a process whose commit hangs longer ends */
+#define TIMERS_PAST_MAX 1000u    /* turns in a row that ask for the next one at once */
 #define EXIT_EXPELLED 3
 #define EXIT_STORAGE 4
 
@@ -18,14 +20,19 @@ static struct sim *sim_of; /* node_io's context is the node; one simulation at a
 
 uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns)
 {
-    int64_t drift = (int64_t)(world_ns / 1000000) * node->clock_ppm;
-    return (uint64_t)((int64_t)world_ns + drift);
+    uint64_t real_ns = world_ns + sim_of->clocks.slept_ns;
+    int64_t drift = (int64_t)(real_ns / 1000000) * node->clock_ppm;
+    return (uint64_t)((int64_t)real_ns + drift);
 }
 
 static uint64_t world_time(const struct sim_node *node, uint64_t node_ns)
 {
-    int64_t drift = (int64_t)(node_ns / 1000000) * node->clock_ppm;
-    return (uint64_t)((int64_t)node_ns - drift);
+    /* The drift is that of the real time, which is found in two steps: after days of sleep one step
+     * is milliseconds wrong, and a timer that comes early is set again and again. */
+    int64_t real_ns = (int64_t)node_ns - (int64_t)(node_ns / 1000000) * node->clock_ppm;
+    real_ns = (int64_t)node_ns - real_ns / 1000000 * node->clock_ppm;
+    int64_t world_ns = real_ns - (int64_t)sim_of->clocks.slept_ns;
+    return world_ns < 0 ? 0 : (uint64_t)world_ns;
 }
 
 static void push(struct sim *sim, struct sim_node *node, uint64_t delay_ns, enum event_kind kind,
@@ -50,13 +57,18 @@ static uint64_t io_now_ns(void *context)
     return host_node_time(context, sim_of->now_ns);
 }
 
-static uint64_t io_clock_us(void *context)
+uint64_t host_clock_us(const struct sim_node *node)
 {
-    const struct sim_node *node = context;
+    if (node->clock_stopped_us != 0) return node->clock_stopped_us;
     const uint64_t epoch_us = 1700000000000000ull;
     int64_t since_us =
         (int64_t)(host_node_time(node, sim_of->now_ns) / 1000) + node->clock_offset_us;
     return epoch_us + (uint64_t)since_us;
+}
+
+static uint64_t io_clock_us(void *context)
+{
+    return host_clock_us(context);
 }
 
 static void io_random(void *context, void *out_bytes, size_t count)
@@ -94,6 +106,10 @@ static void io_log_commit(void *context, struct node_log_batch *batch)
     while (*at != NULL) at = &(*at)->next;
     batch->next = NULL;
     *at = batch;
+    for (uint32_t i = 0; i < batch->ops_count; i++) {
+        const struct log_op *op = &batch->ops[i];
+        for (uint32_t k = 0; k < op->entries_count; k++) clocks_on_made(sim_of, op->entries[k]);
+    }
     take_queue(sim_of, node);
 }
 
@@ -133,7 +149,8 @@ static void io_snapshot(void *context, struct node_snapshot_job *job)
     if (node->snapshots_count == 1) start_snapshot(sim_of, node);
 }
 
-static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
+static bool send_in_lane(void *context, raft_id peer, enum peer_class class, bool is_urgent,
+                         struct buf *frame)
 {
     struct sim_node *node = context;
     if (node->is_crashing) {
@@ -141,7 +158,23 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
         return false;
     }
     if (node->has_failed) sim_fail(sim_of, "[34] node %u sends after it has failed", node->number);
-    return network_send(sim_of, node, peer, class, frame);
+    if (class == PEER_CLASS_BULK) deposal_on_bulk(sim_of, node, peer);
+    return network_send(sim_of, node, peer, class, is_urgent, frame);
+}
+
+static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
+{
+    return send_in_lane(context, peer, class, false, frame);
+}
+
+static bool io_send_urgent(void *context, raft_id peer, struct buf *frame)
+{
+    return send_in_lane(context, peer, PEER_CLASS_RAFT, true, frame);
+}
+
+static size_t io_backlog(void *context, raft_id peer)
+{
+    return network_backlog(sim_of, context, peer);
 }
 
 static const struct sim_store *find_store(const struct sim *sim, raft_id id)
@@ -181,6 +214,11 @@ static void io_ask(void *context, const char *peer_address, struct buf *frame)
 static void io_set_timer(void *context, uint64_t deadline_ns)
 {
     struct sim_node *node = context;
+    bool is_past = deadline_ns <= host_node_time(node, sim_of->now_ns);
+    node->timers_past = is_past ? node->timers_past + 1 : 0;
+    if (node->timers_past > TIMERS_PAST_MAX) {
+        sim_fail(sim_of, "[59] node %u has turn after turn and does not get on", node->number);
+    }
     node->timer_token++;
     if (deadline_ns == UINT64_MAX) return;
     /* Rounded up, so that the node's clock has passed its deadline then. */
@@ -192,13 +230,19 @@ static void io_set_timer(void *context, uint64_t deadline_ns)
     sim_push(sim_of, time_ns, &event);
 }
 
+/* Of a commit, by the clock that counts what was slept. */
+static bool has_waited_for(const struct sim *sim, const struct node_log_batch *batch)
+{
+    return batch != NULL && clocks_real_ns(sim) > batch->issued_ns + COMMIT_MAX_NS;
+}
+
 static void io_fail(void *context, int exit_code, const struct tl_fault *fault)
 {
     struct sim_node *node = context;
     struct sim *sim = sim_of;
     if (node->is_crashing) return;
     sim_trace(sim, "n%u must end: %d %s", node->number, exit_code, fault->reason);
-    bool has_waited = node->taken != NULL && sim->now_ns - node->taken_ns > COMMIT_MAX_NS;
+    bool has_waited = has_waited_for(sim, node->taken) || has_waited_for(sim, node->queue);
     bool is_disk = exit_code == EXIT_STORAGE &&
                    (node->has_failed || has_waited || rot_explains(node));
     if (exit_code == EXIT_EXPELLED || is_disk) {
@@ -240,6 +284,8 @@ static struct node_io node_io_of(struct sim_node *node)
         .log_read = io_log_read,
         .snapshot = io_snapshot,
         .send = io_send,
+        .send_urgent = io_send_urgent,
+        .backlog = io_backlog,
         .set_peers = io_set_peers,
         .ask = io_ask,
         .set_timer = io_set_timer,
@@ -360,6 +406,7 @@ void host_init(struct sim *sim)
     crash_point_hook = on_crash_point;
     mem_disk_hooks.live_state = live_state;
     mem_disk_hooks.mutation = sim->options.mutation;
+    placement_mutation = sim->options.mutation;
     for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
         struct sim_node *node = &sim->nodes[i];
         node->number = i;
@@ -448,6 +495,7 @@ void host_start(struct sim *sim, struct sim_node *node)
     fill_options(sim, node, view, &options);
     struct node_io io = node_io_of(node);
     node->knows_count = 0;
+    node->timers_past = 0;
     node->has_failed = false;
     node->has_met_damage = false;
     node->hangs_until_ns = 0;

@@ -3,6 +3,8 @@
  *   SETTLE   a second more of load, then clients start nothing new.
  *   RECOVER  within RECOVER_NS: every client answered, one leader per group that all know, all
  *            replicas at the end of the log with equal states (the judges of safety compare them).
+ *   YIELD    where disks run full: the leader has no room, and hands over within YIELD_NS; it has
+ *            room again, and all recover once more.
  *   PROBE    one write and one read through every node: each succeeds at once.
  *   REST     for REST_NS no election, no change of leader (TigerBeetle's liveness mode; Raft thesis
  *            3.4: a leader that reaches its followers stays).
@@ -18,9 +20,10 @@
 #define MOST_ALONE_NS (12 * SIM_S)      /* all but one are emptied, and that one is down */
 #define MOST_NS (30 * SIM_S)
 #define REST_NS (3 * SIM_S)
+#define YIELD_NS (4 * SIM_S) /* it looks once a second, and pauses for three between attempts */
 #define CHECK_NS (20 * SIM_MS)
 
-enum stage { STAGE_SETTLE, STAGE_RECOVER, STAGE_PROBE, STAGE_REST, STAGE_MOST };
+enum stage { STAGE_SETTLE, STAGE_RECOVER, STAGE_YIELD, STAGE_PROBE, STAGE_REST, STAGE_MOST };
 
 static void push_check(struct sim *sim)
 {
@@ -92,11 +95,17 @@ static void check_recover(struct sim *sim)
     const char *missing = workload_is_idle(sim) ? NULL : "has clients that wait";
     if (!network_is_whole(sim)) missing = "is not connected";
     if (sim->operator.is_transferring) missing = "is asked to hand over";
+    if (!full_is_over(sim)) missing = "may not have seen yet that there is room again";
     for (; group < SIM_GROUPS_COUNT && missing == NULL; group++) {
         missing = find_unsettled(sim, group, &node);
     }
     if (missing == NULL) {
-        enter(sim, STAGE_PROBE);
+        struct sim_full *full = &sim->full;
+        if (sim->swarm.full_weight > 0 && !full->is_leader_tested) {
+            full->is_leader_tested = true;
+            full->leader = full_fill_leader(sim);
+        }
+        enter(sim, full->leader != NULL ? STAGE_YIELD : STAGE_PROBE);
         return;
     }
     const struct swarm *swarm = &sim->swarm;
@@ -106,6 +115,20 @@ static void check_recover(struct sim *sim)
     if (sim->now_ns - sim->liveness_stage_ns > recover_ns) {
         sim_fail(sim, "[28] %.0f s after all was healed, node %u %s (group %" PRIu32 ")",
                  (double)recover_ns / (double)SIM_S, node, missing, group - 1);
+    }
+}
+
+static void check_yield(struct sim *sim)
+{
+    struct sim_node *node = sim->full.leader;
+    struct node_group_status status;
+    node_get_group_status(node->node, NODE_DATA_GROUP, &status);
+    if (status.raft.role != RAFT_LEADER) {
+        sim->full.leader = NULL;
+        full_calm(sim);
+        enter(sim, STAGE_RECOVER);
+    } else if (sim->now_ns - sim->liveness_stage_ns > YIELD_NS) {
+        sim_fail(sim, "[55] node %u leads on without room for what is written", node->number);
     }
 }
 
@@ -190,6 +213,9 @@ void liveness_check(struct sim *sim)
         break;
     case STAGE_RECOVER:
         check_recover(sim);
+        break;
+    case STAGE_YIELD:
+        check_yield(sim);
         break;
     case STAGE_PROBE:
         check_probe(sim);

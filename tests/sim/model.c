@@ -398,7 +398,11 @@ static struct kv_result run_keyed(struct model *model, const struct command *com
         return result;
     }
     uint64_t records_max = command->records_max == 0 ? RECORDS_MAX_DEFAULT : command->records_max;
-    if (!make_room(model, time_us, records_max)) return (struct kv_result){.status = KV_NO_ROOM};
+    if (!make_room(model, time_us, records_max)) {
+        uint64_t age_us = time_us - model->records[model->records_count - records_max].time_us;
+        uint64_t wait_us = age_us > RECORD_KEEP_MIN_US ? 0 : RECORD_KEEP_MIN_US + 1 - age_us;
+        return (struct kv_result){.status = KV_NO_ROOM, .number = (int64_t)wait_us};
+    }
     struct kv_result result = run_any(model, command, index, step);
     add_record(model, command, time_us, &result);
     return result;

@@ -3,7 +3,7 @@
 
 #include "sim_internal.h"
 
-#define PAUSE_NS_MAX (3 * SIM_S)
+#define PAUSE_AFTER_STORM_NS (3 * SIM_S) /* so far may one reach beyond it */
 #define ISOLATED_APART_NS (2 * SIM_S)
 #define HUNG_NS (5 * SIM_S) /* the log commits of a leader */
 #define HUNG_APART_NS (16 * SIM_S)
@@ -215,6 +215,18 @@ static void partition(struct sim *sim)
     cut_shape(sim, shape, victim, side, length);
 }
 
+void nemesis_cut_off(struct sim *sim, uint32_t victim, bool is_deaf_only, uint64_t length_ns)
+{
+    for (uint32_t i = 0; i < TL_COUNT_OF(sim->cuts); i++) heal(sim, i);
+    uint32_t number = sim->partitions_count++ % TL_COUNT_OF(sim->cuts);
+    for (uint32_t i = 0; i < sim->swarm.nodes_count; i++) {
+        cut(sim, number, i, victim, ALL_CLASSES);
+        if (!is_deaf_only) cut(sim, number, victim, i, ALL_CLASSES);
+    }
+    struct event event = {.kind = EVENT_HEAL, .node = SIM_WORLD, .a = number};
+    sim_push(sim, sim->now_ns + length_ns, &event);
+}
+
 /* ---- the others ---- */
 
 static void crash_all(struct sim *sim)
@@ -226,7 +238,8 @@ static void pause_node(struct sim *sim, struct sim_node *node, uint64_t length)
 {
     if (node->node == NULL) return;
     sim->result->counters.pauses++;
-    length = TL_MIN(length, PAUSE_NS_MAX);
+    length = TL_MIN(length, sim->swarm.pause_max_ns);
+    length = TL_MIN(length, sim->swarm.storm_ns + PAUSE_AFTER_STORM_NS - sim->now_ns);
     node->paused_until_ns = TL_MAX(node->paused_until_ns, sim->now_ns + length);
     sim_trace(sim, "n%u pauses %.3f ms", node->number, (double)length / (double)SIM_MS);
 }
@@ -305,12 +318,6 @@ static void hang_disks(struct sim *sim, struct sim_node *victim)
     }
 }
 
-static void jump_clock(struct sim *sim, struct sim_node *node)
-{
-    sim->result->counters.clock_jumps++;
-    node->clock_offset_us += (int64_t)prng_between(&sim->fault_random, 0, 20000000) - 10000000;
-}
-
 static enum fault_kind draw_kind(struct sim *sim)
 {
     const struct swarm *swarm = &sim->swarm;
@@ -352,7 +359,8 @@ static void inject(struct sim *sim)
         pause_node(sim, node, sim_exponential(&sim->fault_random, sim->swarm.pause_mean_ns));
         break;
     case FAULT_CLOCK:
-        jump_clock(sim, node);
+        clocks_jump(sim, node);
+        if (sim->swarm.has_wild_clocks) clocks_sleep(sim);
         break;
     case FAULT_HANG:
         hang_disks(sim, node);

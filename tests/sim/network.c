@@ -6,8 +6,8 @@
  * have, maintenance may bring it up again, as a new generation.
  *
  * Frames of forwarded writes always go as over TCP: in order, each once, and lost only with the
- * link. Raft frames do the same, or (swarm.is_datagram) are lost, doubled and reordered one by one,
- * which the core must survive too.
+ * link. Raft frames do the same, but that urgent ones overtake others, or (swarm.is_datagram) are
+ * lost, doubled and reordered one by one, which the core must survive too.
  */
 
 #include "sim_internal.h"
@@ -266,30 +266,33 @@ static void note_frame(struct sim *sim, const struct sim_node *from, const struc
 }
 
 static void send_in_stream(struct sim *sim, uint32_t from, uint32_t to, enum peer_class class,
-                           uint64_t leave_ns, struct buf *frame)
+                           bool is_urgent, uint64_t leave_ns, struct buf *frame)
 {
     struct sim_link *link = link_of(sim, from, to, class);
     uint32_t side = side_of(from, to);
     if (prng_chance(&sim->net_random, sim->swarm.reset_ppm))
         network_reset_link(sim, from, to, class);
     uint64_t arrival = leave_ns + draw_delay(sim);
-    arrival = TL_MAX(arrival, link->last_arrival_ns[side] + 1);
-    link->last_arrival_ns[side] = arrival;
+    uint64_t *last_ns = &link->last_arrival_ns[side][is_urgent ? 1 : 0];
+    arrival = TL_MAX(arrival, *last_ns + 1);
+    *last_ns = arrival;
     push_frame(sim, EVENT_FRAME, from, to, arrival, link->generation, class, frame);
 }
 
 bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_class class,
-                  struct buf *frame)
+                  bool is_urgent, struct buf *frame)
 {
     struct sim_node *peer = host_find(sim, to);
     TL_ASSERT(peer != from);
     struct sim_link *link = peer == NULL ? NULL : link_of(sim, from->number, peer->number, class);
-    if (link == NULL || !link->is_up[side_of(from->number, peer->number)]) {
+    bool is_up = link != NULL && link->is_up[side_of(from->number, peer->number)];
+    /* A connection to the machine whose disk is another one now is not one to the new store. */
+    if (!is_up || link->ids[side_of(peer->number, from->number)] != to) {
         buf_release(frame);
         return false;
     }
     uint64_t *free_ns = &link->free_ns[side_of(from->number, peer->number)];
-    uint64_t leave_ns = bandwidth_leave(sim, free_ns, class, frame->count);
+    uint64_t leave_ns = bandwidth_leave(sim, free_ns, class, is_urgent, frame->count);
     if (leave_ns == SIM_NEVER) {
         buf_release(frame);
         return false;
@@ -301,9 +304,19 @@ bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_
     if (goes_as_datagram(sim, class, frame)) {
         send_datagram(sim, from->number, peer->number, class, leave_ns, frame);
     } else {
-        send_in_stream(sim, from->number, peer->number, class, leave_ns, frame);
+        send_in_stream(sim, from->number, peer->number, class, is_urgent, leave_ns, frame);
     }
     return true;
+}
+
+size_t network_backlog(struct sim *sim, struct sim_node *from, raft_id to)
+{
+    const struct sim_node *peer = host_find(sim, to);
+    if (peer == NULL || peer == from) return 0;
+    const struct sim_link *link = link_of(sim, from->number, peer->number, PEER_CLASS_RAFT);
+    uint32_t side = side_of(from->number, peer->number);
+    if (!link->is_up[side]) return 0;
+    return bandwidth_waiting(sim, link->free_ns[side], PEER_CLASS_RAFT);
 }
 
 /* Whether a frame that has travelled is received. */
@@ -349,6 +362,7 @@ static void on_frame(struct sim *sim, const struct event *event)
         if (header.type == FRAME_RAFT) {
             node->heard_ns[sim->nodes[event->peer].store] = sim->now_ns;
             rollback_on_frame(sim, node, &sim->nodes[event->peer], payload);
+            ack_on_frame(sim, node, payload);
         }
         uint64_t ignored_count = node_get_metrics(node->node)->messages_ignored_count;
         enum tl_err err =

@@ -51,7 +51,10 @@ static void check_hard_state(struct sim *sim, uint32_t node, const struct mem_lo
     }
 }
 
-/* Invariant 20: what is committed never leaves a disk that has it, but by retention. */
+/* Invariant 20: what is committed never leaves a disk that has it, but by retention. A disk may
+ * have it by chance, though, of a leader before the one that has brought it through, and one in
+ * between, late, may still replace it there: until it knows of the term in which it was committed.
+ */
 static void check_truncation(struct sim *sim, uint32_t node, const struct mem_log *log,
                              const struct log_op *op)
 {
@@ -59,6 +62,7 @@ static void check_truncation(struct sim *sim, uint32_t node, const struct mem_lo
     for (raft_index i = op->truncate_from; i <= TL_MIN(log->last, ghost->count); i++) {
         const struct buf *entry = mem_log_entry(log, i);
         if (entry == NULL || !hash_equal(entry_hash(entry), ghost_at(ghost, i)->hash)) continue;
+        if (log->hard_state.term < ghost_at(ghost, i)->committed_term) continue;
         sim_fail(sim, "[20] group %" PRIu32 ": node %u truncates the committed entry %" PRIu64,
                  op->group, node, i);
         return;
@@ -127,6 +131,7 @@ static void on_log_op(void *context, struct mem_disk *disk, const struct log_op 
     if (op->hard_state != NULL) check_hard_state(sim, node, log, op);
     if (op->truncate_from != 0) check_truncation(sim, node, log, op);
     if (op->install != NULL) check_install(sim, node, log, op);
+    if (op->install != NULL) ack_on_install(sim, node, log, op);
     conf_on_log_op(sim, node, log, op);
     /* Invariant 25: only what a durable flush covers may be deleted. */
     if (op->deletable > table_index(disk, op->group)) {
@@ -359,7 +364,7 @@ static const struct buf *find_quorum_entry(struct sim *sim, raft_group group, ra
     return NULL;
 }
 
-static void ghost_push(struct ghost_log *ghost, const struct buf *entry)
+static void ghost_push(struct ghost_log *ghost, const struct buf *entry, raft_term term)
 {
     if (ghost->count == ghost->capacity) {
         ghost->capacity = ghost->capacity == 0 ? 256 : 2 * ghost->capacity;
@@ -368,6 +373,7 @@ static void ghost_push(struct ghost_log *ghost, const struct buf *entry)
     }
     ghost->entries[ghost->count++] = (struct ghost_entry){
         .term = entry_term(entry),
+        .committed_term = term,
         .hash = entry_hash(entry),
         .time_us = entry_time_us(entry),
     };
@@ -388,14 +394,18 @@ static void ghost_extend(struct sim *sim, const struct sim_node *node, raft_grou
                      group, node->number, index);
             return;
         }
-        ghost_push(ghost, entry);
+        ghost_push(ghost, entry, status->term);
         sim->result->counters.entries_committed++;
         conf_on_committed(sim, group, entry);
         if (group == 0) members_on_committed(sim, entry);
-        if (group != NODE_DATA_GROUP) continue;
+        if (group != NODE_DATA_GROUP) {
+            clocks_on_committed(sim, group, entry);
+            continue;
+        }
         enum tl_err err = model_apply(&sim->model, entry);
         if (err != TL_OK) sim_fail(sim, "entry %" PRIu64 " does not decode", index);
         if (entry_type_of(entry) == ENTRY_COMMAND) note_command(sim, index);
+        clocks_on_committed(sim, group, entry);
     }
 }
 
@@ -418,6 +428,7 @@ static void check_leader(struct sim *sim, const struct sim_node *node, raft_grou
     if (*leader == RAFT_ID_NONE) {
         sim->result->counters.leaders++;
         ghost->leader_since_ns = sim->now_ns;
+        deposal_on_leader(sim, node);
         moments_note(sim, node, MOMENT_ELECTION);
         sim_trace(sim, "g%" PRIu32 " n%u leads term %" PRIu64, group, node->number, status->term);
     }
@@ -554,6 +565,7 @@ void oracle_observe(struct sim *sim, struct sim_node *node)
         if (sim->is_over) return;
         if (status.raft.role == RAFT_LEADER) check_leader(sim, node, g, &status.raft);
         conf_observe(sim, node, &status.raft, g);
+        clocks_observe(sim, node, g, &status.raft);
         if (node->disk->is_altered) {
             rot_observe(sim, node, g, &status.raft);
             continue; /* it cannot know better */
@@ -603,12 +615,14 @@ void oracle_observe_message(struct sim *sim, struct sim_node *from, struct bytes
     struct reader reader =
         reader_make(bytes_make(frame.data + FRAME_HEADER_BYTES, frame.count - FRAME_HEADER_BYTES));
     struct raft_batch_head head;
-    enum tl_err err = raft_batch_head_decode(&reader, &head);
+    enum tl_err err = raft_batch_head_decode(&reader, true, &head);
     for (uint32_t i = 0; err == TL_OK && i < head.messages_count; i++) {
         struct raft_message message;
         err = raft_message_decode(&reader, &message);
         if (err != TL_OK) break;
         check_promise(sim, from, &message);
+        ack_on_sent(sim, from, &message);
+        deposal_on_sent(sim, from, &message);
         rot_check_sent(sim, from, &message);
         if (message.type == RAFT_TIMEOUT_NOW) moments_note(sim, from, MOMENT_TRANSFER);
         if (message.type == RAFT_VOTE_REPLY) moments_note(sim, from, MOMENT_VOTE);

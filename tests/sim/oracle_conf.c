@@ -104,6 +104,12 @@ void conf_on_committed(struct sim *sim, raft_group group, const struct buf *entr
     sim_trace(sim, "g%" PRIu32 " has a configuration at %" PRIu64 ": %u + %u voters, %u learners",
               group, added->index, added->conf.voters_count, added->conf.outgoing_count,
               added->conf.learners_count);
+    if (added->conf.epoch < before->conf.epoch) {
+        sim_fail(sim,
+                 "[58] group %" PRIu32 ": the configuration at %" PRIu64 " is of epoch %" PRIu64
+                 ", older than that before it",
+                 group, added->index, added->conf.epoch);
+    }
     if (!quorums_meet(&before->conf, &added->conf)) {
         sim_fail(sim,
                  "[35] group %" PRIu32 ": a quorum of the configuration at %" PRIu64

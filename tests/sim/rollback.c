@@ -55,7 +55,7 @@ void rollback_on_frame(struct sim *sim, struct sim_node *to, const struct sim_no
     if (promise->id != from->id) *promise = (struct sim_promise){.id = from->id};
     struct reader reader = reader_make(payload);
     struct raft_batch_head head;
-    enum tl_err err = raft_batch_head_decode(&reader, &head);
+    enum tl_err err = raft_batch_head_decode(&reader, true, &head);
     for (uint32_t i = 0; err == TL_OK && i < head.messages_count; i++) {
         struct raft_message message;
         err = raft_message_decode(&reader, &message);
@@ -70,7 +70,7 @@ void rollback_on_frame(struct sim *sim, struct sim_node *to, const struct sim_no
 static bool head_of(struct bytes payload, struct raft_batch_head *out_head)
 {
     struct reader reader = reader_make(payload);
-    return raft_batch_head_decode(&reader, out_head) == TL_OK;
+    return raft_batch_head_decode(&reader, true, out_head) == TL_OK;
 }
 
 void rollback_on_sent(struct sim *sim, const struct buf *frame)

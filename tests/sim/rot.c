@@ -290,6 +290,12 @@ void rot_calm(struct sim *sim)
 const char *rot_find_left(struct sim *sim, struct sim_node *node)
 {
     struct mem_disk *disk = node->disk;
+    if (disk->is_diverged) {
+        /* Its digests told before its log did, and an operator does what its log line says. */
+        host_crash(sim, node);
+        members_empty_disk(sim, node);
+        return "has an empty disk";
+    }
     if (!disk->is_altered) return mem_disk_has_damage(disk) ? "has not found damage" : NULL;
     uint64_t since_ns = sim->now_ns - sim->liveness_stage_ns;
     if (since_ns < ALTERED_NS) return "has an entry that is not the others'";

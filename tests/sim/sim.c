@@ -92,6 +92,8 @@ static void dispatch(struct sim *sim, const struct event *event)
         liveness_begin(sim);
     } else if (event->kind == EVENT_OPERATOR) {
         members_on_event(sim, event);
+    } else if (event->kind == EVENT_DEPOSAL) {
+        deposal_on_event(sim, event);
     } else if (event->kind == EVENT_ROLLBACK) {
         rollback_on_event(sim, event);
     } else if (event->kind == EVENT_LIVENESS_CHECK) {
@@ -145,6 +147,7 @@ static void run(struct sim *sim)
     mem_disks_reset(sim->options.seed ^ 0x73746f7265);
     oracle_init(sim);
     host_init(sim);
+    clocks_init(sim);
     network_init(sim);
     workload_init(sim);
     members_init(sim);
@@ -157,6 +160,7 @@ static void run(struct sim *sim)
     oracle_deinit(sim);
     workload_deinit(sim);
     members_deinit(sim);
+    clocks_deinit(sim);
     free(sim->attempts);
     mem_disks_reset(0);
 }

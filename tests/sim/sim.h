@@ -26,6 +26,8 @@
     X(starts)                   \
     X(pauses)                   \
     X(clock_jumps)              \
+    X(sleeps)                   \
+    X(late_repeats)             \
     X(disk_stalls)              \
     X(freezes)                  \
     X(flushes)                  \
@@ -50,6 +52,7 @@
     X(outcomes_full)            \
     X(values_large)             \
     X(disks_near_full)          \
+    X(leaders_filled)           \
     X(disks_full)               \
     X(ends_by_full_disks)       \
     X(outcomes_no_space)        \
@@ -107,6 +110,8 @@
     X(hangs_of_all)             \
     X(hangs_of_leaders)         \
     X(isolations)               \
+    X(deposals)                 \
+    X(absences)                 \
     X(commit_errors)            \
     X(at_stage_begun)           \
     X(at_stage_chunk)           \

@@ -5,8 +5,8 @@
  *             the n-th time that something happens; members.c who is to be a member, and disks that
  *             are emptied; rollback.c disks that go back to older copies; rot.c disks that give
  *             back other bytes; full.c disks without room; workload.c the clients; oracle.c the
- *             judges, oracle_conf.c those of configurations; swarm.c draws a seed's options;
- *             liveness.c judges the end.
+ *             judges, oracle_conf.c those of configurations; clocks.c wrong clocks and the judges
+ *             of log time; swarm.c draws a seed's options; liveness.c judges the end.
  * Thread:     one.
  */
 
@@ -27,6 +27,7 @@
 #define SIM_GROUPS_COUNT 2u
 #define SIM_READ_KEYS_MAX 3u
 #define SIM_SNAPSHOT_JOBS_MAX 4u /* one per transfer, and a table that is deleted */
+#define SIM_PAST_MAX 16u         /* keyed requests of a client that it may repeat late */
 #define SIM_WORLD UINT32_MAX     /* node of an event that concerns none */
 
 #define SIM_NEVER UINT64_MAX
@@ -65,6 +66,7 @@ enum event_kind {
     EVENT_OPERATOR,
     EVENT_ROLLBACK, /* a: its number */
     EVENT_HUNG,     /* node: whose log commits hang */
+    EVENT_DEPOSAL,  /* peer: the node that is cut off; a: enum deposal */
     EVENT_MOMENT,   /* peer: the node in which it has come; a: the fault; b: its incarnation */
     EVENT_MOMENT_NEXT,
     EVENT_ROOM, /* a: number of the time that file systems are full */
@@ -132,11 +134,14 @@ struct swarm {
     uint64_t queue_bytes_max;                 /* that wait for it */
     uint32_t limits_divisor;                  /* of the nodes' limits in bytes */
     uint32_t padding_max;                     /* of values */
-    uint32_t alter_ppm;      /* per end of a process: the last entry was written wrongly */
-    bool hangs_all;    /* all nodes at once, or none */
-    bool hangs_leader; /* the leader's alone: it has to go */
-    bool isolates;     /* cuts off one that leads nothing: no leader has to go */
-    bool wipes_most;   /* at the end all but one are emptied: they have to wait for ever */
+    uint32_t alter_ppm;  /* per end of a process: the last entry was written wrongly */
+    bool hangs_all;      /* all nodes at once, or none */
+    bool hangs_leader;   /* the leader's alone: it has to go */
+    uint32_t depose_ppm; /* per new leader, and per transfer: it is cut off */
+    uint32_t absent_ppm; /* per frame of a snapshot: the receiver is cut off for long */
+    uint64_t pause_max_ns;
+    bool isolates;   /* cuts off one that leads nothing: no leader has to go */
+    bool wipes_most; /* at the end all but one are emptied: they have to wait for ever */
     uint32_t commit_error_ppm;
     uint32_t crash_in_commit_ppm; /* per commit */
     uint32_t crash_in_flush_ppm;
@@ -151,17 +156,36 @@ struct swarm {
     uint64_t request_timeout_ns;
     uint32_t records_max;
     uint32_t future_token_ppm; /* writes whose token moves the log's time ahead by a minute */
+    uint32_t late_repeat_ppm;  /* writes that are an earlier keyed request once more */
+    bool has_wild_clocks;      /* all of them, from the beginning, by hours or days */
     bool reads_are_inline;     /* in the callback, or on a thread of their own a little later */
 };
 
 struct request;
 struct reply;
 
+/* What a store has acknowledged in its newest term, and a snapshot it has switched to since a
+ * leader's append was last delivered to it. */
+struct sim_ack {
+    raft_term term;
+    raft_index index;
+    bool is_unasked;
+    struct raft_base install;
+};
+
 /* A disk with an identity: of a machine now, or of one whose disk was emptied. */
 struct sim_store {
     raft_id id;
     uint32_t node;
     struct mem_disk *disk;
+    struct sim_ack acks[SIM_GROUPS_COUNT];
+};
+
+/* Log time as a leader gave it last (clocks.c). */
+struct clock_lead {
+    raft_term term;
+    uint64_t time_us;
+    uint64_t real_ns; /* when it was seen first */
 };
 
 struct sim_node_group {
@@ -174,6 +198,7 @@ struct sim_node_group {
     raft_term led_term;
     raft_index led_conf;
     uint64_t led_since_ns;
+    struct clock_lead lead;
 };
 
 /* What a store has promised to a process, from what was delivered: its highest term, and the last
@@ -196,17 +221,18 @@ struct sim_node {
     struct prng random;
     int32_t clock_ppm;
     int64_t clock_offset_us;
+    uint64_t clock_stopped_us; /* its wall clock stands still there; 0: it goes */
     uint64_t paused_until_ns;
     bool is_crashing; /* its node is being destroyed: callbacks tell nobody */
     bool is_draining;
-    bool is_wanted;        /* it is to be a member in the end */
-    bool is_founder;       /* started with the view, not through a member */
-    bool is_off;           /* not to be started: its store was removed, or it waits for its part */
-    bool has_failed;       /* its process has said that it must end */
-    bool has_met_damage;   /* a read has: its process ends now */
-    raft_term wrong_term;  /* that it leads with a log that is not the others' */
+    bool is_wanted;       /* it is to be a member in the end */
+    bool is_founder;      /* started with the view, not through a member */
+    bool is_off;          /* not to be started: its store was removed, or it waits for its part */
+    bool has_failed;      /* its process has said that it must end */
+    bool has_met_damage;  /* a read has: its process ends now */
+    raft_term wrong_term; /* that it leads with a log that is not the others' */
     uint64_t wrong_since_ns;
-    uint32_t stores_count; /* disks it has had */
+    uint32_t stores_count;             /* disks it has had */
     uint64_t hangs_until_ns;           /* its log commits */
     uint32_t store;                    /* the newest of them, in sim.stores */
     uint64_t heard_ns[SIM_STORES_MAX]; /* frames for consensus */
@@ -214,6 +240,7 @@ struct sim_node {
     /* All below: of this incarnation. */
     struct node *node; /* NULL: down */
     uint64_t timer_token;
+    uint32_t timers_past; /* set one after the other for a time that has passed */
     bool has_turn_coming;
     struct node_log_batch *queue; /* given to the writer, not yet taken */
     struct node_log_batch *taken; /* in the commit under way */
@@ -238,10 +265,10 @@ struct sim_node {
 struct sim_link {
     uint64_t generation;
     bool is_up[2];
-    bool is_broken; /* nothing gets through any more; the sides are yet to notice */
-    uint64_t last_arrival_ns[2];
-    uint64_t free_ns[2]; /* when all that waits has left */
-    raft_id ids[2]; /* whom it connects */
+    bool is_broken;                 /* nothing gets through any more; the sides are yet to notice */
+    uint64_t last_arrival_ns[2][2]; /* by side; of urgent frames, which overtake others, apart */
+    uint64_t free_ns[2];            /* when all that waits has left */
+    raft_id ids[2];                 /* whom it connects */
 };
 
 enum attempt_state { ATTEMPT_OPEN, ATTEMPT_OK, ATTEMPT_DEFINITE, ATTEMPT_UNKNOWN };
@@ -290,6 +317,7 @@ struct client {
 /* What an entry of the committed log is. */
 struct ghost_entry {
     raft_term term;
+    raft_term committed_term; /* in which somebody first said so */
     struct hash128 hash;
     uint64_t time_us;
     bool has_state; /* the first replica that stopped here said: */
@@ -367,6 +395,9 @@ struct sim_full {
     bool is_near;      /* all have something left */
     uint64_t number;   /* of such times so far */
     uint64_t since_ns; /* 0: not all are */
+    uint64_t ended_ns; /* when there was room again */
+    bool is_leader_tested;
+    struct sim_node *leader; /* the one that was filled at rest */
 };
 
 /* An answer to be judged once the ghost log has caught up with whoever gave it. */
@@ -391,6 +422,46 @@ struct judgement {
     struct buf *results;
 };
 
+/* ---- clocks.c ---- */
+
+struct clock_item {
+    bool is_used;
+    struct hash128 key;
+    uint64_t real_ns;
+    uint64_t number;
+};
+
+struct clock_map {
+    struct clock_item *items; /* open addressing */
+    size_t capacity;          /* a power of two, or 0 */
+    size_t count;
+};
+
+/* How far log time may have come along the committed log. */
+struct clock_chain {
+    uint64_t limit_us;
+    uint64_t real_ns; /* 0: nothing is committed */
+};
+
+struct sim_past {
+    struct buf *entry; /* NULL: none; owned */
+    uint8_t key;
+};
+
+struct sim_clocks {
+    struct prng random;
+    int64_t jump_max_us;
+    uint64_t slept_ns; /* of all machines: their monotonic clocks have counted it */
+    uint64_t slept_last_ns;
+    struct clock_map made;    /* by entry: when it was seen first */
+    struct clock_map effects; /* by Idempotency-Key: when it took effect last, and as which */
+    uint64_t effects_count;
+    struct clock_chain chains[SIM_GROUPS_COUNT];
+    struct sim_past past[SIM_CLIENTS_MAX][SIM_PAST_MAX];
+    uint32_t past_count[SIM_CLIENTS_MAX];
+    struct buf *repeated[SIM_CLIENTS_MAX]; /* what its command borrows from, or NULL; owned */
+};
+
 struct sim {
     struct sim_options options;
     struct sim_result *result;
@@ -410,6 +481,7 @@ struct sim {
     struct sim_store stores[SIM_STORES_MAX];
     uint32_t stores_count;
     struct sim_operator operator;
+    struct sim_clocks clocks;
     struct sim_rollback rollback;
     uint64_t isolated_until_ns; /* of the node that was cut off last */
     uint64_t hung_ns;           /* when the leader's log commits hung last; 0: never */
@@ -476,6 +548,7 @@ void host_empty_disk(struct sim *sim, struct sim_node *node);
 /* Puts the copy of its disk into a machine that is down. */
 void host_put_back(struct sim *sim, struct sim_node *node);
 uint64_t host_node_time(const struct sim_node *node, uint64_t world_ns);
+uint64_t host_clock_us(const struct sim_node *node); /* its wall clock now */
 bool host_is_born(const struct sim_node *node);
 /* Whether it leads the group in the newest term there is. */
 bool host_leads(const struct sim *sim, const struct sim_node *node, raft_group group);
@@ -483,7 +556,8 @@ bool host_leads(const struct sim *sim, const struct sim_node *node, raft_group g
 /* ---- network.c ---- */
 void network_init(struct sim *sim);
 bool network_send(struct sim *sim, struct sim_node *from, raft_id to, enum peer_class class,
-                  struct buf *frame);
+                  bool is_urgent, struct buf *frame);
+size_t network_backlog(struct sim *sim, struct sim_node *from, raft_id to);
 void network_ask(struct sim *sim, struct sim_node *from, const char *peer_address,
                  struct buf *frame);
 bool network_is_whole(const struct sim *sim); /* all links between members are up */
@@ -495,7 +569,10 @@ void network_on_event(struct sim *sim, const struct event *event);
 
 /* ---- bandwidth.c ---- */
 /* When a frame's last byte has left, behind what waits already; SIM_NEVER: it is not taken. */
-uint64_t bandwidth_leave(struct sim *sim, uint64_t *free_ns, enum peer_class class, size_t bytes);
+uint64_t bandwidth_leave(struct sim *sim, uint64_t *free_ns, enum peer_class class, bool is_urgent,
+                         size_t bytes);
+/* Bytes of a direction that have not left by now. */
+uint64_t bandwidth_waiting(const struct sim *sim, uint64_t free_ns, enum peer_class class);
 
 /* ---- nemesis.c ---- */
 void nemesis_init(struct sim *sim);
@@ -505,6 +582,16 @@ void nemesis_on_end(struct sim *sim, struct sim_node *node); /* a process ended:
 void nemesis_maybe_crash_in(struct sim *sim, struct sim_node *node, uint32_t ppm,
                             uint64_t latency_ns);
 
+/* Heals what is cut and cuts the victim off, or only what comes to it. */
+void nemesis_cut_off(struct sim *sim, uint32_t victim, bool is_deaf_only, uint64_t length_ns);
+
+/* ---- deposal.c ---- */
+void deposal_on_leader(struct sim *sim, const struct sim_node *node); /* first seen in its term */
+void deposal_on_sent(struct sim *sim, const struct sim_node *from,
+                     const struct raft_message *message);
+/* A frame that takes its time is sent: of a snapshot, or the answer to one. */
+void deposal_on_bulk(struct sim *sim, const struct sim_node *from, raft_id to);
+void deposal_on_event(struct sim *sim, const struct event *event);
 /* Cuts the node off, for as long as partitions last. */
 void nemesis_isolate(struct sim *sim, const struct sim_node *node);
 void nemesis_pause(struct sim *sim, struct sim_node *node);
@@ -526,6 +613,8 @@ void full_calm(struct sim *sim);
 bool full_stops_log(struct sim *sim, struct sim_node *node, const struct node_log_batch *batch);
 bool full_stops_flush(struct sim *sim, struct sim_node *node);
 void full_on_stopped(struct sim *sim, struct sim_node *node);
+struct sim_node *full_fill_leader(struct sim *sim);
+bool full_is_over(const struct sim *sim);
 /* A write that may grow was executed. */
 void full_judge_write(struct sim *sim, const struct attempt *attempt);
 
@@ -567,6 +656,32 @@ void oracle_observe_message(struct sim *sim, struct sim_node *from, struct bytes
 /* `judgement` is taken. */
 void oracle_judge(struct sim *sim, const struct judgement *judgement);
 void oracle_on_attempt_done(struct sim *sim, uint64_t attempt, enum attempt_state state);
+
+/* ---- clocks.c ---- */
+void clocks_init(struct sim *sim);
+void clocks_deinit(struct sim *sim);
+uint64_t clocks_real_ns(const struct sim *sim); /* virtual time, and what was slept */
+void clocks_jump(struct sim *sim, struct sim_node *node);
+void clocks_sleep(struct sim *sim);
+/* A write that is drawn gets a token from the future, or meets sleeping machines. */
+void clocks_disturb(struct sim *sim, struct command *command);
+/* The client's operation is over. */
+void clocks_note_past(struct sim *sim, const struct client *client);
+/* Whether the client's next write is an earlier one of its own; then it is drawn. */
+bool clocks_draw_repeat(struct sim *sim, struct client *client);
+void clocks_on_made(struct sim *sim, const struct buf *entry); /* or seen for the first time */
+/* In order, when the model has taken it. */
+void clocks_on_committed(struct sim *sim, raft_group group, const struct buf *entry);
+void clocks_observe(struct sim *sim, struct sim_node *node, raft_group group,
+                    const struct raft_status *status);
+
+/* ---- oracle_ack.c ---- */
+/* Before a switch to a snapshot becomes durable. */
+void ack_on_install(struct sim *sim, uint32_t node, const struct mem_log *log,
+                    const struct log_op *op);
+void ack_on_sent(struct sim *sim, const struct sim_node *from, const struct raft_message *message);
+/* Before a frame of consensus is given to the node. */
+void ack_on_frame(struct sim *sim, const struct sim_node *to, struct bytes payload);
 
 /* ---- oracle_conf.c ---- */
 /* Whether a quorum of the configuration, counted here and not by the core, holds. */

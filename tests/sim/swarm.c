@@ -84,6 +84,7 @@ static void draw_faults(struct draw *draw, struct swarm *swarm)
     swarm->down_mean_ns = PICK(draw, 20, 200, 1000) * SIM_MS;
     swarm->partition_mean_ns = PICK(draw, 100, 500, 2000) * SIM_MS;
     swarm->pause_mean_ns = PICK(draw, 20, 300, 1000) * SIM_MS;
+    swarm->pause_max_ns = 3 * SIM_S;
 }
 
 static void draw_workload(struct draw *draw, struct swarm *swarm)
@@ -95,6 +96,7 @@ static void draw_workload(struct draw *draw, struct swarm *swarm)
     swarm->records_max = (uint32_t)PICK(draw, 0, 0, 8, 40);
     swarm->future_token_ppm = (uint32_t)PICK(draw, 0, 0, 0, 20000);
     swarm->reads_are_inline = prng_chance(&draw->prng, 400000);
+    swarm->late_repeat_ppm = swarm->future_token_ppm > 0 ? 100000 : 0;
 }
 
 /* What came later has draws of its own: the seeds of what was there stay as they were. */
@@ -250,6 +252,7 @@ static void make_healthy(struct swarm *swarm)
     swarm->crash_weight = swarm->crash_all_weight = swarm->stop_weight = swarm->hang_weight = 0;
     swarm->partition_weight = swarm->pause_weight = swarm->clock_weight = swarm->reset_weight = 0;
     swarm->wipe_weight = swarm->transfer_weight = 0;
+    swarm->future_token_ppm = 0; /* and nobody sleeps */
     swarm->class_cut_ppm = 0;
     swarm->moment_mean_ns = 0;
     swarm->rot_weight = swarm->full_weight = 0;
@@ -309,6 +312,54 @@ static void profile_transfers(struct swarm *swarm)
     swarm->crash_all_weight = 0;
     swarm->fault_mean_ns = 200 * SIM_MS;
     swarm->down_mean_ns = 50 * SIM_MS;
+}
+
+/* Wall clocks that are hours or days off, set back and forth and stopped while leaders change,
+ * machines that sleep, and requests that are repeated late. */
+static void profile_clocks(struct swarm *swarm)
+{
+    swarm->has_wild_clocks = true;
+    swarm->clock_weight = 6;
+    swarm->transfer_weight = 2;
+    swarm->crash_weight = 2;
+    swarm->partition_weight = 2;
+    swarm->hang_weight = 0;
+    swarm->stall_ppm = 0;
+    swarm->fault_mean_ns = 300 * SIM_MS;
+    swarm->down_mean_ns = TL_MIN(swarm->down_mean_ns, 200 * SIM_MS);
+    swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
+    swarm->keyed_ppm = TL_MAX(swarm->keyed_ppm, 500000);
+    swarm->read_ppm = TL_MIN(swarm->read_ppm, 300000);
+    swarm->late_repeat_ppm = 300000;
+    swarm->future_token_ppm = 5000;
+    swarm->records_max = swarm->records_max == 8 ? 100 : swarm->records_max;
+}
+
+/* Leaders that are cut off in the moment in which they are elected, or while they hand over, and
+ * whose writes others bring through, or a snapshot does. */
+static void profile_deposals(struct swarm *swarm)
+{
+    profile_calm(swarm);
+    swarm->founders_count = swarm->nodes_count = 3 + 2 * (swarm->keys_count % 2);
+    swarm->has_snapshots = true;
+    swarm->depose_ppm = 500000;
+    swarm->fault_mean_ns = 200 * SIM_MS;
+    swarm->partition_mean_ns = 400 * SIM_MS;
+    swarm->crash_weight = swarm->pause_weight = swarm->reset_weight = 1;
+    swarm->crash_all_weight = swarm->stop_weight = swarm->clock_weight = swarm->hang_weight = 0;
+    swarm->partition_weight = 0;
+    swarm->transfer_weight = 3;
+    swarm->down_mean_ns = 50 * SIM_MS;
+    swarm->election_timeout_ns = 100 * SIM_MS;
+    swarm->delay_mean_ns = TL_MIN(swarm->delay_mean_ns, 2 * SIM_MS);
+    swarm->commit_mean_ns = TL_MIN(swarm->commit_mean_ns, 5 * SIM_MS);
+    swarm->clients_count = SIM_CLIENTS_MAX;
+    swarm->think_mean_ns = 2 * SIM_MS;
+    swarm->read_ppm = 300000;
+    swarm->request_timeout_ns = 2 * SIM_S;
+    swarm->log_retain_bytes = 0;
+    swarm->log_cache_bytes = 1;
+    swarm->generation_rows_max = 4;
 }
 
 /* Crashes, and now and then something else, at the n-th time that something happens. */
@@ -386,6 +437,37 @@ static void profile_full(struct swarm *swarm)
     swarm->partition_mean_ns = TL_MIN(swarm->partition_mean_ns, 500 * SIM_MS);
 }
 
+/* A process is stopped for longer than its log commit may take, and has to hear of that first. */
+static void profile_pauses(struct swarm *swarm)
+{
+    make_healthy(swarm);
+    swarm->storm_ns = 60 * SIM_S;
+    swarm->clients_count = TL_MIN(swarm->clients_count, 3);
+    swarm->think_mean_ns = 20 * SIM_MS;
+    swarm->commit_mean_ns = 20 * SIM_MS;
+    swarm->pause_weight = 1;
+    swarm->fault_mean_ns = 5 * SIM_S;
+    swarm->pause_mean_ns = 25 * SIM_S;
+    swarm->pause_max_ns = 25 * SIM_S;
+}
+
+/* Followers that need a snapshot, and are away when it comes. */
+static void profile_absences(struct swarm *swarm)
+{
+    make_healthy(swarm);
+    swarm->has_snapshots = true;
+    swarm->storm_ns = 40 * SIM_S;
+    swarm->clients_count = TL_MIN(swarm->clients_count, 3);
+    swarm->think_mean_ns = 20 * SIM_MS;
+    swarm->log_retain_bytes = 0;
+    swarm->log_cache_bytes = 1;
+    swarm->generation_rows_max = 2;
+    swarm->partition_weight = swarm->crash_weight = 1;
+    swarm->partition_mean_ns = SIM_S;
+    swarm->fault_mean_ns = 2 * SIM_S;
+    swarm->absent_ppm = 300000;
+}
+
 static void profile_errors(struct swarm *swarm)
 {
     swarm->commit_error_ppm = 5000;
@@ -405,11 +487,11 @@ static void profile_calm(struct swarm *swarm)
     swarm->moment_mean_ns = 0;
 }
 
-/* Of a mixture's first draw. Newer ones have one of their own, so that the seeds that are kept stay
- * what they were; the last is for asking only. */
+/* Of a mixture's first draw. Newer ones have draws of their own, so that seeds that are written
+ * down stay what they were; the last is for asking only. */
 #define PROFILES_DRAWN 11u
 #define PROFILES_DRAWN_LATER 3u
-#define PROFILES_DRAWN_LAST 4u
+#define PROFILES_DRAWN_LAST 7u
 
 static const struct profile {
     const char *name;
@@ -433,7 +515,11 @@ static const struct profile {
     {"rot", profile_rot},
     {"large", profile_large},
     {"full", profile_full},
+    {"deposals", profile_deposals},
+    {"pauses", profile_pauses},
+    {"absences", profile_absences},
     {"calm", profile_calm},
+    {"clocks", profile_clocks},
 };
 
 static const struct profile *find_profile(const char *name)

@@ -25,6 +25,7 @@ struct request {
     bool is_read;
     bool may_grow;
     struct buf *entry; /* until the node takes it */
+    uint64_t token_us; /* of its command */
     struct judgement judgement;
     struct request *next; /* of sim.requests */
 };
@@ -54,8 +55,9 @@ static void push_client(struct sim *sim, uint64_t delay_ns, enum event_kind kind
 
 static void push_next(struct sim *sim, struct client *client)
 {
-    client->is_busy = false;
     client->is_waiting = false;
+    if (client->is_busy) clocks_note_past(sim, client);
+    client->is_busy = false;
     uint64_t think = sim_exponential(&sim->work_random, sim->swarm.think_mean_ns);
     push_client(sim, think, EVENT_CLIENT_NEXT, client, 0);
 }
@@ -196,6 +198,7 @@ static void draw_txn(struct sim *sim, struct client *client)
 
 static void draw_write(struct sim *sim, struct client *client)
 {
+    if (clocks_draw_repeat(sim, client)) return;
     struct command *command = &client->command;
     uint32_t key = (uint32_t)prng_below(&sim->work_random, sim->swarm.keys_count);
     *command = (struct command){.records_max = sim->swarm.records_max};
@@ -213,9 +216,7 @@ static void draw_write(struct sim *sim, struct client *client)
     const uint64_t name[] = {client->number, client->ops_count};
     command->idempotency_key = hash_bytes(bytes_make(name, sizeof name));
     command->token_us = client->token_us;
-    if (prng_chance(&sim->work_random, sim->swarm.future_token_ppm)) {
-        command->token_us += 30000000; /* records grow old */
-    }
+    if (prng_chance(&sim->work_random, sim->swarm.future_token_ppm)) clocks_disturb(sim, command);
 }
 
 static struct sim_scan draw_scan(struct sim *sim)
@@ -287,6 +288,7 @@ static void send_request(struct sim *sim, struct client *client, uint32_t node)
         request->may_grow = client->command.type != COMMAND_DELETE &&
                             client->command.type != COMMAND_TXN;
         request->entry = command_encode(&client->command);
+        request->token_us = client->command.token_us;
     }
     struct event event = {.kind = EVENT_REQUEST, .node = node, .data = request};
     uint64_t delay = sim_exponential(&sim->work_random, CLIENT_DELAY_NS);
@@ -458,6 +460,7 @@ static void start_write(struct sim_node *node, struct request *request)
         .group = NODE_DATA_GROUP,
         .entry = TL_TAKE(&request->entry),
         .deadline_ns = request->read.deadline_ns,
+        .token_us = request->token_us,
         .is_keyed = request->sim->attempts[request->attempt - 1].is_keyed,
         .on_done = write_done,
         .context = request,

@@ -61,20 +61,22 @@ class Answer:
 
 
 class Node:
-    def __init__(self, cluster, port):
-        self.cluster, self.port = cluster, port
-        self.address = f"127.0.0.1:{port}"
-        self.dir = os.path.join(cluster.dir, str(port))
-        self.log = os.path.join(cluster.dir, f"{port}.log")
+    def __init__(self, cluster, port, host="127.0.0.1"):
+        self.cluster, self.port, self.host = cluster, port, host
+        self.address = f"{host}:{port}"
+        name = str(port) if host == "127.0.0.1" else self.address
+        self.dir = os.path.join(cluster.dir, name)
+        self.log = os.path.join(cluster.dir, f"{name}.log")
+        self.program = program("trilithd")
         self.process = None
         self.env = {}                     # of its process, each time it starts
-        self.wrapper = []                 # the command that becomes it
+        self.wrapper = []                 # a command that becomes the program, in a namespace say
         self.join = None                  # the node to join through, instead of a view
 
     def start(self, options=(), env=None, view=None):
         assert self.process is None or self.process.poll() is not None
         where = ["--join", self.join.address] if self.join else ["--view", view or self.cluster.view]
-        command = [*self.wrapper, program("trilithd"), "--address", self.address, *where,
+        command = [*self.wrapper, self.program, "--address", self.address, *where,
                    "--data-dir", self.dir, *self.cluster.options, *options]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL,
@@ -102,7 +104,7 @@ class Node:
         return self.process is not None and self.process.poll() is None
 
     def request(self, method, path, body=None, headers=None, timeout=10):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             connection.request(method, path, body=body, headers=headers or {})
             r = connection.getresponse()
@@ -199,9 +201,12 @@ class Cluster:
         base = os.environ.get("TRILITH_TEST_DIR", os.path.abspath(BUILD))
         self.dir = tempfile.mkdtemp(prefix="trilith-system-", dir=base)
         self.options, self.env, self.to_start = list(options), env or {}, start
-        self.nodes = [Node(self, port) for port in free_ports(count)]
+        self.nodes = self.make_nodes(count)
         self.view = ",".join(n.address for n in self.nodes)
         self.removed = []
+
+    def make_nodes(self, count):
+        return [Node(self, port) for port in free_ports(count)]
 
     def add(self, join):
         """A further node, which joins through `join`; not started."""

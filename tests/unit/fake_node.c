@@ -286,6 +286,11 @@ uint64_t node_applied_time_us(const struct node *node, raft_group group)
     return fake.applied_time_us;
 }
 
+uint64_t node_log_time_seconds(uint64_t span_us)
+{
+    return span_us / 1000000 + 7;
+}
+
 uint64_t node_applied_revision(const struct node *node, raft_group group)
 {
     (void)node;

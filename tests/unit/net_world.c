@@ -241,6 +241,9 @@ enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
 {
     enter(node);
     cr_assert_eq(type, FRAME_RAFT);
+    if (node->frames_count < WORLD_EVENTS_MAX) {
+        node->frame_sizes[node->frames_count] = payload.count;
+    }
     node->frames_count++;
     node->frames_bytes += payload.count;
     node->frames_hash = node->frames_hash * 31 + hash_checksum(payload);
@@ -249,12 +252,22 @@ enum tl_err node_on_frame(struct node *node, raft_id peer, enum frame_type type,
     return node->frame_answer;
 }
 
+void node_on_partial_frame(struct node *node, raft_id peer)
+{
+    enter(node);
+    node->partial_from = peer;
+    node->partials_count++;
+    leave(node);
+}
+
 void node_on_peer_up(struct node *node, raft_id peer, enum peer_class class, uint32_t features)
 {
-    (void)peer;
     enter(node);
     node->up_counts[class]++;
     node->features[class] = features;
+    if (node->speaks_first && class == PEER_CLASS_RAFT) {
+        (void)node->io.send_urgent(node->io.context, peer, world_frame(10, 1));
+    }
     leave(node);
 }
 
@@ -367,12 +380,8 @@ struct store_id world_id(uint8_t number)
     return id;
 }
 
-struct pump *world_open(uint8_t number, uint16_t *port)
-{
-    return world_open_at(number, NULL, port);
-}
-
-struct pump *world_open_at(uint8_t number, const char *listen_host, uint16_t *port)
+static struct pump *world_open_with(uint8_t number, const char *listen_host, uint32_t mutation,
+                                    uint16_t *port)
 {
     if (*port == 0) {
         *port = world_free_port();
@@ -381,13 +390,28 @@ struct pump *world_open_at(uint8_t number, const char *listen_host, uint16_t *po
     (void)snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)*port);
     next_id = world_id(number);
     const struct pump_options options = {
-        .node = {.peer_address = address},
+        .node = {.peer_address = address, .mutation = mutation},
         .peer_listen_host = listen_host,
     };
     struct pump *pump = NULL;
     struct tl_fault fault = {.group = 0};
     cr_assert_eq(pump_open(&options, &world_loop, &pump, &fault), TL_OK, "%s", fault.reason);
     return pump;
+}
+
+struct pump *world_open(uint8_t number, uint16_t *port)
+{
+    return world_open_with(number, NULL, 0, port);
+}
+
+struct pump *world_open_at(uint8_t number, const char *listen_host, uint16_t *port)
+{
+    return world_open_with(number, listen_host, 0, port);
+}
+
+struct pump *world_open_mutant(uint8_t number, uint16_t *port, uint32_t mutation)
+{
+    return world_open_with(number, NULL, mutation, port);
 }
 
 static void on_stopped(void *context)
@@ -485,7 +509,16 @@ int world_listen(uint16_t *out_port)
 
 int world_connect(uint16_t port)
 {
+    return world_connect_with(port, 0);
+}
+
+int world_connect_with(uint16_t port, int receive_bytes)
+{
     int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (receive_bytes > 0) {
+        int rc = setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
+        cr_assert_eq(rc, 0);
+    }
     struct sockaddr_in where = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     cr_assert_eq(connect(fd, (struct sockaddr *)&where, sizeof where), 0);

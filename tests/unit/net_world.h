@@ -20,6 +20,7 @@ struct node {
     /* Set by the test. */
     void (*on_turn)(struct node *node); /* NULL: nothing */
     bool is_drain_slow;                 /* drained only when the test says so */
+    bool speaks_first; /* sends an urgent frame as soon as a raft connection is up */
     enum tl_err frame_answer;
     /* Counted. */
     uint32_t turns_count;
@@ -30,13 +31,16 @@ struct node {
     bool is_drained;
     bool is_inside; /* a call of the node's is under way: no other may come */
     uint32_t up_counts[PEER_CLASSES_COUNT];
-    uint32_t features[PEER_CLASSES_COUNT]; /* as told with the last of them */
+    uint32_t features[PEER_CLASSES_COUNT];    /* as told with the last of them */
     uint32_t down_counts[PEER_CLASSES_COUNT]; /* is_refused false */
     uint32_t refused_counts[PEER_CLASSES_COUNT];
     uint32_t frames_count;
+    uint64_t frame_sizes[WORLD_EVENTS_MAX]; /* of the payloads of the first ones, in order */
     uint64_t frames_bytes;
     uint64_t frames_hash; /* of payloads, in order */
     raft_id frame_from;
+    raft_id partial_from;
+    uint32_t partials_count;
     uint32_t births_count;
     uint32_t birth_replies_count;
     uint32_t birth_refusals_count;
@@ -79,6 +83,8 @@ struct store_id world_id(uint8_t number);
 struct pump *world_open(uint8_t number, uint16_t *port);
 /* The same, listening at another host than 127.0.0.1. */
 struct pump *world_open_at(uint8_t number, const char *listen_host, uint16_t *port);
+/* With a planted bug. */
+struct pump *world_open_mutant(uint8_t number, uint16_t *port, uint32_t mutation);
 /* Stops, waits, destroys. */
 void world_close(struct pump *pump);
 /* Tells the pumps of each other's peers: members (number, port). */
@@ -97,6 +103,8 @@ struct buf *world_frame(size_t payload_bytes, uint64_t seed);
 int world_listen(uint16_t *out_port);
 /* A plain blocking socket to a port of this machine, as a stranger has it. */
 int world_connect(uint16_t port);
+/* With a receive buffer of its own; 0: the kernel's default. */
+int world_connect_with(uint16_t port, int receive_bytes);
 void world_write(int fd, struct bytes bytes);
 
 #endif

@@ -11,6 +11,22 @@
 #define CLOCK_START_US 1700000000000000ull
 #define MAP_BYTES ((size_t)64 * 1024 * 1024)
 
+/* ---- the file system ---- */
+
+static struct cluster *cluster_now; /* of this test */
+
+uint64_t __real_data_dir_free_bytes(const struct data_dir *dir);
+uint64_t __wrap_data_dir_free_bytes(const struct data_dir *dir);
+uint64_t __wrap_data_dir_free_bytes(const struct data_dir *dir)
+{
+    for (uint32_t i = 0; cluster_now != NULL && i < CLUSTER_SITES; i++) {
+        const struct site *site = &cluster_now->sites[i];
+        bool is_it = site->free_bytes != 0 && strcmp(site->dir, data_dir_path(dir)) == 0;
+        if (is_it) return site->free_bytes;
+    }
+    return __real_data_dir_free_bytes(dir);
+}
+
 /* ---- node_io ---- */
 
 static uint64_t io_now_ns(void *context)
@@ -81,7 +97,39 @@ static uint32_t place_of(const struct cluster *cluster, raft_id id)
     return CLUSTER_SITES;
 }
 
-static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
+/* Counts the messages of a batch and the appends among them. false: its head has another length. */
+static bool count_messages(const struct buf *frame, bool has_space, uint32_t *out_count,
+                           uint32_t *out_appends_count)
+{
+    struct reader reader = reader_make(
+        bytes_make(frame->data + FRAME_HEADER_BYTES, frame->count - FRAME_HEADER_BYTES));
+    struct raft_batch_head head;
+    if (raft_batch_head_decode(&reader, has_space, &head) != TL_OK) return false;
+    *out_count = head.messages_count;
+    *out_appends_count = 0;
+    for (uint32_t i = 0; i < head.messages_count; i++) {
+        struct raft_message message;
+        if (raft_message_decode(&reader, &message) != TL_OK) return false;
+        *out_appends_count += message.type == RAFT_APPEND;
+        raft_message_clear(&message);
+    }
+    return reader_is_done(&reader);
+}
+
+/* Whether the frame holds appends, and nothing else. The features of a connection are not known
+ * here before it is up, so both heads are tried. */
+static bool is_of_appends(const struct buf *frame)
+{
+    uint32_t count = 0;
+    uint32_t appends_count = 0;
+    cr_assert(count_messages(frame, false, &count, &appends_count) ||
+              count_messages(frame, true, &count, &appends_count));
+    cr_assert_gt(count, 0);
+    cr_assert(appends_count == 0 || appends_count == count, "mixed");
+    return appends_count > 0;
+}
+
+static bool send_frame(void *context, raft_id peer, enum peer_class class, struct buf *frame)
 {
     struct site *site = context;
     site->frames_count++;
@@ -97,6 +145,39 @@ static bool io_send(void *context, raft_id peer, enum peer_class class, struct b
     post(site->cluster,
          (struct parcel){.from = site->place, .to = to, .class = class, .frame = frame});
     return true;
+}
+
+static bool io_send(void *context, raft_id peer, enum peer_class class, struct buf *frame)
+{
+    struct site *site = context;
+    struct frame_header header;
+    cr_assert_eq(frame_header_decode(frame->data, &header), TL_OK);
+    if (header.type == FRAME_RAFT) {
+        cr_assert(is_of_appends(frame), "what may overtake must be able to");
+        site->appends_count++;
+    }
+    return send_frame(site, peer, class, frame);
+}
+
+static bool io_send_urgent(void *context, raft_id peer, struct buf *frame)
+{
+    struct site *site = context;
+    struct frame_header header;
+    cr_assert_eq(frame_header_decode(frame->data, &header), TL_OK);
+    if (header.type == FRAME_RAFT) {
+        cr_assert(!is_of_appends(frame), "an append would overtake its predecessor");
+    } else {
+        cr_assert_eq(header.type, FRAME_POSITION);
+    }
+    site->urgent_count++;
+    return send_frame(site, peer, PEER_CLASS_RAFT, frame);
+}
+
+static size_t io_backlog(void *context, raft_id peer)
+{
+    const struct site *site = context;
+    (void)peer;
+    return site->backlog;
 }
 
 static void io_set_peers(void *context, const struct store_id *cluster_id,
@@ -176,11 +257,13 @@ struct cluster *cluster_create(uint32_t view_count)
     cr_assert_not_null(cluster);
     cluster->now_ns = CLUSTER_S;
     tmpdir_create(cluster->dir);
+    cluster_now = cluster;
     for (uint32_t i = 0; i < CLUSTER_SITES; i++) {
         struct site *site = &cluster->sites[i];
         site->cluster = cluster;
         site->place = i;
         site->random = 77 + i;
+        site->features = HELLO_FEATURES;
         snprintf(site->address, sizeof site->address, "127.0.0.1:808%u", i + 1);
         snprintf(site->peer_address, sizeof site->peer_address, "127.0.0.1:1808%u", i + 1);
         snprintf(site->dir, sizeof site->dir, "%s/%u", cluster->dir, i + 1);
@@ -197,6 +280,7 @@ struct cluster *cluster_create(uint32_t view_count)
         site->options.log_prefill_bytes = 0;
         site->options.log_map_bytes = MAP_BYTES;
         site->options.table_map_bytes = MAP_BYTES;
+        site->options.map_headroom_bytes = MAP_BYTES;
     }
     return cluster;
 }
@@ -210,6 +294,7 @@ void cluster_destroy(struct cluster *cluster)
         cluster->parcels_count--;
     }
     tmpdir_destroy(cluster->dir);
+    cluster_now = NULL;
     free(cluster);
 }
 
@@ -226,6 +311,8 @@ enum tl_err site_try_start(struct site *site)
         .log_read = io_log_read,
         .snapshot = io_snapshot,
         .send = io_send,
+        .send_urgent = io_send_urgent,
+        .backlog = io_backlog,
         .set_peers = io_set_peers,
         .ask = io_ask,
         .set_timer = io_set_timer,
@@ -322,8 +409,8 @@ void cluster_flap(struct cluster *cluster, uint32_t a, uint32_t b, enum peer_cla
     cr_assert(cluster->is_connected[a][b]);
     node_on_peer_down(one->node, other->id, class, false);
     node_on_peer_down(other->node, one->id, class, false);
-    node_on_peer_up(one->node, other->id, class, HELLO_FEATURES);
-    node_on_peer_up(other->node, one->id, class, HELLO_FEATURES);
+    node_on_peer_up(one->node, other->id, class, one->features & other->features);
+    node_on_peer_up(other->node, one->id, class, one->features & other->features);
 }
 
 static bool knows(const struct site *site, raft_id id)
@@ -360,11 +447,12 @@ static bool connect_all(struct cluster *cluster)
             has_worked = true;
             cluster->is_connected[a][b] = true;
             cluster->is_connected[b][a] = true;
+            uint32_t features = cluster->sites[a].features & cluster->sites[b].features;
             for (uint32_t class = 0; class < PEER_CLASSES_COUNT; class ++) {
                 node_on_peer_up(cluster->sites[a].node, cluster->sites[b].id,
-                                (enum peer_class) class, HELLO_FEATURES);
+                                (enum peer_class) class, features);
                 node_on_peer_up(cluster->sites[b].node, cluster->sites[a].id,
-                                (enum peer_class) class, HELLO_FEATURES);
+                                (enum peer_class) class, features);
             }
         }
     }
@@ -654,6 +742,7 @@ enum tl_err effort_start(struct effort *effort, struct site *site, struct buf *e
         .group = NODE_DATA_GROUP,
         .entry = entry,
         .deadline_ns = site->cluster->now_ns + timeout_ns,
+        .token_us = command.token_us,
         .is_keyed = command.has_idempotency_key,
         .on_done = on_effort_done,
         .context = effort,

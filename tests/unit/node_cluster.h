@@ -33,6 +33,8 @@ struct site {
     struct node_options options; /* a test changes them before site_start() */
     int64_t clock_offset_us;
     uint64_t random;
+    uint32_t features;   /* that it announces (enum hello_feature); set before site_start() */
+    uint64_t free_bytes; /* of its file system; 0: what it really has */
 
     struct node *node; /* NULL: stopped */
     struct log_reader *reader;
@@ -59,13 +61,16 @@ struct site {
     bool reads_at_switch;  /* reads run between the commit of an install and its completion */
     bool is_mute;          /* its frames are dropped without its knowing */
     bool is_raft_mute;     /* ... those of the raft class */
+    size_t backlog;        /* what it is told of each peer */
     enum tl_err log_err;   /* the next commit ends with it, unwritten */
     enum tl_err flush_err;
     enum tl_err read_err;
     enum tl_err snapshot_err; /* the next job ends with it, not carried out */
 
     /* What a test may look at. */
-    uint32_t frames_count; /* handed to send */
+    uint32_t frames_count;  /* handed to send */
+    uint32_t urgent_count;  /* of them, as urgent */
+    uint32_t appends_count; /* frames of appends */
     uint32_t asks_count;
     uint32_t failures_count;
     int exit_code;

@@ -68,6 +68,18 @@ Test(entry, sealing_again_moves_it_to_another_place)
     buf_release(entry);
 }
 
+Test(entry, a_time_after_which_there_are_few_is_refused)
+{
+    struct buf *entry = sample_entry();
+    struct entry_header header = {.group = 1, .index = 9, .term = 5, .time_us = ENTRY_TIME_MAX_US};
+    entry_seal(entry, zero_hash, &header);
+    cr_assert_eq(entry_decode(buf_bytes(entry), &header), TL_OK);
+    header.time_us = ENTRY_TIME_MAX_US + 1;
+    entry_seal(entry, zero_hash, &header);
+    cr_assert_eq(entry_decode(buf_bytes(entry), &header), TL_ERR_CORRUPT);
+    buf_release(entry);
+}
+
 Test(entry, chain_hash_depends_on_the_entry_before)
 {
     struct buf *entry = sample_entry();

@@ -55,7 +55,7 @@ static bool accepts_batch_head(struct bytes source)
 {
     struct reader reader = reader_make(source);
     struct raft_batch_head head;
-    return raft_batch_head_decode(&reader, &head) == TL_OK;
+    return raft_batch_head_decode(&reader, false, &head) == TL_OK;
 }
 
 Test(frame, header_is_read_back_and_knows_its_payload)
@@ -95,8 +95,7 @@ Test(frame, garbage_is_recognised_at_the_header)
     const struct {
         size_t at;
         uint8_t value;
-    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_LEADER_TRANSFER_REPLY + 1},
-               {5, 1},   {6, 1},   {12, 1}};
+    } bad[] = {{0, 'G'}, {3, '2'}, {4, 0}, {4, FRAME_PART_NEXT + 1}, {5, 1}, {6, 1}, {12, 1}};
     struct frame_header header;
     struct buf *frame = sample_hello();
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
@@ -195,9 +194,8 @@ Test(hello, prefixes_and_values_that_mean_nothing_are_refused)
     static const struct bad_byte bad[] = {
         {0, 0}, {0, HELLO_FORMAT + 1}, {1, PEER_CLASSES_COUNT}, {2, 2}, {3, 1}};
     assert_refuses_bytes(sample_hello(), bad, TL_COUNT_OF(bad));
-    static const struct bad_byte bad_first[] = {{0, 0},  {1, PEER_CLASSES_COUNT},
-                                                {2, 1},  {3, 1},
-                                                {4, 1},  {7, 128}};
+    static const struct bad_byte bad_first[] = {
+        {0, 0}, {1, PEER_CLASSES_COUNT}, {2, 1}, {3, 1}, {4, 1}, {7, 128}};
     assert_refuses_bytes(sample_hello_first(), bad_first, TL_COUNT_OF(bad_first));
 }
 
@@ -210,7 +208,8 @@ Test(raft_batch, is_the_documented_one_and_read_back)
                              bytes_make(frame->data, FRAME_HEADER_BYTES + RAFT_BATCH_HEAD_BYTES));
     struct reader reader = reader_make(payload_of(frame));
     struct raft_batch_head head;
-    cr_assert_eq(raft_batch_head_decode(&reader, &head), TL_OK);
+    cr_assert_eq(raft_batch_head_decode(&reader, false, &head), TL_OK);
+    cr_assert_not(head.has_space);
     cr_assert_eq(head.clock_us, 1700000000000000u);
     cr_assert_eq(head.life, 12);
     cr_assert_eq(head.log_commit_age_ms, 7);
@@ -219,6 +218,37 @@ Test(raft_batch, is_the_documented_one_and_read_back)
     cr_assert_eq(raft_message_decode(&reader, &message), TL_OK);
     cr_assert(reader_is_done(&reader));
     raft_message_clear(&message);
+    buf_release(frame);
+}
+
+Test(raft_batch, with_space_is_the_documented_one_and_read_back)
+{
+    const struct raft_batch_head head = {
+        .clock_us = 1700000000000000u,
+        .life = 12,
+        .log_commit_age_ms = 7,
+        .has_space = true,
+        .free_bytes = 3u << 30,
+        .map_free_bytes = 1u << 30,
+    };
+    struct buf *frame =
+        buf_create(FRAME_HEADER_BYTES + RAFT_BATCH_HEAD_BYTES + RAFT_BATCH_SPACE_BYTES);
+    raft_batch_head_encode(&head, frame->data + FRAME_HEADER_BYTES);
+    frame->count = FRAME_HEADER_BYTES + RAFT_BATCH_HEAD_BYTES + RAFT_BATCH_SPACE_BYTES;
+    frame_seal(frame, FRAME_RAFT);
+    assert_is_format_example("raft_batch_space", buf_bytes(frame));
+    struct reader reader = reader_make(payload_of(frame));
+    struct raft_batch_head read;
+    cr_assert_eq(raft_batch_head_decode(&reader, true, &read), TL_OK);
+    cr_assert(reader_is_done(&reader));
+    cr_assert(read.has_space);
+    cr_assert_eq(read.messages_count, 0);
+    cr_assert_eq(read.free_bytes, 3u << 30);
+    cr_assert_eq(read.map_free_bytes, 1u << 30);
+    for (size_t count = 0; count < RAFT_BATCH_HEAD_BYTES + RAFT_BATCH_SPACE_BYTES; count++) {
+        reader = reader_make(bytes_make(payload_of(frame).data, count));
+        cr_assert_eq(raft_batch_head_decode(&reader, true, &read), TL_ERR_INVALID);
+    }
     buf_release(frame);
 }
 

@@ -106,6 +106,8 @@ Test(genesis, values_that_mean_nothing_are_refused)
     assert_refused_with(4, GENESIS_GROUPS_MAX + 1); /* more than a node can hold */
     assert_refused_with(8, 0);
     assert_refused_with(8, RAFT_MEMBERS_MAX + 1);
+    assert_refused_with(39,
+                        0x40); /* a time from which a log could come to the end of the numbers */
 }
 
 Test(genesis, addresses_that_are_no_visible_text_are_refused)

@@ -315,14 +315,26 @@ Test(http_kv, local_read_before_the_group_exists_is_503)
                    "not_executed");
 }
 
-Test(http_kv, token_that_the_node_has_reached_is_taken_whatever_its_clock_says)
+Test(http_kv, token_is_judged_by_the_node_and_not_by_a_clock)
 {
-    fake.applied_time_us = 99999999999999999;
     static const char token[] = "Trilith-Token: 99999999999999999\r\n";
     cr_assert_eq(request("GET", "/v1/kv/k?consistency=causal", token, NULL)->status, 404);
+    cr_assert_eq(fake.seen_read.token_us, 99999999999999999);
     cr_assert_eq(request("PUT", "/v1/kv/k", token, "v")->status, 201);
-    assert_failure(request("PUT", "/v1/kv/k", "Trilith-Token: 100000000000000000\r\n", "v"), 400,
-                   "token_ahead", "not_executed");
+    cr_assert_eq(fake.command.token_us, 99999999999999999);
+    fake.read_err = fake.write_err = TL_ERR_AHEAD;
+    assert_failure(request("GET", "/v1/kv/k?consistency=causal", token, NULL), 400, "token_ahead",
+                   "not_executed");
+    assert_failure(request("PUT", "/v1/kv/k", token, "v"), 400, "token_ahead", "not_executed");
+}
+
+Test(http_kv, full_table_of_idempotency_records_says_when_there_is_room)
+{
+    fake.result.status = KV_NO_ROOM;
+    fake.result.number = 42000000;
+    struct answer *answer = request("PUT", "/v1/kv/k", "Idempotency-Key: a\r\n", "v");
+    cr_assert_str_eq(header(answer, "Retry-After"), "49");
+    assert_failure(answer, 429, "no_room", "not_executed");
 }
 
 /* ---- refusals ---- */
@@ -350,8 +362,6 @@ Test(http_kv, bad_requests_are_refused_before_the_node_sees_them)
         {"PUT", "/v1/kv/k", "If-Match: *\r\nIf-None-Match: *\r\n", "v", 400},
         {"PUT", "/v1/kv/k", "Idempotency-Key: a\r\nIdempotency-Key: a\r\n", "v", 400},
         {"PUT", "/v1/kv/k", "Trilith-Token: 1.5.x\r\n", "v", 400},
-        {"GET", "/v1/kv/k", "Trilith-Token: 99999999999999999\r\n", NULL, 400},
-        {"PUT", "/v1/kv/k", "Trilith-Token: 99999999999999999\r\n", "v", 400},
         {"POST", "/v1/kv/k", "", "v", 400},
         {"POST", "/v1/kv/k?op=square", "", "v", 400},
         {"POST", "/v1/kv/k?op=incr&by=many", "", NULL, 400},

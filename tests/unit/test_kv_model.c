@@ -377,7 +377,10 @@ static struct kv_result model_apply(struct model *model, size_t key_at,
     }
     model_evict(model, now_us, command->records_max);
     if (model->records_next - model->records_first >= command->records_max) {
-        return (struct kv_result){.status = KV_NO_ROOM};
+        uint64_t age_us =
+            now_us - model->records[model->records_next - command->records_max].time_us;
+        uint64_t wait_us = age_us > RECORD_KEEP_MIN_US ? 0 : RECORD_KEEP_MIN_US + 1 - age_us;
+        return (struct kv_result){.status = KV_NO_ROOM, .number = (int64_t)wait_us};
     }
     struct model_record record = {.key = command->idempotency_key.low, .time_us = now_us};
     record.command = *command;

@@ -228,6 +228,27 @@ Test(kv_records, when_full_of_younger_ones_a_keyed_request_is_refused_and_change
     cr_assert_eq(do_keyed(3, 2).status, KV_CREATED, "a refusal is not recorded");
 }
 
+/* What Retry-After is made of. */
+Test(kv_records, a_refusal_says_exactly_how_far_log_time_has_to_rise)
+{
+    do_keyed(1, 2);
+    do_keyed(2, 2);
+    fixture.time_us += 20 * SECOND_US;
+    int64_t wait_us = do_keyed(3, 2).number;
+    cr_assert_geq(wait_us, 40 * (int64_t)SECOND_US - 10);
+    cr_assert_leq(wait_us, 40 * (int64_t)SECOND_US);
+    uint64_t refused_us = fixture.state.group.time_us;
+    while (fixture.state.group.time_us + 2 < refused_us + (uint64_t)wait_us) {
+        fixture.time_us = TL_MAX(fixture.time_us, refused_us + (uint64_t)wait_us - 3);
+        struct kv_result result = do_keyed(3, 2);
+        cr_assert_eq(result.status, KV_NO_ROOM);
+        cr_assert_eq(fixture.state.group.time_us + (uint64_t)result.number,
+                     refused_us + (uint64_t)wait_us);
+    }
+    fixture.time_us = TL_MAX(fixture.time_us, refused_us + (uint64_t)wait_us);
+    cr_assert_eq(do_keyed(3, 2).status, KV_CREATED);
+}
+
 Test(kv_records, a_lower_limit_is_reached_four_an_entry)
 {
     for (uint64_t n = 0; n < 10; n++) do_keyed(n, 0);

@@ -136,6 +136,17 @@ Test(log_store_fault, a_failed_commit_is_latched_and_leaves_all_or_nothing)
     cr_assert_geq(faults_count, 45, "%u", faults_count);
 }
 
+/* LMDB makes an EIO of a write that was cut short, as a full file system does. */
+Test(log_store_fault, an_error_without_a_free_block_is_one_of_space)
+{
+    lmdb_fault_fill_file_systems(true);
+    uint32_t faults_count;
+    cr_assert_eq(sweep_commit(LMDB_FAULT_WITHOUT_EFFECT, EIO, TL_ERR_NO_SPACE, &faults_count), 2);
+    cr_assert_neq(strstr(fixture_fault.reason, "no free block left"), NULL, "%s",
+                  fixture_fault.reason);
+    lmdb_fault_fill_file_systems(false);
+}
+
 Test(log_store_fault, a_commit_that_fails_may_have_written_all_of_it)
 {
     uint32_t faults_count;

@@ -2,9 +2,11 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "net_world.h"
+#include "trilith/frame_parts.h"
 
 /* Two pumps; "low" has the smaller store id and connects. */
 static struct pump *low;
@@ -537,6 +539,315 @@ Test(net_transport, peer_that_refuses_is_not_taken_for_one_of_an_older_version)
     }
     cr_assert_eq(pump_get_metrics(low)->connections_refused_count, 0);
     (void)close(listener);
+}
+
+/* ---- large frames and small ones ---- */
+
+static bool send_urgent_to(struct pump *from, uint8_t to, struct buf *frame)
+{
+    struct node *node = pump_node(from);
+    struct store_id id = world_id(to);
+    return node->io.send_urgent(node->io.context, store_id_raft(&id), frame);
+}
+
+static size_t backlog_of(struct pump *from, uint8_t to)
+{
+    struct node *node = pump_node(from);
+    struct store_id id = world_id(to);
+    return node->io.backlog(node->io.context, store_id_raft(&id));
+}
+
+/* Queues a large frame, lets it begin to leave, and a small one after it. Returns which of the two
+ * arrives first: the payload's size. */
+static uint64_t first_to_arrive(void)
+{
+    join();
+    cr_assert(send_to(low, 2, PEER_CLASS_RAFT, world_frame(FRAME_PAYLOAD_BYTES_MAX, 1)));
+    cr_assert_gt(backlog_of(low, 2), FRAME_PAYLOAD_BYTES_MAX);
+    uint64_t sent_before = pump_get_metrics(low)->bytes_sent_count;
+    pump_wake(low);
+    while (pump_get_metrics(low)->bytes_sent_count == sent_before) {
+        (void)uv_run(&world_loop, UV_RUN_NOWAIT);
+    }
+    cr_assert_eq(pump_node(high)->frames_count, 0, "it was taken in one go");
+    cr_assert(send_urgent_to(low, 2, world_frame(10, 2)));
+    pump_wake(low);
+    struct wanted wanted = {high, 2};
+    cr_assert(world_run(has_frames, &wanted, 10000));
+    cr_assert_eq(pump_node(high)->frame_sizes[0] + pump_node(high)->frame_sizes[1],
+                 FRAME_PAYLOAD_BYTES_MAX + 10);
+    cr_assert_eq(backlog_of(low, 2), 0);
+    return pump_node(high)->frame_sizes[0];
+}
+
+Test(net_transport, urgent_frame_overtakes_a_large_one_that_has_begun_to_leave)
+{
+    cr_assert_eq(first_to_arrive(), 10);
+}
+
+/* Planted bug 34. */
+Test(net_transport, urgent_frame_that_does_not_overtake_is_noticed)
+{
+    world_close(TL_TAKE(&low));
+    ports[0] = 0;
+    low = world_open_mutant(1, &ports[0], PUMP_MUTATION_NO_OVERTAKING);
+    cr_assert_eq(first_to_arrive(), FRAME_PAYLOAD_BYTES_MAX);
+}
+
+Test(net_transport, urgent_frame_does_not_overtake_the_hello)
+{
+    pump_node(low)->speaks_first = true;
+    pump_node(high)->speaks_first = true;
+    join();
+    struct wanted wanted = {high, 1};
+    cr_assert(world_run(has_frames, &wanted, 3000));
+    wanted.pump = low;
+    cr_assert(world_run(has_frames, &wanted, 3000));
+    cr_assert_eq(pump_get_metrics(low)->connections_refused_count, 0);
+    cr_assert_eq(pump_get_metrics(high)->connections_refused_count, 0);
+}
+
+Test(net_transport, large_and_urgent_frames_of_all_sizes_arrive_whole)
+{
+    join();
+    uint64_t bytes = 0;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < 120; i++) {
+        size_t large = 1000 + (size_t)i * 7919 % 300000;
+        if (send_to(low, 2, PEER_CLASS_RAFT, world_frame(large, i))) bytes += large, count++;
+        if (send_urgent_to(low, 2, world_frame(i, i))) bytes += i, count++;
+        pump_wake(low);
+        (void)uv_run(&world_loop, UV_RUN_NOWAIT);
+    }
+    cr_assert_eq(count, 240);
+    struct wanted wanted = {high, count};
+    cr_assert(world_run(has_frames, &wanted, 10000));
+    cr_assert_eq(pump_node(high)->frames_bytes, bytes);
+    cr_assert_eq(pump_get_metrics(high)->connections_refused_count, 0);
+}
+
+/* The node holds entries back while there is a backlog, and has to hear that it has gone. */
+Test(net_transport, turn_follows_when_a_backlog_has_left)
+{
+    join();
+    world_run_for(20);
+    cr_assert(send_to(low, 2, PEER_CLASS_RAFT, world_frame(NODE_BACKLOG_BYTES_MAX, 1)));
+    uint32_t turns_before = pump_node(low)->turns_count;
+    pump_wake(low);
+    struct wanted wanted = {high, 1};
+    cr_assert(world_run(has_frames, &wanted, 2000));
+    world_run_for(20);
+    cr_assert_geq(pump_node(low)->turns_count, turns_before + 2, "one that sends, and one more");
+}
+
+/* A socket that has said hello as node 1, in this format. */
+static int connect_as_low(uint8_t format)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    int fd = world_connect(ports[1]);
+    say_hello_in(fd, format, 1, 2, PEER_CLASS_RAFT);
+    world_run_for(20);
+    cr_assert_eq(pump_node(high)->up_counts[PEER_CLASS_RAFT], 1);
+    (void)take_hello(fd);
+    return fd;
+}
+
+static void read_all(int fd, uint8_t *bytes, size_t count)
+{
+    for (size_t got = 0; got < count;) {
+        ssize_t n = recv(fd, bytes + got, count - got, MSG_DONTWAIT);
+        if (n > 0) {
+            got += (size_t)n;
+        } else {
+            cr_assert(n < 0 && errno == EAGAIN, "closed after %zu bytes", got);
+            world_run_for(1);
+        }
+    }
+}
+
+Test(net_transport, peer_of_the_first_version_gets_large_frames_whole)
+{
+    int fd = connect_as_low(HELLO_FORMAT_FIRST);
+    struct buf *frame = world_frame(300000, 1);
+    uint8_t *bytes = malloc(frame->count);
+    cr_assert(send_to(high, 1, PEER_CLASS_RAFT, buf_acquire(frame)));
+    pump_wake(high);
+    read_all(fd, bytes, frame->count);
+    cr_assert(bytes_equal(bytes_make(bytes, frame->count), buf_bytes(frame)));
+    free(bytes);
+    buf_release(frame);
+    (void)close(fd);
+}
+
+Test(net_transport, peer_that_takes_parts_gets_large_frames_in_parts)
+{
+    int fd = connect_as_low(HELLO_FORMAT);
+    struct buf *frame = world_frame(300000, 1);
+    cr_assert(send_to(high, 1, PEER_CLASS_RAFT, buf_acquire(frame)));
+    pump_wake(high);
+    struct reassembly reassembly = {.bytes = NULL};
+    enum tl_err err = TL_ERR_NOT_FOUND;
+    static uint8_t bytes[FRAME_PART_BYTES_MAX];
+    while (err == TL_ERR_NOT_FOUND) {
+        uint8_t head[FRAME_HEADER_BYTES];
+        struct frame_header header;
+        struct bytes payload;
+        read_all(fd, head, sizeof head);
+        cr_assert_eq(frame_header_decode(head, &header), TL_OK);
+        cr_assert_leq(header.payload_bytes, FRAME_PART_BYTES_MAX);
+        read_all(fd, bytes, header.payload_bytes);
+        struct bytes part = bytes_make(bytes, header.payload_bytes);
+        cr_assert(frame_payload_is_right(&header, part));
+        err = reassembly_add(&reassembly, header.type, part, &header, &payload);
+    }
+    cr_assert_eq(err, TL_OK);
+    cr_assert(bytes_equal(bytes_make(reassembly.bytes, reassembly.count), buf_bytes(frame)));
+    reassembly_clear(&reassembly);
+    buf_release(frame);
+    (void)close(fd);
+}
+
+static void write_part(int fd, const struct buf *frame, size_t begin, size_t end)
+{
+    uint8_t head[FRAME_HEADER_BYTES];
+    frame_part_head(frame, begin, end, head);
+    world_write(fd, bytes_make(head, sizeof head));
+    world_write(fd, bytes_make(frame->data + begin, end - begin));
+}
+
+static void check_part_is_refused(int fd, const struct buf *frame, size_t begin, size_t end)
+{
+    write_part(fd, frame, begin, end);
+    struct wanted wanted = {high, 1};
+    cr_assert(world_run(has_refused, &wanted, 500));
+    cr_assert_eq(pump_get_metrics(high)->garbage_count, 1);
+    cr_assert_eq(pump_node(high)->frames_count, 0);
+    (void)close(fd);
+}
+
+Test(net_transport, part_of_a_peer_that_has_not_announced_them_is_refused)
+{
+    struct buf *frame = world_frame(1000, 1);
+    check_part_is_refused(connect_as_low(HELLO_FORMAT_FIRST), frame, 0, 500);
+    buf_release(frame);
+}
+
+Test(net_transport, part_that_continues_nothing_is_refused)
+{
+    struct buf *frame = world_frame(1000, 1);
+    check_part_is_refused(connect_as_low(HELLO_FORMAT), frame, 500, 600);
+    buf_release(frame);
+}
+
+Test(net_transport, frames_between_the_parts_of_another_are_handed_on_at_once)
+{
+    int fd = connect_as_low(HELLO_FORMAT);
+    struct buf *large = world_frame(1000, 1);
+    struct buf *small = world_frame(10, 2);
+    write_part(fd, large, 0, 500);
+    world_write(fd, buf_bytes(small));
+    struct wanted wanted = {high, 1};
+    cr_assert(world_run(has_frames, &wanted, 500));
+    cr_assert_eq(pump_node(high)->frame_sizes[0], 10);
+    write_part(fd, large, 500, large->count);
+    wanted.count = 2;
+    cr_assert(world_run(has_frames, &wanted, 500));
+    cr_assert_eq(pump_node(high)->frame_sizes[1], 1000);
+    buf_release(large);
+    buf_release(small);
+    (void)close(fd);
+}
+
+/* What waits in the kernel is overtaken by nothing: a peer that does not read must not be given
+ * megabytes. Its own buffer takes some; ours no more than the bound and one packet. */
+Test(net_transport, kernel_holds_little_that_is_not_sent)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    int fd = world_connect_with(ports[1], 4096);
+    say_hello_in(fd, HELLO_FORMAT, 1, 2, PEER_CLASS_RAFT);
+    world_run_for(20);
+    cr_assert_eq(pump_node(high)->up_counts[PEER_CLASS_RAFT], 1);
+    cr_assert(send_to(high, 1, PEER_CLASS_RAFT, world_frame(8 * 1024 * 1024, 1)));
+    pump_wake(high);
+    world_run_for(300);
+    cr_assert_lt(pump_get_metrics(high)->bytes_sent_count, 256 * 1024);
+    (void)close(fd);
+}
+
+/* ---- frames that are still arriving ---- */
+
+static bool has_partials(void *context)
+{
+    const struct wanted *wanted = context;
+    return pump_node(wanted->pump)->partials_count >= wanted->count;
+}
+
+Test(net_transport, node_hears_of_a_frame_that_is_arriving)
+{
+    int fd = connect_as_low(HELLO_FORMAT);
+    struct buf *frame = world_frame(100000, 1);
+    cr_assert_eq(pump_node(high)->partials_count, 0);
+    for (uint32_t i = 0; i < 10; i++) {
+        world_write(fd, bytes_make(frame->data + (size_t)i * 1000, 1000));
+        struct wanted heard = {high, i + 1};
+        cr_assert(world_run(has_partials, &heard, 500));
+        cr_assert_eq(pump_node(high)->partials_count, i + 1);
+    }
+    struct store_id from = world_id(1);
+    cr_assert_eq(pump_node(high)->partial_from, store_id_raft(&from));
+    world_run_for(50);
+    cr_assert_eq(pump_node(high)->partials_count, 10, "while bytes arrive, and no longer");
+    world_write(fd, bytes_make(frame->data + 10000, frame->count - 10000));
+    struct wanted wanted = {high, 1};
+    cr_assert(world_run(has_frames, &wanted, 500));
+    buf_release(frame);
+    (void)close(fd);
+}
+
+Test(net_transport, node_hears_of_a_frame_that_arrives_in_parts)
+{
+    int fd = connect_as_low(HELLO_FORMAT);
+    struct buf *frame = world_frame(10000, 1);
+    write_part(fd, frame, 0, 1000);
+    struct wanted heard = {high, 1};
+    cr_assert(world_run(has_partials, &heard, 500), "a whole part is no whole frame");
+    buf_release(frame);
+    (void)close(fd);
+}
+
+Test(net_transport, frame_on_another_class_is_no_sign_of_the_leader)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    int fd = world_connect(ports[1]);
+    say_hello_in(fd, HELLO_FORMAT, 1, 2, PEER_CLASS_BULK);
+    world_run_for(20);
+    struct buf *frame = world_frame(10000, 1);
+    world_write(fd, bytes_make(frame->data, 1000));
+    world_run_for(20);
+    cr_assert_eq(pump_node(high)->partials_count, 0);
+    buf_release(frame);
+    (void)close(fd);
+}
+
+/* A broken peer could keep its followers for ever. */
+Test(net_transport, frame_that_dribbles_is_not_heard_for_ever)
+{
+    int fd = connect_as_low(HELLO_FORMAT);
+    struct buf *frame = world_frame(100000, 1);
+    uint32_t heard_count = 0;
+    for (uint32_t i = 0; i < 30; i++) {
+        world_write(fd, bytes_make(frame->data + i, 1));
+        world_run_for(50);
+        if (i == 10) heard_count = pump_node(high)->partials_count;
+    }
+    cr_assert_eq(heard_count, 11);
+    cr_assert_lt(pump_node(high)->partials_count, 25, "for a second and a little");
+    cr_assert_eq(pump_node(high)->down_counts[PEER_CLASS_RAFT], 0);
+    buf_release(frame);
+    (void)close(fd);
 }
 
 /* ---- peers that go ---- */

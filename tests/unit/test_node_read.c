@@ -204,11 +204,13 @@ Test(node_read, can_be_canceled_at_any_time)
     for (uint32_t steps = 0; steps < 8; steps++) {
         for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
             struct glance glances[3];
+            uint64_t token_us =
+                node_applied_time_us(cluster->sites[i].node, NODE_DATA_GROUP) + 8000000;
             for (uint32_t k = 0; k < 3; k++) {
                 enum node_consistency consistency = k == 1 ? NODE_CAUSAL : NODE_LINEARIZABLE;
-                cr_assert_eq(glance_start(&glances[k], &cluster->sites[i], consistency, UINT64_MAX,
-                                          CLUSTER_S),
-                             TL_OK);
+                cr_assert_eq(
+                    glance_start(&glances[k], &cluster->sites[i], consistency, token_us, CLUSTER_S),
+                    TL_OK);
             }
             for (uint32_t k = 0; k < steps; k++) cluster_step(cluster);
             bool is_over[2] = {glances[0].calls_count > 0, glances[1].calls_count > 0};

@@ -592,20 +592,6 @@ Test(node_write, one_wrong_clock_does_not_move_the_logs_time)
     cluster_destroy(cluster);
 }
 
-Test(node_write, entry_time_covers_the_clients_token)
-{
-    struct cluster *cluster = cluster_create(1);
-    cluster_form(cluster);
-    struct kv_result first;
-    cr_assert_eq(site_put(&cluster->sites[0], "a", "1", &first), TL_OK);
-    struct effort effort;
-    struct buf *entry = effort_entry("b", "1", false, 0, first.time_us + 7000000);
-    cr_assert_eq(effort_start(&effort, &cluster->sites[0], entry, CLUSTER_S), TL_OK);
-    expect_end(cluster, &effort, TL_OK);
-    cr_assert_geq(effort.result.time_us, first.time_us + 7000000);
-    cluster_destroy(cluster);
-}
-
 Test(node_write, garbage_from_a_peer_is_told_and_counted)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
@@ -628,10 +614,11 @@ Test(node_write, garbage_from_a_peer_is_told_and_counted)
                                          .from = cluster->sites[2].id,
                                          .to = site->id,
                                          .term = 1000};
-    const struct raft_batch_head head = {.clock_us = 1, .messages_count = 1};
-    struct buf *payload = buf_create(RAFT_BATCH_HEAD_BYTES + raft_message_bytes(&message));
+    const struct raft_batch_head head = {.clock_us = 1, .messages_count = 1, .has_space = true};
+    const uint32_t head_bytes = RAFT_BATCH_HEAD_BYTES + RAFT_BATCH_SPACE_BYTES;
+    struct buf *payload = buf_create(head_bytes + raft_message_bytes(&message));
     raft_batch_head_encode(&head, payload->data);
-    payload->count = RAFT_BATCH_HEAD_BYTES;
+    payload->count = head_bytes;
     raft_message_encode(&message, payload);
     cr_assert_eq(node_on_frame(site->node, peer, FRAME_RAFT, buf_bytes(payload)), TL_ERR_INVALID);
     struct node_group_status status;

@@ -163,7 +163,12 @@ static const struct {
     {A "--log-retain 99999999TiB", "--log-retain"},
     {A "--log-retain 100GiB", "between"},
     {A "--map-size 1MiB", "--map-size"},
-    {A "--map-size 65TiB", "--map-size"},
+    {A "--map-size 17TiB", "--map-size"},
+    {A "--map-size 43TiB", "between"},
+    {A "--map-size 64MiB --idempotency-records 262145", "--idempotency-records"},
+    {A "--map-size 1GiB --idempotency-records 16777216", "--map-size"},
+    {A "--listen 127.0.0.1:99 --peer-listen 127.0.0.1:99", "--peer-listen"},
+    {A "--peer-listen 127.0.0.1:8085", "listens for HTTP"},
     {A "--max-value-size 0", "--max-value-size"},
     {A "--max-value-size 3MiB", "--max-value-size"},
     {A "--request-timeout 5", "--request-timeout"},
@@ -207,6 +212,16 @@ Test(options, a_view_that_cannot_be_is_a_refusal_of_birth_and_no_more)
         cr_expect_str_eq(options.address, "127.0.0.1:8085");
         cr_expect_str_eq(options.peer_address, "127.0.0.1:18085");
     }
+}
+
+Test(options, http_and_the_peers_need_a_port_each)
+{
+    cr_assert_eq(parse(A "--view 127.0.0.1:8085/8085"), TL_OK, "%s", message);
+    cr_assert_neq(strstr(options.birth_refusal, "listens for HTTP"), NULL, "%s",
+                  options.birth_refusal);
+    cr_assert_eq(parse(A "--peer-listen 127.0.0.1:8086"), TL_OK, "%s", message);
+    cr_assert_str_eq(options.birth_refusal, "");
+    cr_assert_eq(parse(A "--listen 127.0.0.1:99 --peer-listen 127.0.0.2:99"), TL_OK, "%s", message);
 }
 
 Test(options, the_node_to_join_through_has_a_peer_address)

@@ -582,6 +582,48 @@ Test(table, a_failed_flush_leaves_the_old_state_and_latches)
     cr_assert_eq(faults_count, 9);
 }
 
+/* LMDB makes an EIO of a write that was cut short, as a full file system does. */
+Test(table, an_error_without_a_free_block_is_one_of_space)
+{
+    lmdb_fault_fill_file_systems(true);
+    uint32_t faults_count;
+    cr_assert_eq(sweep_flush(LMDB_FAULT_WITHOUT_EFFECT, EIO, TL_ERR_NO_SPACE, &faults_count), 1);
+    teardown();
+    setup();
+    struct generation *generation = generation_start();
+    rows_put(generation, 1, "ra", bytes_of("a1"));
+    freeze(generation, 1);
+    lmdb_fault_arm(1, EIO, LMDB_FAULT_WITHOUT_EFFECT);
+    cr_assert_eq(flush(generation), TL_ERR_NO_SPACE);
+    cr_assert(lmdb_fault_disarm());
+    cr_assert_neq(strstr(fault.reason, "no free block left"), NULL, "%s", fault.reason);
+    lmdb_fault_fill_file_systems(false);
+}
+
+/* Accepted before the limit was seen to be reached, and replaced by flushes. */
+Test(table, a_map_has_headroom_above_its_limit_and_above_a_longer_file)
+{
+    const struct table_options options = {
+        .dir = dir,
+        .group = GROUP,
+        .map_bytes = 128 * 1024,
+        .map_headroom_bytes = 4 * 1024 * 1024,
+        .readers_max = 2,
+    };
+    static uint8_t value[1024 * 1024];
+    for (raft_index index = 1; index <= 8; index++) {
+        close_table();
+        cr_assert_eq(table_open(&options, &table, &fault), TL_OK, "%s", fault.reason);
+        char key[8];
+        snprintf(key, sizeof key, "r%u", (unsigned)index);
+        struct generation *generation = generation_start();
+        rows_put(generation, index, key, bytes_make(value, sizeof value));
+        freeze(generation, index);
+        cr_assert_eq(flush(generation), TL_OK, "%s", fault.reason);
+        cr_assert_gt(table_data_bytes(table), index * sizeof value);
+    }
+}
+
 Test(table, a_commit_that_fails_may_have_written_all_of_it)
 {
     uint32_t faults_count;
