@@ -81,14 +81,12 @@ Test(net_turn, two_millisecond_deadline_is_met_and_does_not_spin)
 Test(net_turn, postponed_deadline_makes_no_turn_at_the_old_time)
 {
     uint64_t now_ns = node->io.now_ns(node->io.context);
-    node->io.set_timer(node->io.context, now_ns + 20000000u);
+    node->io.set_timer(node->io.context, now_ns + 200000000u);
     world_run_for(5);
-    node->io.set_timer(node->io.context, now_ns + 120000000u);
-    world_run_for(50);
-    cr_assert_eq(node->turns_count, 1);
+    node->io.set_timer(node->io.context, now_ns + 400000000u);
     uint32_t turns_count = 1;
     cr_assert(world_run(has_turned, &turns_count, 1000));
-    cr_assert_geq(node->turn_ns, now_ns + 120000000u);
+    cr_assert_geq(node->turn_ns, now_ns + 400000000u);
 }
 
 Test(net_turn, deadline_moved_forward_is_met)
