@@ -139,6 +139,8 @@ static void send_answer(struct exchange *exchange, int status, size_t content_le
     req->res.status = status;
     req->res.reason = status_reason(status);
     req->res.content_length = content_length;
+    /* h2o decides this when it has read the head of a request, which may be before the closing. */
+    if (exchange->server->state != SERVER_OPEN) req->http1_is_persistent = 0;
     h2o_iovec_t part = h2o_iovec_init(body.data, body.count);
     size_t parts_count = body.count > 0 && exchange->method != METHOD_HEAD ? 1 : 0;
     h2o_start_response(req, &generator);

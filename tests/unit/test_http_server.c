@@ -599,6 +599,25 @@ Test(http_server, close_answers_what_is_under_way)
     (void)close(fd);
 }
 
+Test(http_server, a_request_whose_body_comes_after_the_closing_is_the_last_of_its_connection)
+{
+    const char *head = "PUT /v1/kv/a HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n";
+    int fd = client_connect();
+    client_send(fd, head, strlen(head));
+    for (int i = 0; i < 10; i++) server_turn();
+    bool is_closed = false;
+    http_server_close(server, set_true, &is_closed);
+    client_send(fd, "1", 1);
+    struct answer *answer = client_receive(fd, true);
+    cr_assert_eq(answer->status, 201);
+    cr_assert_str_eq(header(answer, "Connection"), "close");
+    cr_assert(client_sees_end(fd));
+    for (int i = 0; i < 100 && !is_closed; i++) server_turn();
+    cr_assert(is_closed);
+    server_set_closed();
+    (void)close(fd);
+}
+
 Test(http_server, address_in_use_and_nonsense_are_told)
 {
     struct http_server_options options = {
