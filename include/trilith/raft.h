@@ -35,7 +35,8 @@
 #define RAFT_LOG_RING_ENTRIES 65536u /* entries held in memory, a power of two */
 #define RAFT_UNCOMMITTED_BYTES_MAX (32u * 1024u * 1024u)
 #define RAFT_UNCOMMITTED_ENTRIES_MAX 32768u
-#define RAFT_CACHE_BYTES_MAX (16u * 1024u * 1024u) /* of entries that could be evicted */
+/* Of entries in memory that are committed and durable, applied or not. */
+#define RAFT_CACHE_BYTES_MAX (16u * 1024u * 1024u)
 #define RAFT_OPS_IN_FLIGHT_MAX 64u
 #define RAFT_OP_ENTRIES_MAX 4096u
 #define RAFT_INFLIGHT_BYTES_MAX (8u * 1024u * 1024u) /* appends unacknowledged by one peer */
@@ -68,6 +69,7 @@ enum raft_mutation {
     RAFT_MUTATION_DISK_JUST_WELL = 48,       /* a disk is healthy as soon as it says so */
     RAFT_MUTATION_INSTALL_ACKED_UNASKED = 54, /* an install is acked to a leader of any term */
     RAFT_MUTATION_OLDER_EPOCH = 57,          /* a configuration of an older epoch is proposed */
+    RAFT_MUTATION_KEEP_UNAPPLIED = 95, /* entries stay in memory until they are applied */
     RAFT_MUTATION_LEASE_READS = 59, /* a leader that heard a quorum lately confirms reads alone */
 };
 
@@ -392,6 +394,7 @@ struct raft_status {
     raft_index leader_commit; /* as last told by the leader; own commit as leader */
     uint64_t last_time_us;    /* of the last entry */
     uint64_t uncommitted_bytes;
+    uint64_t memory_bytes; /* of entries in memory */
     struct raft_conf conf; /* the newest in the log */
     raft_index conf_index; /* of its entry; 0: older than what the core was given */
     bool is_conf_committed;

@@ -174,12 +174,16 @@ void raft_send(struct raft *raft, const struct raft_message *message)
     raft->messages[raft->messages_count++] = taken;
 }
 
-/* Applied entries may go; but the newest one that is both committed and durable stays, for the
- * entry that follows it is checked against its hash. */
+/* Entries that are committed and durable may go, applied or not: a host whose table is slow reads
+ * them from its log. The newest one stays, for the entry that follows it is checked against its
+ * hash. */
 void raft_update_evictable(struct raft *raft)
 {
     raft_index stable = TL_MIN(raft->commit, raft->ops.durable);
-    raft_index limit = TL_MIN(raft->applied, stable == 0 ? 0 : stable - 1);
+    raft_index limit = stable == 0 ? 0 : stable - 1;
+    if (raft->mutation == RAFT_MUTATION_KEEP_UNAPPLIED) {
+        limit = TL_MIN(limit, raft->applied);
+    }
     if (limit > raft->log.evictable) {
         raft_log_set_evictable(&raft->log, limit);
     }
@@ -541,6 +545,7 @@ void raft_get_status(const struct raft *raft, struct raft_status *out_status)
         .leader_commit = raft->leader_commit,
         .last_time_us = raft_log_last_time_us(&raft->log),
         .uncommitted_bytes = raft->uncommitted_bytes,
+        .memory_bytes = raft->log.bytes,
         .conf = raft->conf,
         .conf_index = raft->conf_index,
         .is_conf_committed = raft->conf_index <= raft->commit,

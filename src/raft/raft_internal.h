@@ -51,6 +51,7 @@ struct raft_log {
     raft_index last;
     raft_index evictable; /* entries first ... evictable are not needed here any more */
     uint64_t evictable_bytes;
+    uint64_t bytes;           /* of all entries in memory */
     uint64_t cache_bytes_max; /* constant */
 };
 

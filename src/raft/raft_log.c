@@ -4,7 +4,8 @@
  *     | on disk only ... | cached ........| needed ..........|
  *
  * The ring always holds the entry at min(commit, durable), for its term and chain hash, and
- * everything above it (or the base is that entry). Below, it is a cache for peers and apply.
+ * everything above it (or the base is that entry). Below, it is a cache for peers and apply, of
+ * bounded bytes: what is in memory does not grow when apply is slow.
  */
 
 #include "raft_internal.h"
@@ -27,6 +28,7 @@ static void raft_log_check(const struct raft_log *log)
     TL_ASSERT(log->base.index <= log->last);
     TL_ASSERT(log->evictable + 1 >= log->first);
     TL_ASSERT(log->evictable <= log->last);
+    TL_ASSERT(log->evictable_bytes <= log->bytes);
 }
 
 void raft_log_init(struct raft_log *log, const struct raft_base *base, struct buf *const *entries,
@@ -49,6 +51,7 @@ void raft_log_init(struct raft_log *log, const struct raft_base *base, struct bu
         TL_ASSERT(entry_index(entries[i]) == log->first + i);
         if (i > 0) TL_ASSERT(entry_term(entries[i]) >= entry_term(entries[i - 1]));
         *slot(log, log->first + i) = buf_acquire(entries[i]);
+        log->bytes += entries[i]->count;
     }
     raft_log_check(log);
 }
@@ -103,8 +106,18 @@ static void evict_first(struct raft_log *log)
     struct buf *entry = TL_TAKE(slot(log, log->first));
     TL_ASSERT(log->evictable_bytes >= entry->count);
     log->evictable_bytes -= entry->count;
+    log->bytes -= entry->count;
     buf_release(entry);
     log->first++;
+}
+
+static void drop_from(struct raft_log *log, raft_index from)
+{
+    for (raft_index i = from; i <= log->last; i++) {
+        struct buf *entry = TL_TAKE(slot(log, i));
+        log->bytes -= entry->count;
+        buf_release(entry);
+    }
 }
 
 void raft_log_append(struct raft_log *log, struct buf *entry)
@@ -116,6 +129,7 @@ void raft_log_append(struct raft_log *log, struct buf *entry)
         evict_first(log);
     }
     log->last++;
+    log->bytes += entry->count;
     *slot(log, log->last) = entry;
     raft_log_check(log);
 }
@@ -126,7 +140,7 @@ void raft_log_truncate(struct raft_log *log, raft_index from)
     TL_ASSERT(from > log->evictable);
     TL_ASSERT(from > log->base.index);
     TL_ASSERT(from >= log->first);
-    for (raft_index i = from; i <= log->last; i++) buf_release(TL_TAKE(slot(log, i)));
+    drop_from(log, from);
     log->last = from - 1;
     raft_log_check(log);
 }
@@ -137,7 +151,7 @@ void raft_log_install(struct raft_log *log, const struct raft_base *base, bool k
     TL_ASSERT(base->index > log->base.index);
     log->base = *base;
     if (!keeps_suffix) {
-        for (raft_index i = log->first; i <= log->last; i++) buf_release(TL_TAKE(slot(log, i)));
+        drop_from(log, log->first);
         log->first = base->index + 1;
         log->last = base->index;
         log->evictable = base->index;

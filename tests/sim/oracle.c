@@ -483,6 +483,22 @@ static void check_order(struct sim *sim, struct sim_node *node, raft_group group
     seen->frozen_count = status->frozen_count;
 }
 
+/* What a core keeps in memory is bounded in bytes, however slowly its entries are applied. */
+static void check_memory(struct sim *sim, const struct sim_node *node, raft_group group,
+                         const struct raft_status *status)
+{
+    bool has_tail = status->commit < status->last || status->durable < status->last;
+    uint64_t newest_bytes = ENTRY_HEADER_BYTES + ENTRY_PAYLOAD_BYTES_MAX;
+    const struct buf *newest = mem_log_entry(&node->disk->logs[group], status->last);
+    if (newest != NULL) newest_bytes = newest->count;
+    if (!has_tail && status->memory_bytes > sim->swarm.log_cache_bytes + newest_bytes) {
+        sim_fail(sim,
+                 "[86] group %" PRIu32 " of node %u: %" PRIu64 " bytes of entries in memory, all "
+                 "committed and durable; applied %" PRIu64 " of %" PRIu64,
+                 group, node->number, status->memory_bytes, status->applied, status->last);
+    }
+}
+
 /* Invariants 2, 8: its disk holds the committed log wherever it says so. */
 static void check_prefix(struct sim *sim, struct sim_node *node, raft_group group,
                          const struct raft_status *status)
@@ -571,6 +587,7 @@ void oracle_observe(struct sim *sim, struct sim_node *node)
             continue; /* it cannot know better */
         }
         check_prefix(sim, node, g, &status.raft);
+        check_memory(sim, node, g, &status.raft);
         check_state(sim, node, g, &status.state);
     }
     for (size_t i = 0; i < sim->judgements_count; i++) {

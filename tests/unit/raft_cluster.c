@@ -364,7 +364,7 @@ static bool is_installing(const struct cluster_node *node)
 
 static void apply(struct cluster *cluster, struct cluster_node *node, raft_index to)
 {
-    if (to <= node->applied || is_installing(node)) {
+    if (to <= node->applied || node->holds_apply || is_installing(node)) {
         return;
     }
     tell(cluster, "  %" PRIu64 " applies %" PRIu64 "..%" PRIu64 "\n", node->id, node->applied + 1,

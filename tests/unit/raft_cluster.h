@@ -61,6 +61,7 @@ struct cluster_node {
     struct cluster_op ops[CLUSTER_OPS_MAX]; /* in flight, oldest first */
     uint32_t ops_count;
     struct cluster_snapshot installing; /* came from a core that wants to know what became of it */
+    bool holds_apply;                   /* its table is slow: nothing is applied */
     bool holds_log_reads;               /* false: answered in the turn in which they are asked */
     struct raft_log_read log_read;
     bool has_log_read;

@@ -580,6 +580,38 @@ Test(raft_replication, op_done_out_of_order_stops_the_process, .signal = SIGABRT
     raft_append_done(cluster_at(c, 1)->raft, cluster_at(c, 1)->ops[1].sequence);
 }
 
+/* A table whose flush is slow holds apply up; what is committed meanwhile is on the disk. */
+static uint64_t memory_bytes_of_what_is_not_applied(uint32_t mutation)
+{
+    c->cache_bytes_max = 1000;
+    cluster_at(c, 2)->mutation = mutation;
+    make_leader();
+    cluster_at(c, 2)->holds_apply = true;
+    for (uint32_t i = 0; i < 50; i++) {
+        cr_assert_eq(cluster_propose_bytes(c, 1, 400), TL_OK);
+        cluster_settle(c);
+    }
+    cluster_run(c, CLUSTER_BEAT_NS);
+    struct raft_status status = cluster_status(c, 2);
+    cr_assert_eq(status.commit, status.last);
+    cr_assert_geq(status.commit, status.applied + 50);
+    uint64_t bytes = status.memory_bytes;
+    cluster_at(c, 2)->holds_apply = false;
+    cluster_turn(c, 2);
+    cr_assert_eq(cluster_status(c, 2).applied, status.commit);
+    return bytes;
+}
+
+Test(raft_replication, entries_that_are_not_applied_leave_memory)
+{
+    cr_assert_leq(memory_bytes_of_what_is_not_applied(RAFT_MUTATION_NONE), 2000);
+}
+
+Test(raft_replication, entries_that_are_kept_until_applied_would_fill_memory)
+{
+    cr_assert_geq(memory_bytes_of_what_is_not_applied(RAFT_MUTATION_KEEP_UNAPPLIED), 20000);
+}
+
 Test(raft_replication, applying_what_is_not_applicable_stops_the_process, .signal = SIGABRT)
 {
     make_leader();
