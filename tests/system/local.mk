@@ -23,8 +23,8 @@ dist_check_SCRIPTS += tests/system/basic.py tests/system/chain.py tests/system/c
     tests/system/crash_points.py tests/system/failover.py \
     tests/system/handover.py tests/system/linear.py tests/system/links.py \
     tests/system/members.py tests/system/names.py tests/system/power_cut.py \
-    tests/system/rows.py tests/system/snapshot.py tests/system/soak.py tests/system/space.py \
-    tests/system/upgrade.py
+    tests/system/rows.py tests/system/slow_flush.py tests/system/snapshot.py \
+    tests/system/soak.py tests/system/space.py tests/system/upgrade.py
 EXTRA_DIST += tests/system/cluster.py tests/system/disk.py tests/system/load.py tests/system/shim.py
 
 system_test_environment = builddir='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1
@@ -42,6 +42,7 @@ check-system: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/members.py --kills
 	$(system_test_environment) $(srcdir)/tests/system/names.py
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 200000
+	$(system_test_environment) $(srcdir)/tests/system/slow_flush.py --seconds 15 --role follower
 	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 100000 --kills 4 --speed-share 0.5
 	$(system_test_environment) $(srcdir)/tests/system/space.py
 	$(system_test_environment) $(srcdir)/tests/system/upgrade.py
@@ -75,7 +76,11 @@ soak-power-cut: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/power_cut.py --cuts 1000
 check-rows: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/rows.py --rows 1000000
+# 13 GB of disk; about eleven minutes.
+check-slow-flush: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/slow_flush.py --seconds 300
 check-snapshot: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/slow_flush.py --seconds 15 --role follower
 	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 1000000
 # Full disks and maps (loop devices: root). With a trilithd of an older version in the variable OLD: what
 # that one leaves behind is opened too.
@@ -86,5 +91,5 @@ check-soak: $(system_test_needs)
 check-chain: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/chain.py --entries 1000000 --log-retain 1GiB
 .PHONY: check-system check-chain check-clocks check-crash check-crash-points check-failover \
-    check-handover check-links check-upgrade check-members check-power-cut check-rows check-snapshot \
+    check-handover check-links check-upgrade check-members check-power-cut check-rows check-slow-flush check-snapshot \
     check-soak check-space soak-power-cut

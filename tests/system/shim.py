@@ -6,7 +6,7 @@ import struct
 
 from cluster import program
 
-FIELDS = ("commits", "syncs", "hold", "delay_us", "fail", "lose")
+FIELDS = ("commits", "syncs", "hold", "delay_us", "fail", "lose", "table_delay_us")
 
 
 class Shim:

@@ -1,9 +1,10 @@
-/* sync_shim.c - LD_PRELOAD: counts and holds up the flushes of the log env.
+/* sync_shim.c - LD_PRELOAD: counts and holds up the flushes of the log env, and delays a table's.
  *
  * LMDB commits by writing data pages, fdatasync(), then the meta page through a descriptor opened
  * with O_DSYNC. A commit of the log is therefore complete when that last pwrite() has returned: it
  * is counted in the file named by TL_SHIM, mapped and shared with the test. While `hold` is set
- * there, fdatasync() on the log waits; `delay_us` makes each one slower.
+ * there, fdatasync() on the log waits; `delay_us` makes each one slower, `table_delay_us` each one of
+ * a table.
  *
  * `lose` ends the process in the flush of the log's next meta page, which fails: the device, a loop
  * device on the file TL_SHIM_IMAGE, refuses writes meanwhile, since that file is immutable. The
@@ -39,10 +40,12 @@ struct shared {
     _Atomic uint64_t delay_us;      /* test sets it: fdatasync() sleeps first */
     _Atomic uint64_t fail;          /* test sets it: fdatasync() gives EIO */
     _Atomic uint64_t lose;          /* test sets it: the next meta page stays in the cache */
+    _Atomic uint64_t table_delay_us; /* test sets it: fdatasync() of a table sleeps first */
 };
 
 static struct shared *shared;
 static _Atomic char is_log[FDS_MAX];  /* descriptor of the log's data file */
+static _Atomic char is_table[FDS_MAX]; /* of a table's */
 static _Atomic char is_meta[FDS_MAX]; /* of those: opened with O_DSYNC */
 
 static struct shared *shared_get(void)
@@ -66,6 +69,7 @@ static void remember(const char *path, int flags, int fd)
 {
     if (fd >= 0 && fd < FDS_MAX) {
         is_log[fd] = strstr(path, "/log/data.mdb") != NULL;
+        is_table[fd] = strstr(path, "/kv.") != NULL;
         is_meta[fd] = is_log[fd] && (flags & O_DSYNC) != 0;
     }
 }
@@ -96,7 +100,11 @@ int fdatasync(int fd)
 {
     int (*real_fdatasync)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
     struct shared *s = shared_get();
-    if (s == NULL || fd < 0 || fd >= FDS_MAX || !is_log[fd]) {
+    bool is_known = s != NULL && fd >= 0 && fd < FDS_MAX;
+    if (is_known && is_table[fd] && s->table_delay_us != 0) {
+        (void)usleep((useconds_t)s->table_delay_us);
+    }
+    if (!is_known || !is_log[fd]) {
         return real_fdatasync(fd);
     }
     while (s->hold != 0) {
@@ -168,8 +176,8 @@ int mdb_env_open(MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode
     int (*real_open)(MDB_env *, const char *, unsigned, mdb_mode_t) =
         (int (*)(MDB_env *, const char *, unsigned, mdb_mode_t))dlsym(RTLD_NEXT, "mdb_env_open");
     const char *planted = getenv("TL_SHIM_PLANT");
-    bool is_table = strstr(path, "/kv.") != NULL;
-    if (planted != NULL && strcmp(planted, "40") == 0 && is_table) flags |= MDB_NOSYNC;
-    if (planted != NULL && strcmp(planted, "41") == 0 && !is_table) flags |= MDB_NOMETASYNC;
+    bool is_of_table = strstr(path, "/kv.") != NULL;
+    if (planted != NULL && strcmp(planted, "40") == 0 && is_of_table) flags |= MDB_NOSYNC;
+    if (planted != NULL && strcmp(planted, "41") == 0 && !is_of_table) flags |= MDB_NOMETASYNC;
     return real_open(env, path, flags, mode);
 }
