@@ -111,6 +111,8 @@ struct kv_result {
     raft_index index;
     /* TXN: its results (txn.h), borrowed; empty too when a repeat's were too large to be kept. */
     struct bytes results;
+    /* Holds `results`: a caller that needs them longer acquires it. NULL: it has to copy them. */
+    struct buf *results_buf;
 };
 /* KV_RESULT_BYTES and the results. */
 void kv_result_encode(const struct kv_result *result, struct buf *buf);

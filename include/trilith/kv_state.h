@@ -19,6 +19,7 @@
 #define RECORD_KEEP_US (5ull * 60 * 1000000) /* older ones may go */
 #define RECORD_KEEP_MIN_US (60ull * 1000000) /* younger ones may not */
 #define RECORD_EVICT_MAX 4u                  /* evictions an entry does at most */
+#define KV_ROW_COST_BYTES 2048u /* what a look at a row costs, in bytes that could be copied */
 
 /* Planted bugs of the test suite (docs/correctness.md numbers them). */
 enum kv_mutation {
@@ -31,6 +32,8 @@ struct kv_state {
     /* Why the last apply was TL_ERR_CORRUPT; NULL: kv_table_fault() says it. Static. */
     const char *fault_reason;
     struct buf *results; /* of the last transaction; owned; NULL: there was none */
+    /* What the last entry has cost: bytes read and written, and KV_ROW_COST_BYTES for each row. */
+    uint64_t cost_bytes;
     uint32_t mutation;   /* enum kv_mutation; 0 in production */
 };
 
@@ -41,7 +44,8 @@ void kv_state_deinit(struct kv_state *state);
 /* Applies one entry, index == state->group.index + 1, inside kv_table_begin/end, and publishes it.
  * ENTRY_GENESIS sets the revision to 1; ENTRY_NOOP and ENTRY_CONF move only index, term, time and
  * hash. out_result is set for ENTRY_COMMAND; its results are borrowed until kv_table_end() or the
- * next call. */
+ * next call. NULL: no request waits for the outcome, and values that a transaction only reads are
+ * not read. */
 TL_MUST_CHECK enum tl_err kv_state_apply(struct kv_state *state, struct kv_table *table,
                                          const struct buf *entry, struct kv_result *out_result);
 

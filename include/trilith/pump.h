@@ -62,6 +62,7 @@ struct pump_metrics {
     uint64_t bytes_sent_count;
     uint64_t bytes_received_count;
     struct histogram loop_lag_us;   /* length of loop turns, poll excluded */
+    struct histogram loop_cpu_us;   /* thread CPU time of loop turns, poll included */
     struct histogram log_commit_us; /* log_store_commit() alone, without waiting for the writer */
     uint64_t log_queue_depth;       /* batches handed over and not committed yet */
 };

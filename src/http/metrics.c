@@ -1,7 +1,7 @@
 /* metrics.c - GET /metrics: Prometheus text exposition 0.0.4.
  *
  * Histograms are thinned to powers of two: four buckets to a power are worth their bytes in
- * memory, not in every scrape.
+ * memory, not in every scrape. The CPU time of loop turns has all four: its bound lies between two.
  */
 
 #include "http_internal.h"
@@ -48,13 +48,15 @@ static void add_gauge(struct text *text, const char *name, const char *help, uin
 
 /* Values are whole microseconds (or counts, with scale 1). labels: "" or pairs with a comma behind.
  */
-static void add_buckets(struct text *text, const char *name, const char *labels,
-                        const struct histogram *histogram, double scale)
+static void add_buckets_of(struct text *text, const char *name, const char *labels,
+                           const struct histogram *histogram, double scale, bool is_fine)
 {
     uint64_t count = 0;
     for (uint32_t bucket = 0; bucket < HISTOGRAM_BUCKETS_COUNT; bucket++) {
         count += histogram->counts[bucket];
-        if (bucket % 4 != 3 || bucket < LE_BUCKET_FIRST || bucket > LE_BUCKET_LAST) continue;
+        if ((bucket % 4 != 3 && !is_fine) || bucket < LE_BUCKET_FIRST || bucket > LE_BUCKET_LAST) {
+            continue;
+        }
         text_printf(text, "trilith_%s_bucket{%sle=\"%.9g\"} %llu\n", name, labels,
                     (double)histogram_bound_us(bucket) * scale, (unsigned long long)count);
     }
@@ -68,6 +70,12 @@ static void add_buckets(struct text *text, const char *name, const char *labels,
     text_printf(text, "trilith_%s_sum%s %.9g\ntrilith_%s_count%s %llu\n", name, braces,
                 (double)histogram->sum_us * scale, name, braces,
                 (unsigned long long)histogram->count);
+}
+
+static void add_buckets(struct text *text, const char *name, const char *labels,
+                        const struct histogram *histogram, double scale)
+{
+    add_buckets_of(text, name, labels, histogram, scale, false);
 }
 
 static void add_seconds(struct text *text, const char *name, const char *help,
@@ -362,6 +370,9 @@ static void add_transport(struct text *text, const struct pump_metrics *metrics)
                 metrics->bytes_received_count);
     add_seconds(text, "loop_lag_seconds", "Turns of the loop, without waiting.",
                 &metrics->loop_lag_us);
+    add_head(text, "loop_turn_cpu_seconds", "histogram",
+             "CPU time of the loop's thread in each of its turns.");
+    add_buckets_of(text, "loop_turn_cpu_seconds", "", &metrics->loop_cpu_us, 1e-6, true);
     add_gauge(text, "log_queue_depth", "Batches that wait for the log writer.",
               metrics->log_queue_depth);
 }

@@ -19,6 +19,8 @@ struct kv_apply {
     uint64_t time_us;
     uint64_t revision;        /* of everything this entry changes */
     struct buf **results;     /* the state's, for those of a transaction */
+    bool needs_results;       /* a request waits for them, or a record is to hold them */
+    uint64_t cost_bytes;      /* so far */
     const char *fault_reason; /* set with TL_ERR_CORRUPT; static */
 };
 

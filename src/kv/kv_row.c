@@ -6,6 +6,7 @@ enum tl_err kv_row_read(struct kv_apply *apply, struct bytes key, struct kv_row 
 {
     uint8_t room[ENV_KEY_BYTES_MAX];
     *out_old = (struct kv_row){.is_there = false};
+    apply->cost_bytes += KV_ROW_COST_BYTES;
     enum tl_err err =
         kv_table_get(apply->table, env_key_make(ENV_KEY_ROW, key, room), &out_old->row);
     if (err == TL_ERR_NOT_FOUND) {
@@ -56,6 +57,7 @@ void kv_row_write(struct kv_apply *apply, const struct command *command, const s
     }
     TL_ASSERT(at == row_bytes(&header));
     struct bytes row = bytes_make(room, row_bytes(&header));
+    apply->cost_bytes += row.count;
     header.value_checksum = hash_checksum(row_value(row, &header));
     row_encode_head(&header, value->content_type, room);
     digest_add(&group->rows_digest, row_element(command->key, row));
@@ -89,6 +91,7 @@ enum tl_err kv_row_delete(struct kv_apply *apply, const struct command *command,
 
 enum tl_err kv_row_value(struct kv_apply *apply, const struct kv_row *row, struct bytes *out_value)
 {
+    apply->cost_bytes += row->header.value_bytes;
     if (!row_value_is_right(row->row, &row->header)) {
         return kv_apply_corrupt(apply, "a row's value failed its check");
     }

@@ -145,13 +145,15 @@ static enum tl_err apply_command(struct kv_apply *apply, struct bytes payload,
         return kv_apply_corrupt(apply, "a log entry's command does not decode");
     }
     struct kv_result result = {.index = apply->index, .time_us = apply->group.time_us};
+    apply->needs_results = out_result != NULL || command.has_idempotency_key;
+    apply->cost_bytes += payload.count;
     enum tl_err err = command.has_idempotency_key ? do_keyed_request(apply, &command, &result)
                                                   : do_request(apply, &command, &result);
     if (err != TL_OK) {
         return err;
     }
     result.group_revision = apply->group.revision;
-    *out_result = result;
+    if (out_result != NULL) *out_result = result;
     return TL_OK;
 }
 
@@ -200,6 +202,7 @@ enum tl_err kv_state_apply(struct kv_state *state, struct kv_table *table, const
     }
     TL_ASSERT(apply.group.revision <= state->group.revision + 1);
     state->group = apply.group;
+    state->cost_bytes = apply.cost_bytes;
     kv_table_publish(table, apply.index);
     kv_state_check(state);
     return TL_OK;

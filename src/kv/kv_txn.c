@@ -83,10 +83,16 @@ static enum tl_err choose_branch(struct kv_apply *apply, const struct txn *txn,
 
 /* ---- what operations would do ---- */
 
-static enum tl_err plan_get(struct kv_apply *apply, struct step *step)
+/* The value itself is read only where its bytes go into an answer or a record: a replica that
+ * serves neither needs its size alone. */
+static enum tl_err plan_get(struct kv_apply *apply, struct step *step, size_t *effect_bytes)
 {
     step->result.status = step->old.is_there ? KV_FOUND : KV_NOT_FOUND;
     if (!step->old.is_there) {
+        return TL_OK;
+    }
+    *effect_bytes += step->old.header.value_bytes;
+    if (!apply->needs_results) {
         return TL_OK;
     }
     step->result.revision = step->old.header.revision;
@@ -106,9 +112,7 @@ static enum tl_err plan_step(struct kv_apply *apply, const struct command *comma
         return err;
     }
     if (op->type == COMMAND_GET) {
-        err = plan_get(apply, step);
-        *effect_bytes += step->result.value.count;
-        return err;
+        return plan_get(apply, step, effect_bytes);
     }
     const struct command single = step_command(command, op);
     err = kv_row_new_value(apply, &single, &step->old, &step->value, &step->result.status);
@@ -188,6 +192,7 @@ static struct bytes encode_results(struct kv_apply *apply, const struct step *st
     for (uint32_t i = 0; i < steps_count; i++) {
         txn_result_encode(&steps[i].result, *apply->results);
     }
+    apply->cost_bytes += total;
     return buf_bytes(*apply->results);
 }
 
@@ -217,7 +222,10 @@ enum tl_err kv_txn_do(struct kv_apply *apply, const struct command *command,
             return err;
         }
     }
-    if (result->status == KV_TXN) result->results = encode_results(apply, steps, ops_count);
+    if (result->status == KV_TXN && apply->needs_results) {
+        result->results = encode_results(apply, steps, ops_count);
+        result->results_buf = *apply->results;
+    }
     result->revision = apply->group.revision;
     return TL_OK;
 }

@@ -445,6 +445,7 @@ struct pump {
     uint64_t deadline_ns;   /* the node's; UINT64_MAX: none */
     uint64_t armed_ns;      /* of timer_fd; <= deadline_ns or UINT64_MAX */
     uint64_t work_since_ns; /* start of this loop turn's work; 0: none yet */
+    uint64_t cpu_ns;        /* of the loop's thread when this turn began; 0: before the first */
 
     struct job *jobs_free;
     struct completions completions;
@@ -487,5 +488,6 @@ struct node_io pump_io(struct pump *pump);
 struct job *pump_job_acquire(struct pump *pump, enum job_kind kind);
 void pump_job_release(struct pump *pump, struct job *job);
 uint64_t clock_boottime_ns(void);
+uint64_t clock_thread_cpu_ns(void); /* of the calling thread */
 
 #endif

@@ -16,6 +16,14 @@ uint64_t clock_boottime_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t clock_thread_cpu_ns(void)
+{
+    struct timespec now;
+    int rc = clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    TL_ASSERT(rc == 0);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 struct job *pump_job_acquire(struct pump *pump, enum job_kind kind)
 {
     struct job *job = pump->jobs_free;

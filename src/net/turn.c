@@ -87,6 +87,16 @@ static void arm_timer(struct pump *pump)
     pump->armed_ns = at_ns;
 }
 
+/* A turn is what the loop's thread does from one poll to the next, the poll's callbacks included. */
+static void note_cpu(struct pump *pump)
+{
+    uint64_t cpu_ns = clock_thread_cpu_ns();
+    if (pump->cpu_ns > 0) {
+        histogram_add(&pump->metrics.loop_cpu_us, (cpu_ns - pump->cpu_ns) / 1000u);
+    }
+    pump->cpu_ns = cpu_ns;
+}
+
 static void on_idle(uv_idle_t *handle)
 {
     (void)handle; /* being active is all it is for */
@@ -110,6 +120,7 @@ static void on_prepare(uv_prepare_t *handle)
         histogram_add(&pump->metrics.loop_lag_us, length_ns / 1000u);
         pump->work_since_ns = 0;
     }
+    note_cpu(pump);
 }
 
 static void on_timer(uv_poll_t *handle, int status, int events)

@@ -208,7 +208,9 @@ static bool apply_next(struct node_group *group)
     if (entry == NULL) return false;
     TL_ASSERT(entry_index(entry) == index);
     struct kv_result result;
-    enum tl_err err = kv_state_apply(&group->state, group->kv, entry, &result);
+    bool is_awaited = node_group_awaits(group, index);
+    enum tl_err err =
+        kv_state_apply(&group->state, group->kv, entry, is_awaited ? &result : NULL);
     if (err != TL_OK) {
         apply_failed(group, index);
         return false;
@@ -224,19 +226,23 @@ static bool apply_next(struct node_group *group)
         CRASH_POINT("conf-applied");
         node_member_wake(node);
     }
-    node_group_writes_applied(group, index, entry_term(entry), is_command ? &result : NULL);
+    node_group_writes_applied(group, index, entry_term(entry),
+                              is_command && is_awaited ? &result : NULL);
     if (index % node->options.digest_interval == 0) node_group_note_digest(group);
     return true;
 }
 
-/* Applies what may be applied, within kv_table_begin/end. */
+/* Applies what may be applied, within kv_table_begin/end: about a millisecond's work, so that
+ * heartbeats are sent and heard between two passes. An entry is not divided. */
 static void apply_batch(struct node_group *group)
 {
-    for (uint32_t i = 0; i < NODE_APPLY_TURN_MAX; i++) {
+    uint64_t cost_bytes = 0;
+    for (uint32_t i = 0; i < NODE_APPLY_TURN_MAX && cost_bytes < NODE_APPLY_TURN_BYTES; i++) {
         if (group->state.group.index == group->applicable) return;
         node_group_maybe_freeze(group);
         group->is_apply_stalled = is_full(group);
         if (group->is_apply_stalled || !apply_next(group)) return;
+        cost_bytes += group->state.cost_bytes;
     }
     group->has_more_to_apply = group->state.group.index < group->applicable;
 }

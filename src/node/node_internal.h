@@ -493,6 +493,8 @@ void node_group_push_writes(struct node_group *group);
 /* Entry (index, term) is applied; result is NULL unless it is a command. */
 void node_group_writes_applied(struct node_group *group, raft_index index, raft_term term,
                                const struct kv_result *result);
+/* Whether a write may wait for what the entry at `index` brings. */
+bool node_group_awaits(const struct node_group *group, raft_index index);
 void node_group_writes_committed(struct node_group *group);
 /* A snapshot has taken the place of the entries up to the applied index. */
 void node_group_writes_installed(struct node_group *group);

@@ -378,6 +378,11 @@ void node_group_writes_committed(struct node_group *group)
     }
 }
 
+bool node_group_awaits(const struct node_group *group, raft_index index)
+{
+    return group->proposed.first != NULL && group->proposed.first->index <= index;
+}
+
 void node_group_writes_applied(struct node_group *group, raft_index index, raft_term term,
                                const struct kv_result *result)
 {

@@ -215,7 +215,8 @@ enum tl_err kv_fixture_apply(struct kv_fixture *fixture, struct buf *entry,
     entry_seal(entry, fixture->state.group.chain_hash, &header);
     cr_assert_eq(kv_table_begin(fixture->table), TL_OK);
     enum tl_err err = kv_state_apply(&fixture->state, fixture->table, entry, out_result);
-    if (err == TL_OK && header.type == ENTRY_COMMAND) keep_results(fixture, out_result);
+    bool has_result = err == TL_OK && header.type == ENTRY_COMMAND && out_result != NULL;
+    if (has_result) keep_results(fixture, out_result);
     kv_table_end(fixture->table);
     if (err == TL_OK) {
         cr_assert_eq(fixture->table->published, header.index);

@@ -22,7 +22,7 @@ struct kv_fixture {
 void kv_fixture_init(struct kv_fixture *fixture);
 void kv_fixture_deinit(struct kv_fixture *fixture);
 
-/* Seals `entry` (taken) as the next of the log and applies it. */
+/* Seals `entry` (taken) as the next of the log and applies it. out_result may be NULL. */
 enum tl_err kv_fixture_apply(struct kv_fixture *fixture, struct buf *entry,
                              struct kv_result *out_result);
 /* Applies a command, which must succeed; then the digests and counts must be those of the rows. */

@@ -338,6 +338,59 @@ Test(kv_txn, a_failing_lookup_at_any_place_ends_it)
     cr_assert(succeeds());
 }
 
+/* As on every replica but the one that was asked. */
+static enum tl_err apply_unawaited(struct kv_fixture *replica, uint64_t idempotency_key)
+{
+    struct buf *body = txn_encode(&txn);
+    const struct command command = {.type = COMMAND_TXN,
+                                    .has_idempotency_key = idempotency_key != 0,
+                                    .idempotency_key = {idempotency_key, 1},
+                                    .records_max = 10,
+                                    .value_bytes_max = 100,
+                                    .value = buf_bytes(body)};
+    enum tl_err err = kv_fixture_apply(replica, command_encode(&command), NULL);
+    buf_release(body);
+    return err;
+}
+
+Test(kv_txn, where_no_request_waits_nothing_is_read_that_only_its_answer_needs)
+{
+    struct kv_result result = get_large_value(2);
+    cr_assert_eq(result.results.count, 2 * (TXN_RESULT_HEAD_BYTES + VALUE_BYTES_MAX));
+    cr_assert_gt(fixture.state.cost_bytes, 2 * result.results.count);
+    struct buf *row = kv_fake_find(fixture.table, bytes_of("rl"));
+    row->data[row->count - 1] ^= 1; /* reading it would end the process */
+    cr_assert_eq(apply_unawaited(&fixture, 0), TL_OK);
+    cr_assert_lt(fixture.state.cost_bytes, 4 * KV_ROW_COST_BYTES);
+    cr_assert_eq(apply_unawaited(&fixture, 7), TL_ERR_CORRUPT, "a record holds the results");
+}
+
+Test(kv_txn, replicas_are_equal_whether_a_request_waits_or_not)
+{
+    struct kv_fixture replica;
+    kv_fixture_init(&replica);
+    for (uint64_t key = 0; key < 3; key++) {
+        memset(&txn, 0, sizeof txn);
+        add(TXN_THEN, COMMAND_PUT, "a", "1");
+        add(TXN_THEN, COMMAND_GET, "b", "");
+        add(TXN_THEN, COMMAND_INCR, "n", "")->by = 3;
+        cr_assert_eq(apply_unawaited(&fixture, key), TL_OK);
+        struct kv_result unused;
+        struct buf *body = txn_encode(&txn);
+        const struct command command = {.type = COMMAND_TXN,
+                                        .has_idempotency_key = key != 0,
+                                        .idempotency_key = {key, 1},
+                                        .records_max = 10,
+                                        .value_bytes_max = 100,
+                                        .value = buf_bytes(body)};
+        cr_assert_eq(kv_fixture_apply(&replica, command_encode(&command), &unused), TL_OK);
+        buf_release(body);
+    }
+    cr_assert_eq(memcmp(&fixture.state.group, &replica.state.group, sizeof replica.state.group), 0);
+    cr_assert(kv_fake_equal(fixture.table, replica.table));
+    kv_fixture_deinit(&replica);
+}
+
 Test(kv_txn, a_damaged_value_is_not_returned_and_not_compared)
 {
     put("a", "1");

@@ -501,6 +501,29 @@ Test(node_write, queue_is_bounded_in_bytes)
     cluster_destroy(cluster);
 }
 
+/* A pass of apply ends after what about a millisecond's work is; the rest comes in the next ones. */
+Test(node_write, large_ones_are_applied_a_few_at_a_time)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *follower = &cluster->sites[(leader + 1) % CLUSTER_NODES];
+    static char value[400 * 1024];
+    memset(value, 'v', sizeof value - 1);
+    static struct many many[16];
+    raft_index before = site_applied(follower);
+    for (uint32_t i = 0; i < TL_COUNT_OF(many); i++) {
+        cr_assert_eq(start_many(&many[i], &cluster->sites[leader], put_entry("k", value)), TL_OK);
+    }
+    raft_index applied = before;
+    for (uint32_t i = 0; i < 10000 && applied < before + TL_COUNT_OF(many); i++) {
+        if (!cluster_step(cluster)) cluster->now_ns += CLUSTER_MS / 100;
+        cr_assert_leq(site_applied(follower), applied + 4, "two a pass, of which there are few");
+        applied = site_applied(follower);
+    }
+    cr_assert_eq(applied, before + TL_COUNT_OF(many));
+    cluster_destroy(cluster);
+}
+
 /* In every state; the memory is poisoned right after, as a request pool's would be. */
 Test(node_write, can_be_canceled_at_any_time)
 {
