@@ -87,7 +87,7 @@ static void arm_timer(struct pump *pump)
     pump->armed_ns = at_ns;
 }
 
-/* A turn is what the loop's thread does from one poll to the next, the poll's callbacks included. */
+/* A turn is what the loop's thread does from one poll to the next, with the poll's callbacks. */
 static void note_cpu(struct pump *pump)
 {
     uint64_t cpu_ns = clock_thread_cpu_ns();

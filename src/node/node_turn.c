@@ -426,7 +426,7 @@ static uint64_t next_deadline(const struct node *node)
         const struct node_group *group = node->groups[i];
         deadline_ns = TL_MIN(deadline_ns, group->deadline_ns);
         deadline_ns = TL_MIN(deadline_ns, node_group_freeze_deadline(group));
-        if (group->has_more_to_apply) deadline_ns = node->now_ns;
+        if (group->has_more_to_apply || group->has_more_to_push) deadline_ns = node->now_ns;
     }
     deadline_ns = TL_MIN(deadline_ns, node_send_deadline(node));
     deadline_ns = TL_MIN(deadline_ns, node_receive_deadline(node));
@@ -440,6 +440,7 @@ static void turn_groups(struct node *node)
     node_send_step(node);
     node_receive_step(node);
     if (node->is_failed) return;
+    for (uint32_t i = 0; i < node->groups_count; i++) node->groups[i]->pushed_bytes = 0;
     do {
         node->has_new_requests = false;
         run_pass(node);

@@ -242,6 +242,14 @@ static bool take_time(struct node_group *group, struct node_write *write, uint64
     return false;
 }
 
+/* Whether log time is known not to have reached the write's token yet: before, its command need not
+ * be decoded. A new leadership counts anew. */
+static bool is_waiting_for_time(const struct node_group *group, const struct node_write *write)
+{
+    return write->waits_for_time && group->node->now_ns < write->retry_ns &&
+           group->log_time.term == raft_leadership_of(group->raft).term;
+}
+
 /* The same for all writes of a pass. */
 struct proposing {
     uint64_t time_us;
@@ -286,6 +294,7 @@ static void propose_one(struct node_group *group, struct node_write *write,
         return;
     }
     write->entry = NULL; /* the core's now */
+    group->pushed_bytes += write->entry_bytes;
     if (node->options.mutation == NODE_MUTATION_FULL_THOUGH_TAKEN && is_half_full(group)) {
         finish_later(node, write, TL_ERR_FULL);
         return;
@@ -328,6 +337,7 @@ static void forward_one(struct node_group *group, struct node_write *write)
     write->forwarded_to = leader;
     enter_state(node, write, WRITE_FORWARDED);
     struct buf *frame = forward_encode(&forward);
+    group->pushed_bytes += write->entry_bytes;
     if (!node->io.send(node->io.context, leader, PEER_CLASS_FORWARD, frame)) {
         requeue(node, write); /* never left this node */
         return;
@@ -339,6 +349,7 @@ static void forward_one(struct node_group *group, struct node_write *write)
 
 void node_group_push_writes(struct node_group *group)
 {
+    group->has_more_to_push = false;
     if (group->queued.first == NULL) return;
     struct node *node = group->node;
     if (node->is_diverged) {
@@ -357,6 +368,11 @@ void node_group_push_writes(struct node_group *group)
     struct node_write *next = NULL;
     for (struct node_write *write = group->queued.first; write != NULL; write = next) {
         next = write->next;
+        if (is_leader && is_waiting_for_time(group, write)) continue;
+        if (group->pushed_bytes >= node_limit(node, NODE_PUSH_TURN_BYTES)) {
+            group->has_more_to_push = true; /* so that heartbeats come between large ones */
+            return;
+        }
         write->waits_for_time = false;
         if (is_leader) {
             propose_one(group, write, &proposing);
@@ -457,14 +473,16 @@ static enum tl_err no_leader(const struct node *node)
     return node_reaches_quorum(node) ? TL_ERR_NO_LEADER : TL_ERR_NO_QUORUM;
 }
 
-static void expire_queued(struct node *node, struct write_list *list, uint64_t *check_ns)
+static void expire_queued(struct node_group *group, uint64_t *check_ns)
 {
+    struct node *node = group->node;
     struct node_write *next = NULL;
-    for (struct node_write *write = list->first; write != NULL; write = next) {
+    for (struct node_write *write = group->queued.first; write != NULL; write = next) {
         next = write->next;
         uint64_t give_up_ns = write->submitted_ns + NODE_LEADER_WAIT_NS;
         if (write->may_be_executed) give_up_ns = NODE_NEVER; /* nothing definite left to say */
         if (write->waits_for_time) give_up_ns = NODE_NEVER;
+        if (group->has_more_to_push) give_up_ns = NODE_NEVER; /* waits for its turn, not a leader */
         if (node->now_ns >= write->deadline_ns) {
             finish_later(node, write, TL_ERR_TIMEOUT);
         } else if (node->now_ns >= give_up_ns) {
@@ -492,7 +510,7 @@ static void expire_sent(struct node *node, struct write_list *list, uint64_t *ch
 
 void node_group_expire_writes(struct node_group *group, uint64_t *check_ns)
 {
-    expire_queued(group->node, &group->queued, check_ns);
+    expire_queued(group, check_ns);
     expire_sent(group->node, &group->proposed, check_ns);
     expire_sent(group->node, &group->forwarded, check_ns);
 }

@@ -3,8 +3,8 @@
  * LMDB commits by writing data pages, fdatasync(), then the meta page through a descriptor opened
  * with O_DSYNC. A commit of the log is therefore complete when that last pwrite() has returned: it
  * is counted in the file named by TL_SHIM, mapped and shared with the test. While `hold` is set
- * there, fdatasync() on the log waits; `delay_us` makes each one slower, `table_delay_us` each one of
- * a table.
+ * there, fdatasync() on the log waits; `delay_us` makes each one slower, `table_delay_us` each one
+ * of a table.
  *
  * `lose` ends the process in the flush of the log's next meta page, which fails: the device, a loop
  * device on the file TL_SHIM_IMAGE, refuses writes meanwhile, since that file is immutable. The

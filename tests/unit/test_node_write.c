@@ -501,7 +501,7 @@ Test(node_write, queue_is_bounded_in_bytes)
     cluster_destroy(cluster);
 }
 
-/* A pass of apply ends after what about a millisecond's work is; the rest comes in the next ones. */
+/* A pass of apply ends after about a millisecond's work; the rest comes in the next ones. */
 Test(node_write, large_ones_are_applied_a_few_at_a_time)
 {
     struct cluster *cluster = cluster_create(CLUSTER_NODES);
@@ -521,6 +521,76 @@ Test(node_write, large_ones_are_applied_a_few_at_a_time)
         applied = site_applied(follower);
     }
     cr_assert_eq(applied, before + TL_COUNT_OF(many));
+    cluster_destroy(cluster);
+}
+
+/* Every turn proposes or forwards about as much as fits its share; the next one comes at once. */
+static void expect_share_of_a_turn(bool is_at_leader)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    uint32_t leader = cluster_form(cluster);
+    struct site *site = &cluster->sites[(leader + (is_at_leader ? 0 : 1)) % CLUSTER_NODES];
+    static char value[NODE_PUSH_TURN_BYTES / 4];
+    memset(value, 'v', sizeof value - 1);
+    static struct many many[40];
+    for (uint32_t i = 0; i < TL_COUNT_OF(many); i++) {
+        cr_assert_eq(start_many(&many[i], site, put_entry("k", value)), TL_OK);
+    }
+    uint64_t began_ns = cluster->now_ns;
+    uint32_t pushed_before = 0;
+    for (uint32_t steps_count = 0; pushed_before < TL_COUNT_OF(many); steps_count++) {
+        cr_assert_lt(steps_count, 1000, "the rest is forgotten");
+        (void)cluster_step(cluster);
+        cluster->now_ns += 1000;
+        uint32_t pushed = 0;
+        for (uint32_t i = 0; i < TL_COUNT_OF(many); i++) pushed += many[i].write.proposed_ns != 0;
+        cr_assert_leq(pushed - pushed_before, 4, "%u in one turn", pushed - pushed_before);
+        pushed_before = pushed;
+    }
+    cluster_pass(cluster, CLUSTER_S);
+    for (uint32_t i = 0; i < TL_COUNT_OF(many); i++) {
+        cr_assert_eq(many[i].calls_count, 1);
+        cr_assert_eq(many[i].err, TL_OK, "got %s", tl_err_name(many[i].err));
+    }
+    cr_assert_lt(cluster->now_ns - began_ns, 2 * CLUSTER_S);
+    cluster_destroy(cluster);
+}
+
+Test(node_write, a_turn_proposes_its_share_of_bytes)
+{
+    expect_share_of_a_turn(true);
+}
+
+Test(node_write, a_turn_forwards_its_share_of_bytes)
+{
+    expect_share_of_a_turn(false);
+}
+
+/* Its command is made unreadable meanwhile: decoding it would end the process. */
+Test(node_write, one_that_waits_for_its_token_is_not_decoded_in_each_pass)
+{
+    struct cluster *cluster = cluster_create(CLUSTER_NODES);
+    struct site *site = &cluster->sites[cluster_form(cluster)];
+    struct kv_result result;
+    cr_assert_eq(site_put(site, "a", "1", &result), TL_OK);
+    struct effort effort;
+    struct buf *entry = effort_entry("b", "1", false, 0, result.time_us + 7000000);
+    cr_assert_eq(effort_start(&effort, site, entry, 10 * CLUSTER_S), TL_OK);
+    cluster_pass(cluster, 50 * CLUSTER_MS);
+    cr_assert_eq(effort.calls_count, 0);
+    cr_assert_eq(effort.write.entry, entry);
+    static uint8_t kept[1024];
+    size_t bytes = entry->count - ENTRY_HEADER_BYTES;
+    cr_assert_leq(bytes, sizeof kept);
+    memcpy(kept, entry->data + ENTRY_HEADER_BYTES, bytes);
+    memset(entry->data + ENTRY_HEADER_BYTES, 0xff, bytes);
+    for (uint32_t i = 0; i < 10; i++) {
+        cr_assert_eq(site_put(site, "a", "2", NULL), TL_OK, "others go past it");
+    }
+    cr_assert_eq(effort.calls_count, 0);
+    memcpy(entry->data + ENTRY_HEADER_BYTES, kept, bytes);
+    expect_end(cluster, &effort, TL_OK);
+    cr_assert_geq(effort.result.time_us, result.time_us + 7000000);
     cluster_destroy(cluster);
 }
 
