@@ -6,13 +6,16 @@ static void check(const struct exchange *exchange)
 {
     TL_ASSERT(exchange->magic == EXCHANGE_MAGIC);
     TL_ASSERT(exchange->server->magic == HTTP_SERVER_MAGIC);
-    if (exchange->waiting != EXCHANGE_IDLE) TL_ASSERT(!exchange->is_answered);
     if (exchange->waiting == EXCHANGE_WRITING) TL_ASSERT(exchange->on_written != NULL);
     if (exchange->waiting == EXCHANGE_READING) TL_ASSERT(exchange->on_view != NULL);
     if (exchange->waiting == EXCHANGE_CHANGING) TL_ASSERT(exchange->on_changed != NULL);
     if (exchange->waiting == EXCHANGE_TRANSFERRING) TL_ASSERT(exchange->on_changed != NULL);
     if (exchange->waiting == EXCHANGE_LOG) TL_ASSERT(exchange->on_log != NULL);
-    if (exchange->waiting == EXCHANGE_PAUSED) TL_ASSERT(exchange->on_view != NULL);
+    if (exchange->waiting == EXCHANGE_PAUSED) TL_ASSERT(exchange->on_resume != NULL);
+    /* Only what is left of a body is waited for then. */
+    if (exchange->is_answered) {
+        TL_ASSERT(exchange->waiting == EXCHANGE_IDLE || exchange->waiting == EXCHANGE_PAUSED);
+    }
 }
 
 static void paused_remove(struct exchange *exchange)
@@ -64,6 +67,7 @@ static void exchange_dispose(void *memory)
         server->exchanges_waiting_count--;
         server->counters.abandoned_count++;
     }
+    buf_release(TL_TAKE(&exchange->kept));
     exchange->magic = 0;
 }
 
@@ -335,6 +339,10 @@ static void on_view_of_row(struct exchange *exchange, enum tl_err err, struct vi
 static void view_now(struct exchange *exchange)
 {
     struct http_server *server = exchange->server;
+    if (!http_turn_has_room(server)) {
+        exchange_pause_view(exchange);
+        return;
+    }
     struct view_reader *reader = http_server_reader(server);
     if (reader == NULL) {
         exchange->on_view(exchange, TL_ERR_STARTING, NULL);
@@ -467,35 +475,64 @@ void exchange_read(struct exchange *exchange, exchange_on_row on_row)
 
 /* ---- work in slices ---- */
 
-static void start_slice_timer(struct http_server *server)
+bool http_turn_has_room(const struct http_server *server)
 {
-    /* Not 0: a timer that is due at once would run in the same turn again. */
-    int err = uv_timer_start(&server->slice_timer, exchange_on_slice_timer, HTTP_SLICE_PAUSE_MS, 0);
-    TL_ASSERT(err == 0);
+    return server->turn_bytes < HTTP_TURN_BYTES;
 }
 
-void exchange_pause(struct exchange *exchange)
+void http_turn_use(struct http_server *server, size_t bytes)
+{
+    server->turn_bytes += bytes;
+}
+
+void exchange_keep(struct exchange *exchange, struct buf *buf)
+{
+    TL_ASSERT(exchange->kept == NULL);
+    exchange->kept = buf;
+}
+
+static void on_busy(uv_idle_t *handle)
+{
+    (void)handle; /* being active is all it is for */
+}
+
+void exchange_pause(struct exchange *exchange, exchange_on_resume on_resume)
 {
     struct http_server *server = exchange->server;
     TL_ASSERT(exchange->waiting == EXCHANGE_IDLE);
     exchange->waiting = EXCHANGE_PAUSED;
+    exchange->on_resume = on_resume;
     server->exchanges_waiting_count++;
     exchange->paused_older = server->paused_newest;
     *(server->paused_newest != NULL ? &server->paused_newest->paused_newer
                                     : &server->paused_oldest) = exchange;
     server->paused_newest = exchange;
-    if (uv_is_active((const uv_handle_t *)&server->slice_timer) == 0) start_slice_timer(server);
+    int err = uv_idle_start(&server->busy, on_busy);
+    TL_ASSERT(err == 0);
     check(exchange);
 }
 
-/* One of them a turn: however many there are, what else the loop has to do is not held up. */
-void exchange_on_slice_timer(uv_timer_t *timer)
+void exchange_pause_view(struct exchange *exchange)
 {
-    struct http_server *server = TL_CAST(http_server, timer->data, HTTP_SERVER_MAGIC);
-    struct exchange *exchange = server->paused_oldest;
-    if (exchange == NULL) return; /* its client has gone */
-    paused_remove(exchange);
-    if (server->paused_oldest != NULL) start_slice_timer(server);
-    wait_end(exchange);
-    view_now(exchange);
+    exchange_pause(exchange, view_now);
+}
+
+/* As many of them as a turn has room for: however many there are, what else the loop has to do is
+ * not held up. One that pauses again waits for its turn behind the others. */
+void exchange_on_turn(uv_prepare_t *watch)
+{
+    struct http_server *server = TL_CAST(http_server, watch->data, HTTP_SERVER_MAGIC);
+    server->turn_bytes = 0;
+    const struct exchange *newest = server->paused_newest;
+    bool is_last = false;
+    while (!is_last && server->paused_oldest != NULL && http_turn_has_room(server)) {
+        struct exchange *exchange = server->paused_oldest;
+        is_last = exchange == newest;
+        paused_remove(exchange);
+        wait_end(exchange);
+        exchange->on_resume(exchange); /* it may be gone afterwards */
+    }
+    if (server->paused_oldest != NULL) return;
+    int err = uv_idle_stop(&server->busy);
+    TL_ASSERT(err == 0);
 }

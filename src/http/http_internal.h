@@ -32,7 +32,9 @@
 #define HTTP_IDLE_TIMEOUT_MS 75000u
 #define HTTP_TCP_KEEPALIVE_S 60u
 #define HTTP_LISTEN_BACKLOG 1024
-#define HTTP_SLICE_PAUSE_MS 1u
+/* Of answers, what one turn of the loop makes or gives to sockets: about a millisecond's work. */
+#define HTTP_TURN_BYTES (256u * 1024u)
+#define HTTP_PIECE_BYTES (128u * 1024u) /* of a large answer, at a time */
 /* A body may hold a value in a wrapping (JSON escapes), and one that is only a little too large
  * deserves an answer rather than a closed connection. */
 #define HTTP_BODY_OVERHEAD_BYTES (64u * 1024u)
@@ -109,8 +111,10 @@ struct http_server {
     uint32_t connections_count;
     uint32_t exchanges_waiting_count;
     struct view_reader *reader;     /* of the data group; made with the first read */
-    uv_timer_t slice_timer;         /* runs while something is paused */
-    struct exchange *paused_oldest; /* go on one a turn; each takes itself out when it dies */
+    uv_prepare_t turn_watch;        /* before each poll: the paused go on */
+    uv_idle_t busy;                 /* while something is paused: the loop does not sleep */
+    size_t turn_bytes;              /* of HTTP_TURN_BYTES, used in this turn */
+    struct exchange *paused_oldest; /* go on in turn; each takes itself out when it dies */
     struct exchange *paused_newest;
     struct http_counters counters;
     enum { SERVER_OPEN, SERVER_CLOSING, SERVER_CLOSED } state;
@@ -151,6 +155,8 @@ typedef void (*exchange_on_view)(struct exchange *exchange, enum tl_err err,
 typedef void (*exchange_on_written)(struct exchange *exchange, enum tl_err err,
                                     const struct kv_result *result);
 
+typedef void (*exchange_on_resume)(struct exchange *exchange);
+
 typedef void (*exchange_on_changed)(struct exchange *exchange, enum tl_err err);
 
 typedef void (*exchange_on_log)(struct exchange *exchange, enum tl_err err,
@@ -187,7 +193,12 @@ struct exchange {
     enum exchange_waiting waiting;
     enum command_type command_type; /* of the write */
     const struct txn *txn;          /* the write, when it is one; in req's pool */
+    struct txn_answer *txn_answer;  /* of large results, in req's pool */
     struct scan *scan;              /* in req's pool */
+    exchange_on_resume on_resume;   /* while it is paused */
+    struct buf *kept;               /* owned; NULL: nothing */
+    h2o_generator_t generator;      /* of a body that is sent in pieces */
+    struct bytes unsent;            /* of it; in req's pool or static */
     struct exchange *paused_older;  /* towards server->paused_oldest */
     struct exchange *paused_newer;
     union {
@@ -290,10 +301,17 @@ void exchange_query_log(struct exchange *exchange, const struct node_log_query *
 
 /* As exchange_read(), but a view to read anything in. */
 void exchange_view(struct exchange *exchange, exchange_on_view on_view);
-/* From within on_view: on_view is called again in a later turn, with a new view that is no older.
- * For work that would hold the loop up. */
-void exchange_pause(struct exchange *exchange);
-void exchange_on_slice_timer(uv_timer_t *timer);
+/* on_resume is called in a later turn: for work that would hold the loop up. */
+void exchange_pause(struct exchange *exchange, exchange_on_resume on_resume);
+/* From within on_view: it is called again in a later turn, with a new view that is no older. */
+void exchange_pause_view(struct exchange *exchange);
+/* Keeps the buffer, which may be NULL, for as long as the exchange lives. */
+void exchange_keep(struct exchange *exchange, struct buf *buf);
+void exchange_on_turn(uv_prepare_t *watch);
+
+/* Whether this turn has something left of HTTP_TURN_BYTES, and that so much of it is used. */
+bool http_turn_has_room(const struct http_server *server);
+void http_turn_use(struct http_server *server, size_t bytes);
 /* Takes ?dry_run=, 0 or 1, as the only parameter. False: it has been refused. */
 bool exchange_take_dry_run(struct exchange *exchange, bool *out_is_dry_run);
 
@@ -324,6 +342,14 @@ struct bytes respond_copy(struct exchange *exchange, struct bytes bytes);
 /* ---- items.c: keys and values as members of JSON objects ---- */
 /* As a string, in base64 when it is not UTF-8: then false. */
 bool item_add_bytes(struct text *text, struct bytes bytes);
+/* A value, behind another member, in steps: begin, pieces until there are none left, end. */
+struct item_value {
+    struct bytes left; /* borrowed */
+    bool is_text;
+};
+void item_value_begin(struct text *text, struct bytes value, struct item_value *out_item);
+void item_value_add_piece(struct text *text, struct item_value *item, size_t bytes_max);
+void item_value_end(struct text *text, const struct item_value *item);
 void item_add_key(struct text *text, struct bytes key);
 void item_add_value(struct text *text, struct bytes value); /* behind another member */
 /* name: with the comma, quotes and colon. */

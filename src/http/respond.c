@@ -125,11 +125,35 @@ static void count_answer(struct exchange *exchange, int status)
     exchange->server->counters.requests[exchange->family][exchange->method][status - STATUS_MIN]++;
 }
 
+/* Of a large body a piece at a time, each when the socket has taken the one before, and as much as
+ * a turn has room for: one answer of megabytes costs milliseconds, and there may be many. */
+static void send_piece(struct exchange *exchange)
+{
+    struct bytes *unsent = &exchange->unsent;
+    size_t count = TL_MIN(unsent->count, HTTP_PIECE_BYTES);
+    h2o_iovec_t part = h2o_iovec_init(unsent->data, count);
+    *unsent = bytes_make(unsent->data + count, unsent->count - count);
+    http_turn_use(exchange->server, count);
+    bool is_last = unsent->count == 0;
+    h2o_send(exchange->req, &part, count > 0 ? 1 : 0,
+             is_last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
+{
+    (void)req;
+    struct exchange *exchange = TL_CONTAINER_OF(generator, struct exchange, generator);
+    if (http_turn_has_room(exchange->server)) {
+        send_piece(exchange);
+    } else {
+        exchange_pause(exchange, send_piece);
+    }
+}
+
 /* content_length SIZE_MAX: an answer that has no body, and no header that speaks of one. */
 static void send_answer(struct exchange *exchange, int status, size_t content_length,
                         struct bytes body)
 {
-    static h2o_generator_t generator = {NULL, NULL};
     h2o_req_t *req = exchange->req;
     TL_ASSERT(!exchange->is_answered);
     TL_ASSERT(exchange->waiting == EXCHANGE_IDLE);
@@ -141,10 +165,10 @@ static void send_answer(struct exchange *exchange, int status, size_t content_le
     req->res.content_length = content_length;
     /* h2o decides this when it has read the head of a request, which may be before the closing. */
     if (exchange->server->state != SERVER_OPEN) req->http1_is_persistent = 0;
-    h2o_iovec_t part = h2o_iovec_init(body.data, body.count);
-    size_t parts_count = body.count > 0 && exchange->method != METHOD_HEAD ? 1 : 0;
-    h2o_start_response(req, &generator);
-    h2o_send(req, &part, parts_count, H2O_SEND_STATE_FINAL);
+    exchange->generator = (h2o_generator_t){.proceed = on_proceed};
+    if (exchange->method != METHOD_HEAD) exchange->unsent = body;
+    h2o_start_response(req, &exchange->generator);
+    send_piece(exchange);
 }
 
 void respond(struct exchange *exchange, int status, struct bytes content_type, struct bytes body)

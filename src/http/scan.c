@@ -12,7 +12,7 @@
 #define LIMIT_MAX 1000u
 #define PAGE_BYTES_MAX (1024u * 1024u)
 #define PAGE_TIME_NS 10000000ull /* a pin's */
-#define COUNT_TIME_NS 2000000ull /* a turn's */
+#define COUNT_TIME_NS 1000000ull /* a turn's */
 #define ANSWER_BYTES 16384u
 
 struct scan {
@@ -198,6 +198,7 @@ static void on_count_view(struct exchange *exchange, enum tl_err err, struct vie
         return;
     }
     run(scan, reader, COUNT_TIME_NS);
+    http_turn_use(exchange->server, HTTP_TURN_BYTES);
     scan->rows_count += page->rows_count;
     if (page->is_last || http_now_ns() >= exchange->read.deadline_ns) {
         respond_scan(exchange, scan->rows_count);
@@ -206,7 +207,7 @@ static void on_count_view(struct exchange *exchange, enum tl_err err, struct vie
     memcpy(scan->after, page->next, page->next_bytes);
     page->range.after = bytes_make(scan->after, page->next_bytes);
     exchange->server->counters.scan_slices_count++;
-    exchange_pause(exchange);
+    exchange_pause_view(exchange);
 }
 
 void scan_serve(struct exchange *exchange)

@@ -272,9 +272,14 @@ enum tl_err http_server_open(const struct http_server_options *options, struct u
     int err = uv_timer_init(loop, &server->close_timer);
     TL_ASSERT(err == 0);
     server->close_timer.data = server;
-    err = uv_timer_init(loop, &server->slice_timer);
+    err = uv_idle_init(loop, &server->busy);
     TL_ASSERT(err == 0);
-    server->slice_timer.data = server;
+    server->busy.data = server;
+    err = uv_prepare_init(loop, &server->turn_watch);
+    TL_ASSERT(err == 0);
+    server->turn_watch.data = server;
+    err = uv_prepare_start(&server->turn_watch, exchange_on_turn);
+    TL_ASSERT(err == 0);
     check(server);
     *out_server = server;
     return TL_OK;
@@ -321,7 +326,7 @@ static void on_farewell_over(uv_timer_t *timer)
     TL_ASSERT(err == 0);
 }
 
-static void on_slice_timer_closed(uv_handle_t *handle)
+static void on_turn_watch_closed(uv_handle_t *handle)
 {
     struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
     TL_ASSERT(server->paused_oldest == NULL);
@@ -331,10 +336,16 @@ static void on_slice_timer_closed(uv_handle_t *handle)
     server->on_closed(server->on_closed_context);
 }
 
+static void on_busy_closed(uv_handle_t *handle)
+{
+    struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
+    uv_close((uv_handle_t *)&server->turn_watch, on_turn_watch_closed);
+}
+
 static void on_close_timer_closed(uv_handle_t *handle)
 {
     struct http_server *server = TL_CAST(http_server, handle->data, HTTP_SERVER_MAGIC);
-    uv_close((uv_handle_t *)&server->slice_timer, on_slice_timer_closed);
+    uv_close((uv_handle_t *)&server->busy, on_busy_closed);
 }
 
 static void maybe_closed(struct http_server *server)

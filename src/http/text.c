@@ -88,15 +88,18 @@ void text_add_json(struct text *text, struct bytes utf8)
 void text_add_base64(struct text *text, struct bytes bytes)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    text_reserve(text, (bytes.count + 2) / 3 * 4);
     for (size_t i = 0; i < bytes.count; i += 3) {
         size_t left = bytes.count - i;
         uint32_t bits = (uint32_t)bytes.data[i] << 16;
         if (left > 1) bits |= (uint32_t)bytes.data[i + 1] << 8;
         if (left > 2) bits |= bytes.data[i + 2];
-        const char four[] = {digits[bits >> 18], digits[bits >> 12 & 63],
-                             left > 1 ? digits[bits >> 6 & 63] : '=',
-                             left > 2 ? digits[bits & 63] : '='};
-        text_add(text, bytes_make(four, sizeof four));
+        char *four = text->data + text->count;
+        four[0] = digits[bits >> 18];
+        four[1] = digits[bits >> 12 & 63];
+        four[2] = left > 1 ? digits[bits >> 6 & 63] : '=';
+        four[3] = left > 2 ? digits[bits & 63] : '=';
+        text->count += 4;
     }
 }
 

@@ -6,24 +6,48 @@
 #define ANSWER_FIXED_BYTES 256u
 #define ANSWER_RESULT_BYTES 128u
 
-static void add_result(struct text *text, const struct txn_op *op, const struct txn_result *result)
+/* An answer on its way into JSON: in one turn where it is small, else in slices. */
+struct txn_answer {
+    struct text text;
+    struct reader results;
+    const struct txn_op *ops;
+    uint32_t ops_count;
+    uint32_t position; /* of the operation that comes next, or whose value is being added */
+    bool is_in_value;
+    struct item_value value;
+    struct txn_result result; /* of the operation at `position`, while in its value */
+};
+
+static void add_result_head(struct txn_answer *answer)
 {
-    text_add_string(text, "{\"op\":\"");
+    struct text *text = &answer->text;
+    const struct txn_op *op = &answer->ops[answer->position];
+    text_add_string(text, answer->position > 0 ? ",{\"op\":\"" : "{\"op\":\"");
     text_add_string(text, describe_op(op->type));
     text_add_string(text, "\",");
     item_add_key(text, op->key);
-    switch (op->type) {
-    case COMMAND_GET:
-        text_add_string(text,
-                        result->status == KV_FOUND ? ",\"exists\":true" : ",\"exists\":false");
-        if (result->status != KV_FOUND) break;
-        item_add_value(text, result->value);
-        if (result->content_type.count > 0) {
-            text_add_string(text, ",\"content_type\":\"");
-            text_add_json(text, result->content_type);
-            text_add_string(text, "\"");
-        }
-        break;
+    if (op->type != COMMAND_GET) return;
+    answer->is_in_value = answer->result.status == KV_FOUND;
+    text_add_string(text, answer->is_in_value ? ",\"exists\":true" : ",\"exists\":false");
+    if (answer->is_in_value) item_value_begin(text, answer->result.value, &answer->value);
+}
+
+static void end_value(struct txn_answer *answer)
+{
+    struct text *text = &answer->text;
+    answer->is_in_value = false;
+    item_value_end(text, &answer->value);
+    if (answer->result.content_type.count == 0) return;
+    text_add_string(text, ",\"content_type\":\"");
+    text_add_json(text, answer->result.content_type);
+    text_add_string(text, "\"");
+}
+
+static void add_result_tail(struct txn_answer *answer)
+{
+    struct text *text = &answer->text;
+    const struct txn_result *result = &answer->result;
+    switch (answer->ops[answer->position].type) {
     case COMMAND_DELETE:
         text_add_string(text,
                         result->status == KV_DELETED ? ",\"deleted\":true" : ",\"deleted\":false");
@@ -43,27 +67,83 @@ static void add_result(struct text *text, const struct txn_op *op, const struct 
     if (result->status == KV_CREATED) text_add_string(text, ",\"replaced\":false");
     if (result->status == KV_REPLACED) text_add_string(text, ",\"replaced\":true");
     text_add_string(text, "}");
+    answer->position++;
 }
 
-/* False: the results are not those of these operations. */
-static bool add_results(struct text *text, const struct txn_op *ops, uint32_t ops_count,
-                        struct bytes results)
+/* A step of at most about HTTP_PIECE_BYTES. False: the results are not those of the operations. */
+static bool add_step(struct txn_answer *answer)
 {
+    if (!answer->is_in_value) {
+        if (txn_result_decode(&answer->results, &answer->result) != TL_OK) return false;
+        add_result_head(answer);
+    } else {
+        item_value_add_piece(&answer->text, &answer->value, HTTP_PIECE_BYTES);
+        if (answer->value.left.count == 0) end_value(answer);
+    }
+    if (!answer->is_in_value) add_result_tail(answer);
+    return true;
+}
+
+static void respond_answer(struct exchange *exchange)
+{
+    text_add_string(&exchange->txn_answer->text, "]}");
+    respond_json(exchange, 200, &exchange->txn_answer->text);
+}
+
+static void continue_answer(struct exchange *exchange)
+{
+    struct txn_answer *answer = exchange->txn_answer;
+    while (answer->position < answer->ops_count) {
+        if (!http_turn_has_room(exchange->server) && exchange->kept != NULL) {
+            exchange_pause(exchange, continue_answer);
+            return;
+        }
+        size_t before = answer->text.count;
+        if (!add_step(answer)) {
+            respond_failure(exchange, failure_of_err(TL_ERR_UNKNOWN));
+            return;
+        }
+        http_turn_use(exchange->server, answer->text.count - before);
+    }
+    if (!reader_is_done(&answer->results)) {
+        respond_failure(exchange, failure_of_err(TL_ERR_UNKNOWN));
+        return;
+    }
+    respond_answer(exchange);
+}
+
+static void begin_answer(struct exchange *exchange, const struct kv_result *result)
+{
+    bool succeeded = (result->flags & KV_RESULT_ELSE) == 0;
+    enum txn_branch branch = succeeded ? TXN_THEN : TXN_ELSE;
+    const struct txn *txn = exchange->txn;
+    struct txn_answer *answer = h2o_mem_alloc_pool(&exchange->req->pool, sizeof *answer);
+    *answer = (struct txn_answer){.ops = txn->ops[branch], .ops_count = txn->ops_count[branch]};
+    answer->text =
+        text_make(&exchange->req->pool, ANSWER_FIXED_BYTES + result->results.count +
+                                            answer->ops_count * ANSWER_RESULT_BYTES);
+    struct text *text = &answer->text;
+    text_add_string(text, succeeded ? "{\"succeeded\":true" : "{\"succeeded\":false");
+    item_add_number(text, ",\"revision\":", result->revision);
+    text_add_string(text, ",\"results\":");
     /* A repeat whose results were too large for the record. */
-    if (results.count == 0 && ops_count > 0) {
-        text_add_string(text, "null");
-        return true;
+    if (result->results.count == 0 && answer->ops_count > 0) {
+        text_add_string(text, "null}");
+        respond_json(exchange, 200, text);
+        return;
     }
-    struct reader reader = reader_make(results);
     text_add_string(text, "[");
-    for (uint32_t i = 0; i < ops_count; i++) {
-        struct txn_result result;
-        if (txn_result_decode(&reader, &result) != TL_OK) return false;
-        if (i > 0) text_add_string(text, ",");
-        add_result(text, &ops[i], &result);
+    exchange->txn_answer = answer;
+    answer->results = reader_make(result->results);
+    if (result->results.count <= HTTP_PIECE_BYTES) {
+        continue_answer(exchange);
+        return;
     }
-    text_add_string(text, "]");
-    return reader_is_done(&reader);
+    struct buf *kept = result->results_buf != NULL ? buf_acquire(result->results_buf)
+                                                   : buf_copy(result->results);
+    exchange_keep(exchange, kept);
+    if (result->results_buf == NULL) answer->results = reader_make(buf_bytes(kept));
+    exchange_pause(exchange, continue_answer);
 }
 
 static void on_written(struct exchange *exchange, enum tl_err err, const struct kv_result *result)
@@ -74,30 +154,17 @@ static void on_written(struct exchange *exchange, enum tl_err err, const struct 
         return;
     }
     if ((result->flags & KV_RESULT_REPLAYED) != 0) respond_replayed(exchange);
-    bool succeeded = (result->flags & KV_RESULT_ELSE) == 0;
-    enum txn_branch branch = succeeded ? TXN_THEN : TXN_ELSE;
     if (result->status == KV_KEY_REUSED || result->status == KV_NO_ROOM) {
         respond_failure(exchange, failure_of_outcome(result->status));
         return;
     }
     if (result->status != KV_TXN) {
+        bool is_else = (result->flags & KV_RESULT_ELSE) != 0;
         respond_operation_failed(exchange, failure_of_outcome(result->status),
-                                 succeeded ? "then" : "else", (uint64_t)result->number);
+                                 is_else ? "else" : "then", (uint64_t)result->number);
         return;
     }
-    const struct txn *txn = exchange->txn;
-    struct text text =
-        text_make(&exchange->req->pool, ANSWER_FIXED_BYTES + result->results.count +
-                                            txn->ops_count[branch] * ANSWER_RESULT_BYTES);
-    text_add_string(&text, succeeded ? "{\"succeeded\":true" : "{\"succeeded\":false");
-    item_add_number(&text, ",\"revision\":", result->revision);
-    text_add_string(&text, ",\"results\":");
-    if (!add_results(&text, txn->ops[branch], txn->ops_count[branch], result->results)) {
-        respond_failure(exchange, failure_of_err(TL_ERR_UNKNOWN));
-        return;
-    }
-    text_add_string(&text, "}");
-    respond_json(exchange, 200, &text);
+    begin_answer(exchange, result);
 }
 
 static void start_write(struct exchange *exchange)

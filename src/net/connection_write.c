@@ -22,6 +22,8 @@ _Static_assert(PART_BYTES <= FRAME_PART_BYTES_MAX, "the peer takes it");
 /* Parts offered to the socket at once: the head of each that it does not take is made again. */
 #define GATHER_PARTS_MAX 4u
 #define GATHER_PIECES_MAX 32u
+/* A fast socket takes megabytes at once, in milliseconds: the rest goes in the next turn. */
+#define FLUSH_BYTES_MAX (256u * 1024u)
 
 static struct buf *lane_at(const struct lane *lane, uint32_t i)
 {
@@ -255,7 +257,12 @@ static void write_rest(struct connection *connection)
 void connection_flush(struct connection *connection)
 {
     connection_check(connection);
+    size_t flushed_bytes = 0;
     while (!is_queue_empty(connection) && !connection->is_writing) {
+        if (flushed_bytes >= FLUSH_BYTES_MAX) {
+            transport_flush_later(connection->transport, connection);
+            return;
+        }
         struct piece pieces[GATHER_PIECES_MAX];
         uv_buf_t ranges[2 * GATHER_PIECES_MAX];
         size_t bytes;
@@ -270,6 +277,7 @@ void connection_flush(struct connection *connection)
             write_rest(connection);
             return;
         }
+        flushed_bytes += bytes;
     }
     if (connection->state == CONNECTION_DRAINING && is_queue_empty(connection)) {
         connection_end(connection, END_DONE);

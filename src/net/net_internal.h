@@ -394,6 +394,7 @@ struct transport {
 
     struct connection *connections; /* all that are not closing */
     struct connection *dirty;       /* have something to send */
+    struct connection *dirty_later; /* ... and have sent their share of this turn */
     uint32_t strangers_count;
     struct connection *asks; /* to be started, by next_dirty */
 
@@ -409,6 +410,8 @@ void transport_close(struct transport *transport);
 void transport_work(struct transport *transport);
 struct peer *transport_find(struct transport *transport, raft_id id);
 void transport_mark_dirty(struct transport *transport, struct connection *connection);
+/* For what a flush has left, which goes in the next turn. */
+void transport_flush_later(struct transport *transport, struct connection *connection);
 void transport_forget(struct transport *transport, struct connection *connection);
 void transport_log_refusal(struct transport *transport, const char *address, const char *reason);
 

@@ -65,6 +65,7 @@ void transport_close(struct transport *transport)
         connection_close(transport->connections);
     }
     TL_ASSERT(transport->dirty == NULL);
+    TL_ASSERT(transport->dirty_later == NULL);
     TL_ASSERT(transport->strangers_count == 0);
     resolver_close(transport);
 }
@@ -79,13 +80,33 @@ struct peer *transport_find(struct transport *transport, raft_id id)
     return NULL;
 }
 
+static void list_push(struct connection **list, struct connection *connection)
+{
+    if (connection->is_dirty) return;
+    connection->is_dirty = true;
+    connection->next_dirty = *list;
+    *list = connection;
+}
+
 void transport_mark_dirty(struct transport *transport, struct connection *connection)
 {
-    if (!connection->is_dirty) {
-        connection->is_dirty = true;
-        connection->next_dirty = transport->dirty;
-        transport->dirty = connection;
-    }
+    list_push(&transport->dirty, connection);
+}
+
+void transport_flush_later(struct transport *transport, struct connection *connection)
+{
+    list_push(&transport->dirty_later, connection);
+    pump_wake(transport->pump); /* the loop polls, and does not sleep before */
+}
+
+/* False: it is not in the list. */
+static bool list_remove(struct connection **list, struct connection *connection)
+{
+    struct connection **at = list;
+    while (*at != NULL && *at != connection) at = &(*at)->next_dirty;
+    if (*at == NULL) return false;
+    *at = connection->next_dirty;
+    return true;
 }
 
 void transport_forget(struct transport *transport, struct connection *connection)
@@ -99,9 +120,9 @@ void transport_forget(struct transport *transport, struct connection *connection
         connection->next->previous = connection->previous;
     }
     if (connection->is_dirty) {
-        struct connection **at = &transport->dirty;
-        while (*at != connection) at = &(*at)->next_dirty;
-        *at = connection->next_dirty;
+        bool is_found = list_remove(&transport->dirty, connection) ||
+                        list_remove(&transport->dirty_later, connection);
+        TL_ASSERT(is_found);
         connection->is_dirty = false;
     }
 }
@@ -254,6 +275,13 @@ void transport_work(struct transport *transport)
         transport->asks = ask->next_dirty;
         ask->next_dirty = NULL;
         connection_start(ask);
+    }
+    struct connection *later = TL_TAKE(&transport->dirty_later);
+    while (later != NULL) {
+        struct connection *connection = later;
+        later = connection->next_dirty;
+        connection->is_dirty = false;
+        transport_mark_dirty(transport, connection);
     }
     while (transport->dirty != NULL) {
         struct connection *connection = transport->dirty;

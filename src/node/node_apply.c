@@ -232,17 +232,17 @@ static bool apply_next(struct node_group *group)
     return true;
 }
 
-/* Applies what may be applied, within kv_table_begin/end: about a millisecond's work, so that
- * heartbeats are sent and heard between two passes. An entry is not divided. */
+/* Applies what may be applied, within kv_table_begin/end: about a millisecond's work in a turn, so
+ * that heartbeats are sent and heard between two turns. An entry is not divided. */
 static void apply_batch(struct node_group *group)
 {
-    uint64_t cost_bytes = 0;
-    for (uint32_t i = 0; i < NODE_APPLY_TURN_MAX && cost_bytes < NODE_APPLY_TURN_BYTES; i++) {
+    for (uint32_t i = 0; i < NODE_APPLY_TURN_MAX && group->applied_bytes < NODE_APPLY_TURN_BYTES;
+         i++) {
         if (group->state.group.index == group->applicable) return;
         node_group_maybe_freeze(group);
         group->is_apply_stalled = is_full(group);
         if (group->is_apply_stalled || !apply_next(group)) return;
-        cost_bytes += group->state.cost_bytes;
+        group->applied_bytes += group->state.cost_bytes;
     }
     group->has_more_to_apply = group->state.group.index < group->applicable;
 }

@@ -201,6 +201,7 @@ struct node_group {
     raft_index flushed; /* durable in the table */
     bool is_verifying;
 
+    uint64_t applied_bytes; /* what was applied in this turn has cost so much (kv_state.h) */
     uint64_t pushed_bytes; /* of writes proposed or sent to the leader in this turn */
     bool has_more_to_push; /* the turn's share is used up, more is queued */
     uint64_t handover_ns; /* a leader that is to lead no more does not try before */

@@ -440,7 +440,10 @@ static void turn_groups(struct node *node)
     node_send_step(node);
     node_receive_step(node);
     if (node->is_failed) return;
-    for (uint32_t i = 0; i < node->groups_count; i++) node->groups[i]->pushed_bytes = 0;
+    for (uint32_t i = 0; i < node->groups_count; i++) {
+        node->groups[i]->applied_bytes = 0;
+        node->groups[i]->pushed_bytes = 0;
+    }
     do {
         node->has_new_requests = false;
         run_pass(node);

@@ -112,19 +112,19 @@ static uint32_t connections_max(void)
     return (uint32_t)(files_max > 2 * FILES_RESERVED ? files_max - FILES_RESERVED : files_max / 2);
 }
 
-/* Keeps the resident memory flat under steady load.
+/* Keeps the resident memory flat under steady load, and the cost of large values low.
  *
  * glibc gives every thread an arena of its own, but here memory made by one thread is freed by
  * another (entries read in the background, LMDB's dirty pages), so each arena would keep its own
- * peak: two are enough for four threads that seldom allocate. And its mmap threshold grows to
- * 32 MiB by itself with the first large free, after which a generation's chunks come from the heap
- * and stay there under smaller blocks that outlive them: a fixed threshold keeps them in maps that
- * go back whole. The top of the heap is trimmed late, since the next turn will want it again. */
+ * peak: two are enough for four threads that seldom allocate. Blocks of some megabytes, answers
+ * and entries, are worth keeping: mapped anew each time, the kernel's zeroing of their pages costs
+ * more than all that is done with them. The top of the heap is trimmed late, since the next turn
+ * will want it again. Chunks of generations are maps of their own (arena.c). */
 static void tune_malloc(void)
 {
     (void)mallopt(M_ARENA_MAX, 2); /* other libraries' malloc: nothing to tune */
-    (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
-    (void)mallopt(M_TRIM_THRESHOLD, 16 * 1024 * 1024);
+    (void)mallopt(M_MMAP_THRESHOLD, 8 * 1024 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 64 * 1024 * 1024);
 }
 
 static int exit_code_of(enum tl_err err)
