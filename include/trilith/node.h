@@ -36,9 +36,9 @@
 #define NODE_GROUPS_MAX LOG_STORE_GROUPS_MAX
 #define NODE_DATA_GROUP 1u       /* the group all keys belong to while there is one shard */
 #define NODE_APPLY_TURN_MAX 512u /* entries applied in one turn */
-#define NODE_APPLY_TURN_BYTES (1024u * 1024u) /* and their cost (kv_state.h), but for the last's */
+#define NODE_APPLY_TURN_BYTES (512u * 1024u) /* and their cost (kv_state.h), but for the last's */
 /* Of the writes that one turn proposes or forwards: none is begun when so much has gone. */
-#define NODE_PUSH_TURN_BYTES (1024u * 1024u)
+#define NODE_PUSH_TURN_BYTES (512u * 1024u)
 #define NODE_LEADER_WAIT_NS 1000000000ull /* a request waits this long for a leader, then 503 */
 #define NODE_TOKEN_AHEAD_US 10000000ull   /* a causal token further ahead is refused */
 #define NODE_BIRTH_ASK_INTERVAL_NS 100000000ull

@@ -228,10 +228,24 @@ size_t utf8_sequence(const uint8_t *at, size_t room)
     return count;
 }
 
+/* Eight bytes at a time: values are mostly ASCII, and may be of megabytes. */
+static size_t ascii_run(const uint8_t *data, size_t count)
+{
+    size_t at = 0;
+    for (; at + sizeof(uint64_t) <= count; at += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, data + at, sizeof word);
+        if ((word & 0x8080808080808080u) != 0) break;
+    }
+    return at;
+}
+
 bool utf8_is_valid(struct bytes text)
 {
     size_t at = 0;
     while (at < text.count) {
+        at += ascii_run(text.data + at, text.count - at);
+        if (at == text.count) break;
         size_t count = utf8_sequence(text.data + at, text.count - at);
         if (count == 0) return false;
         at += count;

@@ -64,12 +64,36 @@ void text_add_milli(struct text *text, uint64_t thousandths)
     text_add(text, bytes_make(digits, sizeof digits));
 }
 
+#define EACH_BYTE(byte) ((byte) * 0x0101010101010101u)
+
+/* Whether one of eight bytes is 0 (and perhaps whether one is 1 behind such a one). */
+static uint64_t has_zero(uint64_t word)
+{
+    return (word - EACH_BYTE(0x01u)) & ~word & EACH_BYTE(0x80u);
+}
+
+/* Bytes that stay as they are, in steps of eight: no quote, backslash or control character. */
+static size_t plain_run(const uint8_t *data, size_t count)
+{
+    size_t at = 0;
+    for (; at + sizeof(uint64_t) <= count; at += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, data + at, sizeof word);
+        uint64_t is_control = (word - EACH_BYTE(0x20u)) & ~word & EACH_BYTE(0x80u);
+        uint64_t is_special = has_zero(word ^ EACH_BYTE('"')) | has_zero(word ^ EACH_BYTE('\\'));
+        if ((is_control | is_special) != 0) break;
+    }
+    return at;
+}
+
 void text_add_json(struct text *text, struct bytes utf8)
 {
     static const char hex[] = "0123456789abcdef";
     if (utf8.count == 0) return;
     size_t begin = 0;
     for (size_t i = 0; i < utf8.count; i++) {
+        i += plain_run(utf8.data + i, utf8.count - i);
+        if (i == utf8.count) break;
         uint8_t byte = utf8.data[i];
         if (byte >= 0x20 && byte != '"' && byte != '\\') continue;
         text_add(text, bytes_make(utf8.data + begin, i - begin));

@@ -220,6 +220,10 @@ static void deadline_set(struct connection *connection, uint64_t timeout_ms)
 
 /* ---- receiving ---- */
 
+/* What is read from one connection in a turn, but for the last piece: a peer that sends megabytes
+ * does not keep the loop from the others. */
+#define READ_BYTES_MAX (128u * 1024u)
+
 static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *out_buffer)
 {
     (void)suggested_bytes;
@@ -368,6 +372,20 @@ static void note_partial(struct connection *connection, size_t count)
     }
 }
 
+static void take_read_share(struct connection *connection, size_t bytes)
+{
+    struct transport *transport = connection->transport;
+    if (connection->read_turn != transport->turn) connection->read_bytes = 0;
+    connection->read_turn = transport->turn;
+    connection->read_bytes += bytes;
+    if (connection->read_bytes < READ_BYTES_MAX) return;
+    int rc = uv_read_stop((uv_stream_t *)&connection->tcp);
+    TL_ASSERT(rc == 0);
+    connection->is_read_held = true;
+    transport->has_held_reads = true;
+    pump_wake(transport->pump); /* the loop polls, and does not sleep before */
+}
+
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
 {
     (void)buffer; /* is the connection's own */
@@ -381,7 +399,16 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
     connection->transport->pump->metrics.bytes_received_count += (uint64_t)count;
     frames_handle(connection);
     if (connection->state == CONNECTION_UP) note_partial(connection, (size_t)count);
+    if (connection->state == CONNECTION_UP) take_read_share(connection, (size_t)count);
     connection_check(connection);
+}
+
+void connection_read_on(struct connection *connection)
+{
+    if (!connection->is_read_held || connection->state != CONNECTION_UP) return;
+    connection->is_read_held = false;
+    int rc = uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read);
+    if (rc != 0) connection_lost(connection);
 }
 
 /* ---- connecting and accepting ---- */

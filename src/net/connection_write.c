@@ -23,7 +23,7 @@ _Static_assert(PART_BYTES <= FRAME_PART_BYTES_MAX, "the peer takes it");
 #define GATHER_PARTS_MAX 4u
 #define GATHER_PIECES_MAX 32u
 /* A fast socket takes megabytes at once, in milliseconds: the rest goes in the next turn. */
-#define FLUSH_BYTES_MAX (256u * 1024u)
+#define FLUSH_BYTES_MAX (128u * 1024u)
 
 static struct buf *lane_at(const struct lane *lane, uint32_t i)
 {

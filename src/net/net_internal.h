@@ -292,6 +292,9 @@ struct connection {
     struct reassembly reassembly;
     uint64_t partial_since_ns; /* a frame, or a frame in parts, has been arriving; 0: none */
     uint64_t partial_bytes;    /* that have arrived since */
+    uint64_t read_turn;        /* in which it was read from last (struct transport) */
+    size_t read_bytes;         /* so many bytes */
+    bool is_read_held;         /* it has had its share: nothing is read before the next turn */
 
     /* Sending. */
     struct lane lanes[CONNECTION_LANES_COUNT];
@@ -321,6 +324,8 @@ void connection_lost(struct connection *connection);
 void connection_reject(struct connection *connection, uint64_t *counter, const char *reason);
 void connection_check(const struct connection *connection);
 
+/* Reads again, if it was held. May end the connection. */
+void connection_read_on(struct connection *connection);
 /* Queues a sealed frame for the next connection_flush(). Takes it in any case; false: no room. */
 bool connection_queue(struct connection *connection, enum connection_lane lane, struct buf *frame);
 /* Bytes that wait in order. */
@@ -393,6 +398,8 @@ struct transport {
     struct peer *peers[RAFT_MEMBERS_MAX]; /* owned */
 
     struct connection *connections; /* all that are not closing */
+    uint64_t turn;                  /* counts calls of transport_work() */
+    bool has_held_reads;            /* a connection may have been held */
     struct connection *dirty;       /* have something to send */
     struct connection *dirty_later; /* ... and have sent their share of this turn */
     uint32_t strangers_count;

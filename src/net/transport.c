@@ -276,6 +276,15 @@ void transport_work(struct transport *transport)
         ask->next_dirty = NULL;
         connection_start(ask);
     }
+    transport->turn++;
+    if (transport->has_held_reads) {
+        transport->has_held_reads = false;
+        struct connection *next = NULL;
+        for (struct connection *each = transport->connections; each != NULL; each = next) {
+            next = each->next; /* it may end and be taken out */
+            connection_read_on(each);
+        }
+    }
     struct connection *later = TL_TAKE(&transport->dirty_later);
     while (later != NULL) {
         struct connection *connection = later;
