@@ -13,8 +13,9 @@ At each rate, with each number of nodes:
 
 With --etcd the same is measured with etcd, where it is installed, beside it: one table at the end.
 
-The test runs in a network namespace that it makes for itself, and each node in another one; they end
-with their last process. A link of a pair of nodes is a veth, its two ends have a token bucket each.
+The data are in memory, unless TRILITH_TEST_DIR says where. The test runs in a network namespace that
+it makes for itself, and each node in another one; they end with their last process. A link of a pair
+of nodes is a veth, its two ends have a token bucket each.
 Needs root: without, it says so and passes.
 """
 
@@ -37,6 +38,7 @@ from cluster import Cluster, Node, wait_for
 MIB = 1024 * 1024
 BEHIND_VALUES = 15
 BEHIND_VALUE_BYTES = 1_000_000
+MEMORY = "/dev/shm"             # for the data: links are measured, no disks
 PORT = 8080
 HOST = "10.77.0.{}"             # of a node, on its loopback device
 MANAGE = "10.78.{}.{}"          # the test's way to it, without a bucket
@@ -137,7 +139,7 @@ class Etcd:
 
     def __init__(self, network, _):
         self.network = network
-        self.dir = cluster.tempfile.mkdtemp(prefix="links-etcd-", dir=os.path.abspath(cluster.BUILD))
+        self.dir = cluster.tempfile.mkdtemp(prefix="links-etcd-", dir=os.environ["TRILITH_TEST_DIR"])
         self.nodes = [EtcdNode(self, i) for i in range(network.count)]
 
     def __enter__(self):
@@ -428,6 +430,8 @@ def main():
     if os.geteuid() != 0:
         print("links: skipped: needs root")
         return
+    os.environ.setdefault("TRILITH_TEST_DIR", MEMORY if os.path.isdir(MEMORY)
+                          else os.path.abspath(cluster.BUILD))
     if os.environ.get("TL_LINKS_NAMESPACE") != str(os.getpid()):
         os.environ["TL_LINKS_NAMESPACE"] = str(os.getpid())
         os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
