@@ -73,8 +73,6 @@ TL_MUST_CHECK enum tl_err snapshot_stage_create(const struct snapshot_stage_opti
                                                 struct snapshot_stage **out_stage,
                                                 struct tl_fault *out_fault);
 
-const struct snapshot_info *snapshot_stage_info(const struct snapshot_stage *stage);
-
 /* The number of the chunk that is wanted; chunks_count when all are there. */
 uint32_t snapshot_stage_next(const struct snapshot_stage *stage);
 

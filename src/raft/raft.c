@@ -143,14 +143,24 @@ void raft_destroy(struct raft *raft)
 
 /* ---- helpers of all files ---- */
 
+/* raft->peers_count when it is no other member. */
+static uint32_t peer_place(const struct raft *raft, raft_id id)
+{
+    uint32_t i = 0;
+    while (i < raft->peers_count && raft->peers[i].id != id) i++;
+    return i;
+}
+
 struct raft_peer *raft_peer_find(struct raft *raft, raft_id id)
 {
-    for (uint32_t i = 0; i < raft->peers_count; i++) {
-        if (raft->peers[i].id == id) {
-            return &raft->peers[i];
-        }
-    }
-    return NULL;
+    uint32_t i = peer_place(raft, id);
+    return i < raft->peers_count ? &raft->peers[i] : NULL;
+}
+
+const struct raft_peer *raft_peer_look(const struct raft *raft, raft_id id)
+{
+    uint32_t i = peer_place(raft, id);
+    return i < raft->peers_count ? &raft->peers[i] : NULL;
 }
 
 struct raft_message raft_message_make(const struct raft *raft, enum raft_message_type type,

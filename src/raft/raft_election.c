@@ -33,9 +33,8 @@ bool raft_is_active(const void *context, raft_id id)
 bool raft_is_heard(const void *context, raft_id id)
 {
     const struct raft *raft = context;
-    for (uint32_t i = 0; i < raft->peers_count; i++) {
-        if (raft->peers[i].id == id) return raft->peers[i].has_spoken && raft_is_active(raft, id);
-    }
+    const struct raft_peer *peer = raft_peer_look(raft, id);
+    if (peer != NULL) return peer->has_spoken && raft_is_active(raft, id);
     return id == raft->self;
 }
 
@@ -148,22 +147,16 @@ bool raft_can_campaign(const struct raft *raft)
 static bool has_granted(const void *context, raft_id id)
 {
     const struct raft *raft = context;
-    for (uint32_t i = 0; i < raft->peers_count; i++) {
-        if (raft->peers[i].id == id) {
-            return raft->peers[i].tally == RAFT_TALLY_GRANTED;
-        }
-    }
+    const struct raft_peer *peer = raft_peer_look(raft, id);
+    if (peer != NULL) return peer->tally == RAFT_TALLY_GRANTED;
     return id == raft->self && raft->has_own_vote;
 }
 
 static bool can_still_grant(const void *context, raft_id id)
 {
     const struct raft *raft = context;
-    for (uint32_t i = 0; i < raft->peers_count; i++) {
-        if (raft->peers[i].id == id) {
-            return raft->peers[i].tally != RAFT_TALLY_REFUSED;
-        }
-    }
+    const struct raft_peer *peer = raft_peer_look(raft, id);
+    if (peer != NULL) return peer->tally != RAFT_TALLY_REFUSED;
     return id == raft->self;
 }
 

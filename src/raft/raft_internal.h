@@ -313,6 +313,7 @@ struct raft {
 
 /* raft.c */
 struct raft_peer *raft_peer_find(struct raft *raft, raft_id id); /* NULL: no other member */
+const struct raft_peer *raft_peer_look(const struct raft *raft, raft_id id); /* likewise */
 struct raft_message raft_message_make(const struct raft *raft, enum raft_message_type type,
                                       raft_id to);
 void raft_send(struct raft *raft, const struct raft_message *message);

@@ -100,22 +100,16 @@ static void finish_round(struct raft *raft)
 static bool has_echoed(const void *context, raft_id id)
 {
     const struct raft *raft = context;
-    for (uint32_t i = 0; i < raft->peers_count; i++) {
-        if (raft->peers[i].id == id) {
-            return raft->peers[i].sequence_acked >= raft->reads.round_sequence;
-        }
-    }
+    const struct raft_peer *peer = raft_peer_look(raft, id);
+    if (peer != NULL) return peer->sequence_acked >= raft->reads.round_sequence;
     return id == raft->self;
 }
 
 static bool was_asked(const void *context, raft_id id)
 {
     const struct raft *raft = context;
-    for (uint32_t i = 0; i < raft->peers_count; i++) {
-        if (raft->peers[i].id == id) {
-            return raft->peers[i].sequence_sent >= raft->reads.round_sequence;
-        }
-    }
+    const struct raft_peer *peer = raft_peer_look(raft, id);
+    if (peer != NULL) return peer->sequence_sent >= raft->reads.round_sequence;
     return id == raft->self;
 }
 

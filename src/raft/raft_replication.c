@@ -163,11 +163,8 @@ void raft_start_leading(struct raft *raft)
 static raft_index match_of(const void *context, raft_id id)
 {
     const struct raft *raft = context;
-    for (uint32_t i = 0; i < raft->peers_count; i++) {
-        if (raft->peers[i].id == id) {
-            return raft->peers[i].match;
-        }
-    }
+    const struct raft_peer *peer = raft_peer_look(raft, id);
+    if (peer != NULL) return peer->match;
     TL_ASSERT(id == raft->self);
     if (raft->mutation == RAFT_MUTATION_COUNT_MEMORY) {
         return raft->log.last;
@@ -251,11 +248,8 @@ static void step_mismatch(struct raft *raft, struct raft_peer *peer,
 static bool is_chain_broken_at(const void *context, raft_id id)
 {
     const struct raft *raft = context;
-    for (uint32_t i = 0; i < raft->peers_count; i++) {
-        if (raft->peers[i].id == id) {
-            return raft->peers[i].is_chain_broken;
-        }
-    }
+    const struct raft_peer *peer = raft_peer_look(raft, id);
+    if (peer != NULL) return peer->is_chain_broken;
     return false;
 }
 

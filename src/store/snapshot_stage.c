@@ -75,11 +75,6 @@ enum tl_err snapshot_stage_create(const struct snapshot_stage_options *options, 
     return TL_OK;
 }
 
-const struct snapshot_info *snapshot_stage_info(const struct snapshot_stage *stage)
-{
-    return &stage->info;
-}
-
 uint32_t snapshot_stage_next(const struct snapshot_stage *stage)
 {
     return stage->next;

@@ -156,7 +156,10 @@ static enum tl_err table_create(struct table *table, const struct table_options 
     if (rc != MDB_SUCCESS) {
         return table_fail(table, rc, "writing " FILE_NEW_NAME, out_fault);
     }
-    if (unlink(path_lock) != 0 || rename(path_new, path) != 0) {
+    if (unlink(path_lock) != 0) {
+        return table_fail(table, errno, "unlink of the lock of " FILE_NEW_NAME, out_fault);
+    }
+    if (rename(path_new, path) != 0) {
         return table_fail(table, errno, "rename of " FILE_NEW_NAME, out_fault);
     }
     return lmdb_env_sync_dir(table->dir, table->group, out_fault);
