@@ -24,7 +24,7 @@ dist_check_SCRIPTS += tests/system/basic.py tests/system/chain.py tests/system/c
     tests/system/handover.py tests/system/linear.py tests/system/links.py \
     tests/system/members.py tests/system/names.py tests/system/power_cut.py \
     tests/system/rows.py tests/system/slow_flush.py tests/system/snapshot.py \
-    tests/system/soak.py tests/system/space.py tests/system/upgrade.py
+    tests/system/soak.py tests/system/space.py tests/system/turns.py tests/system/upgrade.py
 EXTRA_DIST += tests/system/cluster.py tests/system/disk.py tests/system/load.py tests/system/shim.py
 
 system_test_environment = builddir='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1
@@ -45,6 +45,7 @@ check-system: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/slow_flush.py --seconds 15 --role follower
 	$(system_test_environment) $(srcdir)/tests/system/snapshot.py --rows 100000 --kills 4 --speed-share 0.5
 	$(system_test_environment) $(srcdir)/tests/system/space.py
+	$(system_test_environment) $(srcdir)/tests/system/turns.py --seconds 5 --cpu-ms 12.3
 	$(system_test_environment) $(srcdir)/tests/system/upgrade.py
 
 check-clocks: $(system_test_needs)
@@ -62,6 +63,9 @@ check-handover: $(system_test_needs)
 check-links: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/links.py --rates 20,100,1000 --nodes 3,5 \
 	    --delays 0,1,2 --etcd
+# About a minute and a half.
+check-turns: $(system_test_needs)
+	$(system_test_environment) $(srcdir)/tests/system/turns.py
 check-upgrade: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/upgrade.py --rounds 5
 check-members: $(system_test_needs)
@@ -91,4 +95,4 @@ check-chain: $(system_test_needs)
 	$(system_test_environment) $(srcdir)/tests/system/chain.py --entries 1000000 --log-retain 1GiB
 .PHONY: check-system check-chain check-clocks check-crash check-crash-points check-failover \
     check-handover check-links check-upgrade check-members check-power-cut check-rows check-slow-flush \
-    check-snapshot check-soak check-space soak-power-cut
+    check-snapshot check-soak check-space check-turns soak-power-cut
