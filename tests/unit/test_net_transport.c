@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -810,7 +811,9 @@ static int connect_wide(uint8_t from, enum peer_class class)
 {
     int fd = world_connect_with(ports[1], WIDE_BYTES);
     int bytes = WIDE_BYTES;
+    int on = 1;
     cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes), 0);
+    cr_assert_eq(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
     struct store_id to = pump_node(high)->store_id;
     say_hello_in(fd, HELLO_FORMAT, from, to.bytes[0], class);
     world_run_for(20);
