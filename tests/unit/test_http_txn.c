@@ -408,6 +408,7 @@ static int begin_large(const void *data, size_t count)
     for (int i = 0; i < 100 && server->paused_oldest == NULL; i++) server_turn();
     cr_assert_not_null(server->paused_oldest, "it was made in one turn");
     cr_assert_not(server->paused_oldest->is_answered);
+    cr_assert_eq(uv_backend_timeout(server_loop()), 0, "the loop would sleep");
     return fd;
 }
 
