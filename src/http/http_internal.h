@@ -32,7 +32,7 @@
 #define HTTP_IDLE_TIMEOUT_MS 75000u
 #define HTTP_TCP_KEEPALIVE_S 60u
 #define HTTP_LISTEN_BACKLOG 1024
-/* Of answers, what one turn of the loop makes or gives to sockets: about a millisecond's work. */
+/* Of answers, what one turn of the loop makes or gives to sockets: some tenths of a millisecond. */
 #define HTTP_TURN_BYTES (128u * 1024u)
 #define HTTP_PIECE_BYTES (64u * 1024u) /* of a large answer, at a time */
 /* A body may hold a value in a wrapping (JSON escapes), and one that is only a little too large

@@ -19,10 +19,9 @@
 /* Of a large frame in one part. A heartbeat waits for it for 26 ms on a link of 20 Mbit/s. */
 #define PART_BYTES (64u * 1024u)
 _Static_assert(PART_BYTES <= FRAME_PART_BYTES_MAX, "the peer takes it");
-/* Parts offered to the socket at once: the head of each that it does not take is made again. */
-#define GATHER_PARTS_MAX 4u
 #define GATHER_PIECES_MAX 32u
-/* A fast socket takes megabytes at once, in milliseconds: the rest goes in the next turn. */
+/* Of one flush, but for what is left of its last piece. A fast socket takes megabytes at once, in
+ * milliseconds: the rest goes in the next turn. */
 #define FLUSH_BYTES_MAX (128u * 1024u)
 
 static struct buf *lane_at(const struct lane *lane, uint32_t i)
@@ -133,8 +132,9 @@ static struct piece piece_make(const struct connection *connection, enum connect
     return piece;
 }
 
-/* The pieces to be sent next: what was begun, what is urgent, the rest. */
-static uint32_t pieces_gather(const struct connection *connection,
+/* The pieces to be sent next, until they are of `bytes_max` bytes or more: what was begun, what is
+ * urgent, the rest. */
+static uint32_t pieces_gather(const struct connection *connection, size_t bytes_max,
                               struct piece pieces[GATHER_PIECES_MAX])
 {
     struct lane_cursor cursors[CONNECTION_LANES_COUNT];
@@ -142,19 +142,19 @@ static uint32_t pieces_gather(const struct connection *connection,
         cursors[i] = (struct lane_cursor){.i = 0, .offset = connection->lanes[i].offset};
     }
     uint32_t count = 0;
+    size_t bytes = 0;
     const struct piece *begun = &connection->piece;
     if (begun->bytes > 0) {
+        bytes += piece_left(begun);
         pieces[count++] = *begun;
         cursor_pass(&cursors[begun->lane], &connection->lanes[begun->lane], begun->bytes);
     }
-    uint32_t parts_count = 0;
     for (uint32_t i = 0; i < CONNECTION_LANES_COUNT; i++) {
         const struct lane *lane = &connection->lanes[i];
-        while (cursors[i].i < lane->count && count < GATHER_PIECES_MAX &&
-               parts_count < GATHER_PARTS_MAX) {
+        while (cursors[i].i < lane->count && count < GATHER_PIECES_MAX && bytes < bytes_max) {
             pieces[count] = piece_make(connection, (enum connection_lane)i, &cursors[i]);
             cursor_pass(&cursors[i], lane, pieces[count].bytes);
-            if (pieces[count].head_bytes > 0) parts_count++;
+            bytes += piece_left(&pieces[count]);
             count++;
         }
     }
@@ -266,7 +266,7 @@ void connection_flush(struct connection *connection)
         struct piece pieces[GATHER_PIECES_MAX];
         uv_buf_t ranges[2 * GATHER_PIECES_MAX];
         size_t bytes;
-        uint32_t count = pieces_gather(connection, pieces);
+        uint32_t count = pieces_gather(connection, FLUSH_BYTES_MAX - flushed_bytes, pieces);
         uint32_t ranges_count = pieces_ranges(pieces, count, ranges, &bytes);
         int sent = uv_try_write((uv_stream_t *)&connection->tcp, ranges, ranges_count);
         if (sent < 0 && sent != UV_EAGAIN) {

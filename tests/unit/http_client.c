@@ -122,6 +122,11 @@ static size_t receive_until(int fd, char *data, size_t have, size_t count)
     return have;
 }
 
+size_t client_receive_bytes(int fd, void *data, size_t count)
+{
+    return receive_until(fd, data, 0, count);
+}
+
 bool client_finds(int fd, const char *bytes)
 {
     char window[64] = {0};

@@ -40,6 +40,8 @@ int client_connect(void);
 void client_send(int fd, const void *data, size_t count);
 /* The next answer; static, until the next call. Fails the test after three seconds. */
 struct answer *client_receive(int fd, bool has_body);
+/* Turns until `count` bytes are there, for three seconds at most; returns how many are. */
+size_t client_receive_bytes(int fd, void *data, size_t count);
 /* Whether the server has closed the connection, within a second. */
 bool client_sees_end(int fd);
 /* Whether these bytes come, among others, within three seconds. */

@@ -2,8 +2,13 @@
 
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "http_client.h"
+#include "src/http/http_internal.h"
+#include "trilith/prng.h"
 
 TestSuite(http_kv, .init = server_begin, .fini = server_end);
 
@@ -335,6 +340,170 @@ Test(http_kv, full_table_of_idempotency_records_says_when_there_is_room)
     struct answer *answer = request("PUT", "/v1/kv/k", "Idempotency-Key: a\r\n", "v");
     cr_assert_str_eq(header(answer, "Retry-After"), "49");
     assert_failure(answer, 429, "no_room", "not_executed");
+}
+
+/* ---- large values ---- */
+
+#define LARGE_BYTES (1024u * 1024u)
+#define LARGE_ANSWER_BYTES_MAX (LARGE_BYTES + 4096u)
+#define CLIENTS_COUNT 12u
+
+struct client {
+    int fd;
+    size_t count;
+    char *text; /* what has come */
+};
+
+static uint8_t large[LARGE_BYTES];
+
+static void set_large_row(void)
+{
+    struct prng prng;
+    prng_init(&prng, 1);
+    for (size_t i = 0; i < sizeof large; i++) large[i] = (uint8_t)prng_next(&prng);
+    fake_set_row("large", "", bytes_make(large, sizeof large), 5);
+}
+
+/* Without a turn of the loop. */
+static struct client client_begin(const char *text)
+{
+    struct client client = {.fd = client_connect(), .text = malloc(LARGE_ANSWER_BYTES_MAX)};
+    cr_assert_eq(send(client.fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+    return client;
+}
+
+static void clients_begin(struct client clients[CLIENTS_COUNT])
+{
+    set_large_row();
+    for (uint32_t i = 0; i < CLIENTS_COUNT; i++) {
+        clients[i] = client_begin("GET /v1/kv/large HTTP/1.1\r\nHost: t\r\n\r\n");
+    }
+}
+
+static void client_end(struct client *client)
+{
+    (void)close(client->fd);
+    free(client->text);
+}
+
+/* All that has come since; returns how much. */
+static size_t client_take(struct client *client)
+{
+    size_t before = client->count;
+    ssize_t got = 1;
+    while (got > 0) {
+        got = recv(client->fd, client->text + client->count, LARGE_ANSWER_BYTES_MAX - client->count,
+                   MSG_DONTWAIT);
+        if (got > 0) client->count += (size_t)got;
+    }
+    return client->count - before;
+}
+
+static struct bytes client_body(const struct client *client)
+{
+    const char *end = memmem(client->text, client->count, "\r\n\r\n", 4);
+    if (end == NULL) return bytes_make(NULL, 0);
+    return bytes_make(end + 4, client->count - (size_t)(end + 4 - client->text));
+}
+
+Test(http_kv, large_values_are_given_to_the_sockets_in_shares_of_a_turn)
+{
+    struct client clients[CLIENTS_COUNT];
+    clients_begin(clients);
+    struct client other = client_begin("GET /v1/kv/other HTTP/1.1\r\nHost: t\r\n\r\n");
+    size_t all = 0;
+    size_t most = 0;
+    size_t all_at_other = 0; /* when the other one was answered */
+    for (uint32_t i = 0; i < 2000 && all < CLIENTS_COUNT * LARGE_BYTES; i++) {
+        server_turn();
+        size_t given = 0;
+        for (uint32_t j = 0; j < CLIENTS_COUNT; j++) given += client_take(&clients[j]);
+        all += given;
+        most = TL_MAX(most, given);
+        if (client_take(&other) > 0) all_at_other = all;
+    }
+    /* A share, a piece that begins within it, and the heads. */
+    cr_assert_leq(most, HTTP_TURN_BYTES + HTTP_PIECE_BYTES + CLIENTS_COUNT * 512, "%zu", most);
+    cr_assert_gt(other.count, 0);
+    cr_assert_lt(all_at_other, 2 * LARGE_BYTES, "%zu", all_at_other);
+    for (uint32_t i = 0; i < CLIENTS_COUNT; i++) {
+        (void)client_take(&clients[i]);
+        cr_assert(bytes_equal(client_body(&clients[i]), bytes_make(large, sizeof large)), "%u", i);
+        client_end(&clients[i]);
+    }
+    client_end(&other);
+}
+
+Test(http_kv, clients_that_go_in_the_middle_of_large_values_leave_nothing)
+{
+    struct client clients[CLIENTS_COUNT];
+    clients_begin(clients);
+    for (uint32_t i = 0; i < 20; i++) {
+        server_turn();
+        for (uint32_t j = 0; j < CLIENTS_COUNT; j++) (void)client_take(&clients[j]);
+    }
+    uint32_t paused_count = 0; /* in the middle of their bodies */
+    for (struct exchange *each = server->paused_oldest; each != NULL; each = each->paused_newer) {
+        if (each->is_answered) paused_count++;
+    }
+    cr_assert_gt(paused_count, 1);
+    for (uint32_t i = 0; i < CLIENTS_COUNT; i++) client_end(&clients[i]);
+    for (uint32_t i = 0; i < 1000 && server->connections_count > 0; i++) server_turn();
+    cr_assert_eq(server->connections_count, 0);
+    cr_assert_null(server->paused_oldest);
+    cr_assert_null(server->paused_newest);
+    cr_assert_not_null(
+        strstr(body_of(request("GET", "/metrics", "", NULL)), "\ntrilith_http_waiting 0\n"));
+}
+
+Test(http_kv, head_of_a_large_value_says_its_length)
+{
+    set_large_row();
+    struct answer *answer = request("HEAD", "/v1/kv/large", "", NULL);
+    cr_assert_eq(answer->status, 200);
+    cr_assert_str_eq(header(answer, "Content-Length"), "1048576");
+    const char *two = "HEAD /v1/kv/large HTTP/1.1\r\nHost: t\r\n\r\n"
+                      "GET /livez HTTP/1.1\r\nHost: t\r\n\r\n";
+    int fd = client_connect();
+    client_send(fd, two, strlen(two));
+    cr_assert_eq(client_receive(fd, false)->status, 200);
+    cr_assert_str_eq(body_of(client_receive(fd, true)), "ok\n");
+    (void)close(fd);
+}
+
+Test(http_kv, large_value_comes_whole_over_http2)
+{
+    /* Preface, SETTINGS and WINDOW_UPDATE for windows of a GiB and more, a GET as stream 1. */
+    static const uint8_t get[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                                 "\0\0\6\4\0\0\0\0\0"
+                                 "\0\4\x7f\xff\xff\xff"
+                                 "\0\0\4\x08\0\0\0\0\0"
+                                 "\x70\0\0\0"
+                                 "\0\0\x19\1\5\0\0\0\1"
+                                 "\x82\x86\x04\x0c/v1/kv/large\x41\x07one.two";
+    set_large_row();
+    int fd = client_connect();
+    client_send(fd, get, sizeof get - 1);
+    size_t count = 0;
+    uint32_t data_frames_count = 0;
+    for (bool is_last = false; !is_last;) {
+        uint8_t head[9];
+        static uint8_t payload[16384];
+        cr_assert_eq(client_receive_bytes(fd, head, sizeof head), sizeof head);
+        size_t bytes = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+        cr_assert_leq(bytes, sizeof payload);
+        cr_assert_eq(client_receive_bytes(fd, payload, bytes), bytes);
+        if (head[3] == 1) cr_assert_eq(payload[0], 0x88, "200");
+        if (head[3] != 0) continue;
+        cr_assert_leq(count + bytes, LARGE_BYTES);
+        cr_assert_eq(memcmp(payload, large + count, bytes), 0, "from %zu on", count);
+        count += bytes;
+        data_frames_count++;
+        is_last = (head[4] & 1) != 0;
+    }
+    cr_assert_eq(count, LARGE_BYTES);
+    cr_assert_geq(data_frames_count, LARGE_BYTES / 16384);
+    (void)close(fd);
 }
 
 /* ---- refusals ---- */

@@ -1,8 +1,12 @@
 /* What clients send is taken apart as documented, and nothing malformed passes. */
 
 #include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 #include "src/http/parse.h"
+#include "trilith/prng.h"
 
 static struct bytes decoded(const char *source, uint8_t *room)
 {
@@ -133,6 +137,81 @@ Test(http_parse, utf8_is_strict)
     for (size_t i = 0; i < TL_COUNT_OF(bad); i++) {
         cr_assert_not(utf8_is_valid(bytes_of(bad[i])), "bad %zu", i);
     }
+}
+
+/* The definition, a byte at a time: the code point is put together and judged. */
+static bool is_utf8_by_definition(const uint8_t *bytes, size_t count)
+{
+    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+    for (size_t i = 0; i < count;) {
+        uint32_t point = bytes[i++];
+        if (point < 0x80) continue;
+        if (point < 0xc0 || point > 0xf7) return false;
+        size_t more = point >= 0xf0 ? 3 : point >= 0xe0 ? 2 : 1;
+        point &= 0x3fu >> more;
+        for (size_t j = 0; j < more; j++, i++) {
+            if (i == count || bytes[i] < 0x80 || bytes[i] > 0xbf) return false;
+            point = point << 6 | (bytes[i] & 0x3fu);
+        }
+        bool is_surrogate = point >= 0xd800 && point <= 0xdfff;
+        if (point < least[more] || point > 0x10ffff || is_surrogate) return false;
+    }
+    return true;
+}
+
+static void assert_utf8(const uint8_t *bytes, size_t count)
+{
+    cr_assert_eq(utf8_is_valid(bytes_make(bytes, count)), is_utf8_by_definition(bytes, count),
+                 "%zu bytes from %02x on", count, bytes[0]);
+}
+
+Test(http_parse, utf8_is_judged_the_same_at_every_offset)
+{
+    for (size_t at = 0; at <= 17; at++) {
+        for (uint32_t pair = 0; pair <= UINT16_MAX; pair++) {
+            uint8_t bytes[24];
+            memset(bytes, 'a', sizeof bytes);
+            bytes[at] = (uint8_t)(pair >> 8);
+            bytes[at + 1] = (uint8_t)pair;
+            assert_utf8(bytes, sizeof bytes);
+            assert_utf8(bytes, at + 1);
+            bytes[at + 2] = 0x80;
+            bytes[at + 3] = 0xbf;
+            assert_utf8(bytes, at + 3);
+            assert_utf8(bytes, sizeof bytes);
+        }
+    }
+}
+
+/* Well-formed sequences between runs of ASCII, and sometimes one byte that is another. */
+Test(http_parse, utf8_of_random_strings_is_judged_as_defined)
+{
+    static const char *const sequences[] = {"\xc2\x80",        "\xdf\xbf",     "\xe0\xa0\x80",
+                                            "\xed\x9f\xbf",    "\xef\xbf\xbf", "\xf0\x90\x80\x80",
+                                            "\xf4\x8f\xbf\xbf"};
+    uint64_t seed = (uint64_t)time(NULL);
+    (void)fprintf(stderr, "utf8 of random strings: seed %llu\n", (unsigned long long)seed);
+    struct prng prng;
+    prng_init(&prng, seed);
+    uint32_t valid_count = 0;
+    for (uint32_t round = 0; round < 100000; round++) {
+        uint8_t bytes[80];
+        size_t count = 0;
+        while (count < 64) {
+            const char *sequence = sequences[prng_below(&prng, TL_COUNT_OF(sequences))];
+            memcpy(bytes + count, sequence, strlen(sequence));
+            count += strlen(sequence);
+            size_t run = prng_below(&prng, 12);
+            memset(bytes + count, 'a', run);
+            count += run;
+        }
+        if (prng_below(&prng, 2) == 0) bytes[prng_below(&prng, count)] = (uint8_t)prng_next(&prng);
+        assert_utf8(bytes, count);
+        valid_count += utf8_is_valid(bytes_make(bytes, count));
+        assert_utf8(bytes, prng_between(&prng, 1, count));
+    }
+    cr_assert_gt(valid_count, 50000);
+    cr_assert_lt(valid_count, 100000);
 }
 
 /* ---- base64 ---- */

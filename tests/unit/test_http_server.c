@@ -357,6 +357,7 @@ Test(http_server, metrics_of_the_node_are_there)
 {
     fake.metrics.reads_linearizable_count = 17;
     for (uint64_t us = 1; us <= 1000; us++) histogram_add(&fake.metrics.log_commit_idle_us, us);
+    for (uint64_t ms = 4; ms <= 6; ms++) histogram_add(&fake.pump_metrics.loop_cpu_us, ms * 1000);
     struct answer *answer = request("GET", "/metrics", "", NULL);
     cr_assert_eq(sample(answer, "trilith_reads_total{consistency=\"linearizable\"}"), 17);
     cr_assert_eq(sample(answer, "trilith_log_commit_seconds_bucket{flush=\"0\",le=\"0.000255\"}"),
@@ -368,6 +369,10 @@ Test(http_server, metrics_of_the_node_are_there)
     cr_assert_float_eq(
         sample(answer, "trilith_log_commit_quantile_seconds{flush=\"0\",quantile=\"0.99\"}"), 1e-3,
         1e-6);
+    cr_assert_eq(sample(answer, "trilith_loop_turn_cpu_seconds_bucket{le=\"0.004095\"}"), 1);
+    cr_assert_eq(sample(answer, "trilith_loop_turn_cpu_seconds_bucket{le=\"0.005119\"}"), 2);
+    cr_assert_eq(sample(answer, "trilith_loop_turn_cpu_seconds_bucket{le=\"0.006143\"}"), 3);
+    cr_assert_eq(sample(answer, "trilith_loop_turn_cpu_seconds_count"), 3);
     cr_assert_eq(sample(answer, "trilith_raft_term{group=\"1\"}"), 4);
     cr_assert_eq(sample(answer, "trilith_ready"), 1);
 }

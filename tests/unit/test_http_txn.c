@@ -3,9 +3,14 @@
 
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "http_client.h"
+#include "src/http/http_internal.h"
+#include "trilith/prng.h"
 #include "trilith/txn.h"
 
 static struct txn txn; /* as the node got it */
@@ -317,4 +322,225 @@ Test(http_txn, results_that_are_not_those_of_the_operations_are_no_outcome)
         post("{\"then\":[{\"op\":\"get\",\"key\":\"a\"},{\"op\":\"get\",\"key\":\"b\"}]}")->status,
         504);
     cr_assert_eq(post("{}")->status, 504);
+}
+
+/* ---- large answers, which are made in slices ---- */
+
+#define LARGE_BYTES (3000001u) /* neither a whole number of pieces nor of base64 */
+#define GET_THREE                                                               \
+    "{\"then\":[{\"op\":\"get\",\"key\":\"a\"},{\"op\":\"get\",\"key\":\"b\"}," \
+    "{\"op\":\"get\",\"key\":\"c\"}]}"
+
+/* Escapes and sequences of several bytes, at every distance from the borders of pieces. */
+static struct bytes large_text(void)
+{
+    static const char *const parts[] = {
+        "\"",         "\\", "\n", "\x01", "\x7f", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+        "plain text "};
+    static uint8_t text[LARGE_BYTES];
+    struct prng prng;
+    prng_init(&prng, 1);
+    size_t count = 0;
+    while (LARGE_BYTES - count > 16) {
+        const char *part = parts[prng_below(&prng, TL_COUNT_OF(parts))];
+        memcpy(text + count, part, strlen(part));
+        count += strlen(part);
+    }
+    memset(text + count, 'z', LARGE_BYTES - count);
+    return bytes_make(text, LARGE_BYTES);
+}
+
+static struct bytes large_binary(void)
+{
+    static uint8_t bytes[LARGE_BYTES];
+    struct prng prng;
+    prng_init(&prng, 2);
+    for (size_t i = 0; i < LARGE_BYTES; i++) bytes[i] = (uint8_t)prng_next(&prng);
+    return bytes_make(bytes, LARGE_BYTES);
+}
+
+static void print_json(FILE *file, struct bytes text)
+{
+    for (size_t i = 0; i < text.count; i++) {
+        uint8_t byte = text.data[i];
+        if (byte < 0x20) {
+            (void)fprintf(file, "\\u%04x", byte);
+            continue;
+        }
+        if (byte == '"' || byte == '\\') (void)fputc('\\', file);
+        (void)fputc(byte, file);
+    }
+}
+
+static void print_base64(FILE *file, struct bytes bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    uint32_t bits_count = 0;
+    for (size_t i = 0; i < bytes.count; i++) {
+        bits = bits << 8 | bytes.data[i];
+        for (bits_count += 8; bits_count >= 6; bits_count -= 6) {
+            (void)fputc(digits[bits >> (bits_count - 6) & 63], file);
+        }
+    }
+    if (bits_count > 0) (void)fputc(digits[bits << (6 - bits_count) & 63], file);
+    for (size_t i = bytes.count; i % 3 != 0; i++) (void)fputc('=', file);
+}
+
+static void add_large_results(void)
+{
+    results = buf_create(2 * LARGE_BYTES + 4096);
+    add_result(&(struct txn_result){.status = KV_FOUND,
+                                    .revision = 3,
+                                    .version = 1,
+                                    .content_type = bytes_of("text/plain"),
+                                    .value = large_text()});
+    add_result(&(struct txn_result){
+        .status = KV_FOUND, .revision = 4, .version = 2, .value = large_binary()});
+    add_result(&(struct txn_result){.status = KV_NOT_FOUND});
+}
+
+/* Turns until the answer is being made. */
+static int begin_large(const void *data, size_t count)
+{
+    int fd = client_connect();
+    client_send(fd, data, count);
+    for (int i = 0; i < 100 && server->paused_oldest == NULL; i++) server_turn();
+    cr_assert_not_null(server->paused_oldest, "it was made in one turn");
+    cr_assert_not(server->paused_oldest->is_answered);
+    cr_assert_eq(uv_backend_timeout(server_loop()), 0, "the loop would sleep");
+    return fd;
+}
+
+static int post_large_results(void)
+{
+    char text[512];
+    int count = snprintf(text, sizeof text,
+                         "POST /v1/txn HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s",
+                         strlen(GET_THREE), GET_THREE);
+    return begin_large(text, (size_t)count);
+}
+
+static void assert_large_answer(int fd)
+{
+    char *expected = NULL;
+    size_t expected_bytes = 0;
+    FILE *file = open_memstream(&expected, &expected_bytes);
+    (void)fputs("{\"succeeded\":true,\"revision\":12,\"results\":["
+                "{\"op\":\"get\",\"key\":\"a\",\"exists\":true,\"value\":\"",
+                file);
+    print_json(file, large_text());
+    (void)fputs(
+        "\",\"encoding\":\"utf-8\",\"content_type\":\"text/plain\",\"revision\":3,\"version\":1},"
+        "{\"op\":\"get\",\"key\":\"b\",\"exists\":true,\"value\":\"",
+        file);
+    print_base64(file, large_binary());
+    (void)fputs("\",\"encoding\":\"base64\",\"revision\":4,\"version\":2},"
+                "{\"op\":\"get\",\"key\":\"c\",\"exists\":false}]}",
+                file);
+    (void)fclose(file);
+    struct answer *answer = client_receive(fd, false);
+    cr_assert_eq(answer->status, 200);
+    cr_assert_eq(strtoul(header(answer, "Content-Length"), NULL, 10), expected_bytes);
+    char *body = malloc(expected_bytes);
+    cr_assert_eq(client_receive_bytes(fd, body, expected_bytes), expected_bytes);
+    size_t same = 0;
+    while (same < expected_bytes && body[same] == expected[same]) same++;
+    cr_assert_eq(same, expected_bytes, "byte %zu of %zu", same, expected_bytes);
+    free(body);
+    free(expected);
+}
+
+static void assert_other_is_answered_meanwhile(void)
+{
+    static const char get[] = "GET /v1/kv/other HTTP/1.1\r\nHost: t\r\n\r\n";
+    int fd = client_connect();
+    client_send(fd, get, sizeof get - 1);
+    char byte;
+    for (int i = 0; i < 100 && recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 1; i++) server_turn();
+    cr_assert_not_null(server->paused_oldest, "it had to wait for the large one");
+    cr_assert_not(server->paused_oldest->is_answered);
+    cr_assert_eq(client_receive(fd, true)->status, 404);
+    (void)close(fd);
+}
+
+Test(http_txn, large_results_are_told_byte_for_byte_while_others_are_answered)
+{
+    add_large_results();
+    int fd = post_large_results();
+    memset(results->data, 0xee, results->count); /* were borrowed */
+    assert_other_is_answered_meanwhile();
+    assert_large_answer(fd);
+    (void)close(fd);
+}
+
+Test(http_txn, large_results_in_a_buffer_of_their_own_are_held_and_not_copied)
+{
+    add_large_results();
+    fake.result.results_buf = results;
+    int fd = post_large_results();
+    cr_assert_eq(results->refs_count, 2);
+    assert_other_is_answered_meanwhile();
+    assert_large_answer(fd);
+    (void)close(fd);
+    for (int i = 0; i < 100 && server->connections_count > 0; i++) server_turn();
+    cr_assert_eq(results->refs_count, 1);
+}
+
+static void assert_nothing_is_left(void)
+{
+    for (int i = 0; i < 1000 && server->connections_count > 0; i++) server_turn();
+    cr_assert_eq(server->connections_count, 0);
+    cr_assert_null(server->paused_oldest);
+    cr_assert_null(server->paused_newest);
+    cr_assert_eq(results->refs_count, 1);
+    cr_assert_not_null(
+        strstr(body_of(request("GET", "/metrics", "", NULL)), "\ntrilith_http_waiting 0\n"));
+    cr_assert_eq(uv_is_active((const uv_handle_t *)&server->busy), 0, "the loop would not sleep");
+}
+
+Test(http_txn, client_that_goes_while_a_large_answer_is_made_leaves_nothing)
+{
+    add_large_results();
+    fake.result.results_buf = results;
+    (void)close(post_large_results());
+    assert_nothing_is_left();
+}
+
+Test(http_txn, client_that_goes_in_the_middle_of_a_large_answer_leaves_nothing)
+{
+    add_large_results();
+    fake.result.results_buf = results;
+    int fd = post_large_results();
+    static char some[300000];
+    cr_assert_eq(client_receive_bytes(fd, some, sizeof some), sizeof some);
+    (void)close(fd);
+    assert_nothing_is_left();
+}
+
+/* HTTP/2: preface, empty SETTINGS, HEADERS of a POST as stream 1; its DATA; RST_STREAM. */
+Test(http_txn, large_answer_that_is_reset_is_given_up_at_once)
+{
+    static const uint8_t head[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                                  "\0\0\0\4\0\0\0\0\0"
+                                  "\0\0\x14\1\4\0\0\0\1"
+                                  "\x83\x86\x04\x07/v1/txn\x41\x07one.two";
+    static const uint8_t reset[] = "\0\0\4\3\0\0\0\0\1\0\0\0\x08";
+    uint8_t text[256];
+    size_t count = sizeof head - 1;
+    memcpy(text, head, count);
+    memcpy(text + count, "\0\0\0\0\1\0\0\0\1", 9);
+    text[count + 2] = (uint8_t)strlen(GET_THREE);
+    memcpy(text + count + 9, GET_THREE, strlen(GET_THREE));
+    add_large_results();
+    fake.result.results_buf = results;
+    int fd = begin_large(text, count + 9 + strlen(GET_THREE));
+    client_send(fd, reset, sizeof reset - 1);
+    for (int i = 0; i < 10; i++) server_turn();
+    cr_assert_null(server->paused_oldest);
+    cr_assert_eq(server->exchanges_waiting_count, 0);
+    cr_assert_eq(server->counters.abandoned_count, 1);
+    cr_assert_eq(results->refs_count, 1);
+    (void)close(fd);
+    assert_nothing_is_left();
 }

@@ -2,10 +2,12 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "net_world.h"
+#include "src/net/net_internal.h"
 #include "trilith/frame_parts.h"
 
 /* Two pumps; "low" has the smaller store id and connects. */
@@ -792,6 +794,169 @@ Test(net_transport, kernel_holds_little_that_is_not_sent)
     world_run_for(300);
     cr_assert_lt(pump_get_metrics(high)->bytes_sent_count, 256 * 1024);
     (void)close(fd);
+}
+
+/* ---- shares of a turn ---- */
+
+#define SHARE_BYTES (128u * 1024u) /* FLUSH_BYTES_MAX, READ_BYTES_MAX */
+#define WIDE_BYTES (4 * 1024 * 1024)
+
+static bool has_sent(void *context)
+{
+    return pump_get_metrics(high)->bytes_sent_count >= *(const uint64_t *)context;
+}
+
+/* A connection to high from this node, which is given, and gives, megabytes at once. */
+static int connect_wide(uint8_t from, enum peer_class class)
+{
+    int fd = world_connect_with(ports[1], WIDE_BYTES);
+    int bytes = WIDE_BYTES;
+    int on = 1;
+    cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes), 0);
+    cr_assert_eq(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
+    struct store_id to = pump_node(high)->store_id;
+    say_hello_in(fd, HELLO_FORMAT, from, to.bytes[0], class);
+    world_run_for(20);
+    (void)take_hello(fd);
+    return fd;
+}
+
+/* The kernel's window grows with what it has seen pass. */
+static void widen(int fd, uint8_t from, enum peer_class class)
+{
+    static uint8_t bytes[WIDE_BYTES];
+    struct buf *frame = world_frame(60000, 1);
+    uint64_t sent_count = pump_get_metrics(high)->bytes_sent_count;
+    for (uint32_t i = 0; i < 50; i++) cr_assert(send_to(high, from, class, buf_acquire(frame)));
+    pump_wake(high);
+    read_all(fd, bytes, 50u * frame->count);
+    cr_assert_eq(pump_get_metrics(high)->bytes_sent_count - sent_count, 50u * frame->count);
+    struct wanted wanted = {high, pump_node(high)->frames_count + 50};
+    for (uint32_t i = 0; i < 50; i++) world_write(fd, buf_bytes(frame));
+    cr_assert(world_run(has_frames, &wanted, 5000));
+    buf_release(frame);
+}
+
+static void queue_frames(uint8_t to, enum peer_class class, size_t bytes, uint32_t count)
+{
+    struct buf *frame = world_frame(bytes, 1);
+    for (uint32_t i = 0; i < count; i++) cr_assert(send_to(high, to, class, buf_acquire(frame)));
+    buf_release(frame);
+}
+
+static void check_flush_shares(size_t frame_bytes, uint32_t frames_count)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    int fd = connect_wide(1, PEER_CLASS_RAFT);
+    widen(fd, 1, PEER_CLASS_RAFT);
+    uint64_t before = pump_get_metrics(high)->bytes_sent_count;
+    queue_frames(1, PEER_CLASS_RAFT, frame_bytes, frames_count);
+    transport_work(&high->transport);
+    uint64_t sent = pump_get_metrics(high)->bytes_sent_count - before;
+    cr_assert_geq(sent, SHARE_BYTES);
+    cr_assert_leq(sent, SHARE_BYTES + 65 * 1024, "%llu", (unsigned long long)sent);
+    uint64_t all = before + frame_bytes * frames_count;
+    cr_assert(world_run(has_sent, &all, 2000), "the loop slept with bytes to send");
+    cr_assert_null(high->transport.dirty_later);
+    (void)close(fd);
+}
+
+Test(net_transport, flush_gives_a_share_of_a_large_frame_and_the_rest_in_later_turns)
+{
+    check_flush_shares(2 * 1024 * 1024, 1);
+}
+
+Test(net_transport, flush_gives_a_share_of_many_frames_and_the_rest_in_later_turns)
+{
+    check_flush_shares(60000, 35);
+}
+
+Test(net_transport, turn_reads_a_share_and_the_rest_follows)
+{
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    int fd = connect_wide(1, PEER_CLASS_RAFT);
+    widen(fd, 1, PEER_CLASS_RAFT);
+    struct wanted wanted = {high, pump_node(high)->frames_count + 31};
+    struct buf *frame = world_frame(60000, 1);
+    world_write(fd, bytes_make(frame->data, 1000)); /* so that one read is less than a share */
+    world_run_for(5);
+    world_write(fd, bytes_make(frame->data + 1000, frame->count - 1000));
+    for (uint32_t i = 0; i < 30; i++) world_write(fd, buf_bytes(frame));
+    uint64_t before = pump_get_metrics(high)->bytes_received_count;
+    (void)uv_run(&world_loop, UV_RUN_NOWAIT);
+    uint64_t got = pump_get_metrics(high)->bytes_received_count - before;
+    cr_assert_geq(got, SHARE_BYTES);
+    cr_assert_lt(got, SHARE_BYTES + CONNECTION_RECEIVE_BYTES, "%llu", (unsigned long long)got);
+    cr_assert(world_run(has_frames, &wanted, 2000), "the loop slept with bytes to read");
+    buf_release(frame);
+    (void)close(fd);
+}
+
+static bool is_raft_of_high_down(void *context)
+{
+    return pump_node(high)->down_counts[PEER_CLASS_RAFT] == *(const uint32_t *)context;
+}
+
+Test(net_transport, what_was_sent_before_the_end_is_read_in_shares)
+{
+    uint32_t once = 1;
+    world_set_peers(high, 9, numbers, ports, 2);
+    world_run_for(5);
+    int fd = connect_wide(1, PEER_CLASS_RAFT);
+    widen(fd, 1, PEER_CLASS_RAFT);
+    uint32_t frames_count = pump_node(high)->frames_count;
+    struct buf *frame = world_frame(60000, 1);
+    for (uint32_t i = 0; i < 30; i++) world_write(fd, buf_bytes(frame));
+    (void)close(fd);
+    cr_assert(world_run(is_raft_of_high_down, &once, 2000));
+    cr_assert_eq(pump_node(high)->frames_count, frames_count + 30);
+    buf_release(frame);
+}
+
+/* Of two connections that have had their share, one is lost; the other goes on. */
+static void check_end_while_held(uint8_t lost)
+{
+    world_close(TL_TAKE(&high));
+    ports[1] = 0;
+    high = world_open(3, &ports[1]);
+    static const uint8_t three[3] = {1, 2, 3};
+    const uint16_t three_ports[3] = {world_free_port(), world_free_port(), ports[1]};
+    world_set_peers(high, 9, three, three_ports, 3);
+    world_run_for(5);
+    struct buf *frame = world_frame(60000, 1);
+    int fds[3];
+    for (uint8_t id = 1; id <= 2; id++) {
+        fds[id] = connect_wide(id, PEER_CLASS_RAFT);
+        widen(fds[id], id, PEER_CLASS_RAFT);
+    }
+    uint64_t all = pump_get_metrics(high)->bytes_sent_count + 30u * frame->count;
+    for (uint8_t id = 1; id <= 2; id++) queue_frames(id, PEER_CLASS_RAFT, 60000, 30);
+    struct connection **later = &high->transport.dirty_later;
+    transport_work(&high->transport);
+    cr_assert_not_null(*later);
+    struct connection *second = (*later)->next_dirty;
+    cr_assert_not_null(second, "both are held");
+    struct store_id lost_id = world_id(lost);
+    bool is_first = (*later)->link->peer->id == store_id_raft(&lost_id);
+    struct connection *left = is_first ? second : *later;
+    connection_lost(is_first ? *later : second);
+    cr_assert_eq(*later, left);
+    cr_assert_null(left->next_dirty);
+    cr_assert(world_run(has_sent, &all, 2000));
+    world_run_for(20);
+    cr_assert_null(*later);
+    cr_assert_eq(pump_node(high)->down_counts[PEER_CLASS_RAFT], 1);
+    buf_release(frame);
+    for (uint8_t id = 1; id <= 2; id++) (void)close(fds[id]);
+}
+
+Test(net_transport, connection_that_is_lost_while_it_is_held_leaves_the_other)
+{
+    check_end_while_held(1);
+    world_run_for(20);
+    check_end_while_held(2);
 }
 
 /* ---- frames that are still arriving ---- */

@@ -2,6 +2,8 @@
  * is answered once and in order, and a stop loses none. */
 
 #include <criterion/criterion.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "net_world.h"
 
@@ -54,6 +56,49 @@ Test(net_turn, work_made_by_a_turn_gets_a_turn_before_the_loop_sleeps)
     pump_wake(pump);
     world_run_for(20);
     cr_assert_eq(node->turns_count, 100);
+}
+
+#define BUSY_US 20000u
+
+static uint64_t thread_cpu_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+static void work_long(struct node *self)
+{
+    (void)self;
+    uint64_t begin_us = thread_cpu_us();
+    while (thread_cpu_us() - begin_us < BUSY_US) continue;
+}
+
+static void wait_long(struct node *self)
+{
+    (void)self;
+    (void)usleep(BUSY_US);
+}
+
+Test(net_turn, cpu_time_of_turns_is_noted_and_not_what_they_wait)
+{
+    const struct histogram *cpu_us = &pump_get_metrics(pump)->loop_cpu_us;
+    uint64_t begin_us = cpu_us->sum_us;
+    node->on_turn = wait_long;
+    pump_wake(pump);
+    world_run_for(5);
+    cr_assert_geq(pump_get_metrics(pump)->loop_lag_us.max_us, BUSY_US);
+    cr_assert_lt(cpu_us->sum_us - begin_us, BUSY_US / 2);
+    uint64_t count = cpu_us->count;
+    node->on_turn = work_long;
+    for (uint32_t i = 0; i < 3; i++) {
+        pump_wake(pump);
+        world_run_for(5);
+    }
+    node->on_turn = NULL;
+    cr_assert_geq(cpu_us->max_us, BUSY_US);
+    cr_assert_lt(cpu_us->max_us, 2 * BUSY_US, "of one turn, not of all");
+    cr_assert_geq(cpu_us->count, count + 3);
 }
 
 static bool has_turned(void *context)
