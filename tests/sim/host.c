@@ -10,7 +10,6 @@
 #include "trilith/placement_change.h"
 
 #define DRAIN_NS (5 * SIM_S) /* as long as the server waits before it just ends */
-#define TELL_DELAY_NS (100 * SIM_US)
 #define COMMIT_MAX_NS (19 * SIM_S) /* by its clock 20: a process whose commit hangs longer ends */
 #define TIMERS_PAST_MAX 1000u    /* turns in a row that ask for the next one at once */
 #define EXIT_EXPELLED 3
@@ -698,7 +697,7 @@ static void fail_commit(struct sim *sim, struct sim_node *node, struct node_log_
                               .incarnation = node->incarnation,
                               .a = (uint64_t)-err,
                               .data = batch};
-        sim_push(sim, sim->now_ns + TELL_DELAY_NS, &event);
+        sim_push(sim, sim->now_ns + SIM_TELL_DELAY_NS, &event);
         batch = next;
     }
     if (sim->options.mutation == NODE_MUTATION_IGNORE_LOG_ERROR) {
@@ -749,7 +748,7 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
             host_crash(sim, node);
             return;
         }
-        push(sim, node, TELL_DELAY_NS, EVENT_LOG_DONE, batch);
+        push(sim, node, SIM_TELL_DELAY_NS, EVENT_LOG_DONE, batch);
         batch = next;
     }
     take_queue(sim, node);
@@ -764,7 +763,7 @@ static void on_flush_commit(struct sim *sim, struct sim_node *node)
                               .node = node->number,
                               .incarnation = node->incarnation,
                               .a = 1};
-        sim_push(sim, sim->now_ns + TELL_DELAY_NS, &event);
+        sim_push(sim, sim->now_ns + SIM_TELL_DELAY_NS, &event);
         return;
     }
     commit_flush(sim, node);
@@ -825,7 +824,7 @@ static void on_snapshot(struct sim *sim, struct sim_node *node)
         host_crash(sim, node);
         return;
     }
-    push(sim, node, TELL_DELAY_NS, EVENT_SNAPSHOT_DONE, NULL);
+    push(sim, node, SIM_TELL_DELAY_NS, EVENT_SNAPSHOT_DONE, NULL);
 }
 
 static void on_snapshot_done(struct sim *sim, struct sim_node *node)

@@ -25,6 +25,7 @@
     X(stops)                    \
     X(starts)                   \
     X(pauses)                   \
+    X(pauses_again)             \
     X(clock_jumps)              \
     X(sleeps)                   \
     X(late_repeats)             \

@@ -30,6 +30,8 @@
 #define SIM_PAST_MAX 16u         /* keyed requests of a client that it may repeat late */
 #define SIM_WORLD UINT32_MAX     /* node of an event that concerns none */
 
+/* Until a node hears what its disk has done. Pauses are longer. */
+#define SIM_TELL_DELAY_NS (100 * SIM_US)
 #define SIM_NEVER UINT64_MAX
 #define SIM_VALUE_BYTES_MAX 4096u
 #define SIM_US 1000ull
@@ -70,6 +72,7 @@ enum event_kind {
     EVENT_MOMENT,   /* peer: the node in which it has come; a: the fault; b: its incarnation */
     EVENT_MOMENT_NEXT,
     EVENT_ROOM, /* a: number of the time that file systems are full */
+    EVENT_PAUSE, /* peer: the node, which has just gone on */
     EVENT_ROT, /* peer: the node that has found damage; a: its incarnation */
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
@@ -140,6 +143,7 @@ struct swarm {
     uint32_t depose_ppm; /* per new leader, and per transfer: it is cut off */
     uint32_t absent_ppm; /* per frame of a snapshot: the receiver is cut off for long */
     uint64_t pause_max_ns;
+    uint32_t pause_again_ppm; /* per pause: another one as soon as it is over */
     bool isolates;   /* cuts off one that leads nothing: no leader has to go */
     bool wipes_most; /* at the end all but one are emptied: they have to wait for ever */
     uint32_t commit_error_ppm;
