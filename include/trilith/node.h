@@ -158,6 +158,7 @@ enum node_mutation {
     NODE_MUTATION_OFFER_DEADLINE = 47, /* a deadline that has passed is set while an offer waits */
     NODE_MUTATION_OWN_PROMISES = 49,   /* a process' own promises are held against its beginning */
     NODE_MUTATION_NO_GRACE = 53,      /* a paused process judges its log commit before it hears */
+    NODE_MUTATION_ONE_GRACE = 60,     /* ... if it is stopped a second time */
     NODE_MUTATION_ANSWER_BY_INDEX = 56, /* a write is answered by whatever is at its index */
     NODE_MUTATION_INSTALL_REPLACED = 58, /* a snapshot's writes are answered `replaced` */
     /* A process says on its forward connection what it found on its disk, and what it says over the

@@ -39,6 +39,7 @@
 #define NODE_FORWARD_RETRY_NS 20000000ull         /* after a definite refusal by the leader asked */
 #define NODE_LOG_COMMIT_MAX_NS 20000000000ull
 #define NODE_LOG_COMMIT_GRACE_NS 1000000000ull /* from when it was first seen to be over it */
+#define NODE_LOG_COMMIT_LOOK_NS 250000000ull   /* meanwhile it is looked at as often */
 #define NODE_LOG_COMMIT_HEALTHY_MS 100u
 #define NODE_CLOCK_APART_US 1000000ull /* the leader's clock may be so far from the median */
 #define NODE_READY_AGE_MS 1000u
@@ -321,7 +322,8 @@ struct node {
     struct node_batch *batches_free;
     uint64_t slow_sequence;    /* of the newest batch that was reported as slow */
     uint64_t overdue_sequence; /* of the newest batch that was seen to take too long */
-    uint64_t overdue_ns;       /* and when */
+    uint64_t overdue_ns;       /* and when, or when this process last went on after a stop */
+    uint64_t overdue_look_ns;  /* when it was last looked at */
     uint64_t batch_sequence;
 
     struct node_job *jobs;

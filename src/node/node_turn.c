@@ -334,12 +334,15 @@ static void check_log_commit(struct node *node)
                  (unsigned long long)(age_ns / 1000000));
     }
     if (age_ns < NODE_LOG_COMMIT_MAX_NS) return;
-    if (oldest->sequence > node->overdue_sequence) {
+    /* The process itself may have been stopped for as long: what its disk has done meanwhile is
+     * told only after this turn. So it is after a stop within the grace. */
+    bool was_stopped = node->now_ns - node->overdue_look_ns > 2 * NODE_LOG_COMMIT_LOOK_NS &&
+                       node->options.mutation != NODE_MUTATION_ONE_GRACE;
+    if (oldest->sequence > node->overdue_sequence || was_stopped) {
         node->overdue_sequence = oldest->sequence;
         node->overdue_ns = node->now_ns;
     }
-    /* The process itself may have been stopped for as long: what its disk has done meanwhile is
-     * told only after this turn. */
+    node->overdue_look_ns = node->now_ns;
     if (node->now_ns < node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS &&
         node->options.mutation != NODE_MUTATION_NO_GRACE) {
         return;
@@ -356,7 +359,8 @@ static uint64_t log_commit_deadline(const struct node *node)
     if (node->batches_oldest == NULL) return UINT64_MAX;
     const struct node_log_batch *oldest = &node->batches_oldest->log;
     if (oldest->sequence <= node->overdue_sequence) {
-        return node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS;
+        uint64_t end_ns = node->overdue_ns + NODE_LOG_COMMIT_GRACE_NS;
+        return TL_MIN(end_ns, node->overdue_look_ns + NODE_LOG_COMMIT_LOOK_NS);
     }
     bool is_reported = oldest->sequence <= node->slow_sequence;
     return oldest->issued_ns + (is_reported ? NODE_LOG_COMMIT_MAX_NS : NODE_LOG_COMMIT_SLOW_NS + 1);

@@ -10,7 +10,6 @@
 #include "trilith/placement_change.h"
 
 #define DRAIN_NS (5 * SIM_S) /* as long as the server waits before it just ends */
-#define TELL_DELAY_NS (100 * SIM_US)
 #define COMMIT_MAX_NS (19 * SIM_S) /* by its clock 20: a process whose commit hangs longer ends */
 #define TIMERS_PAST_MAX 1000u    /* turns in a row that ask for the next one at once */
 #define EXIT_EXPELLED 3
@@ -470,8 +469,9 @@ static void fill_options(struct sim *sim, struct sim_node *node, struct member *
         .data_dir = node->data_dir,
         .data_groups_count = 1,
         .log_retain_bytes = sim->swarm.log_retain_bytes,
-        .log_map_bytes = 1u << 30,
-        .table_map_bytes = 1u << 30,
+        .log_map_bytes = SIM_MAP_BYTES,
+        .table_map_bytes = SIM_MAP_BYTES,
+        .map_headroom_bytes = SIM_MAP_HEADROOM_BYTES,
         .election_timeout_ns = sim->swarm.election_timeout_ns,
         .heartbeat_interval_ns = sim->swarm.election_timeout_ns / 6,
         .generation_age_ns = sim->swarm.generation_age_ns,
@@ -698,7 +698,7 @@ static void fail_commit(struct sim *sim, struct sim_node *node, struct node_log_
                               .incarnation = node->incarnation,
                               .a = (uint64_t)-err,
                               .data = batch};
-        sim_push(sim, sim->now_ns + TELL_DELAY_NS, &event);
+        sim_push(sim, sim->now_ns + SIM_TELL_DELAY_NS, &event);
         batch = next;
     }
     if (sim->options.mutation == NODE_MUTATION_IGNORE_LOG_ERROR) {
@@ -734,7 +734,7 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
     struct node_log_batch *batch = TL_TAKE(&node->taken);
     moments_note(sim, node, MOMENT_LOG_COMMIT);
     enum tl_err err = fails(sim, node) ? TL_ERR_IO : TL_OK;
-    if (err == TL_OK && full_stops_log(sim, node, batch)) err = TL_ERR_NO_SPACE;
+    if (err == TL_OK) err = full_stops_log(sim, node, batch);
     if (err != TL_OK) {
         fail_commit(sim, node, batch, err);
         return;
@@ -749,7 +749,7 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
             host_crash(sim, node);
             return;
         }
-        push(sim, node, TELL_DELAY_NS, EVENT_LOG_DONE, batch);
+        push(sim, node, SIM_TELL_DELAY_NS, EVENT_LOG_DONE, batch);
         batch = next;
     }
     take_queue(sim, node);
@@ -758,13 +758,14 @@ static void on_log_commit(struct sim *sim, struct sim_node *node)
 static void on_flush_commit(struct sim *sim, struct sim_node *node)
 {
     if (node->flush == NULL || node->flush_is_durable || node->disk->is_cut_off) return;
-    if (full_stops_flush(sim, node)) {
+    enum tl_err err = full_stops_flush(sim, node);
+    if (err != TL_OK) {
         node->disk->is_cut_off = true;
         struct event event = {.kind = EVENT_FLUSH_DONE,
                               .node = node->number,
                               .incarnation = node->incarnation,
-                              .a = 1};
-        sim_push(sim, sim->now_ns + TELL_DELAY_NS, &event);
+                              .a = (uint64_t)-err};
+        sim_push(sim, sim->now_ns + SIM_TELL_DELAY_NS, &event);
         return;
     }
     commit_flush(sim, node);
@@ -778,12 +779,12 @@ static void tell_flush(struct sim *sim, struct sim_node *node)
     host_wake(sim, node);
 }
 
-static void tell_flush_failed(struct sim *sim, struct sim_node *node)
+static void tell_flush_failed(struct sim *sim, struct sim_node *node, enum tl_err err)
 {
     struct tl_fault fault;
     tl_fault_set(&fault, node->data_dir, UINT32_MAX, 0, "no space left");
     node->has_failed = true;
-    node_on_flush_done(node->node, TL_TAKE(&node->flush), TL_ERR_NO_SPACE, &fault);
+    node_on_flush_done(node->node, TL_TAKE(&node->flush), err, &fault);
     host_wake(sim, node);
 }
 
@@ -825,7 +826,7 @@ static void on_snapshot(struct sim *sim, struct sim_node *node)
         host_crash(sim, node);
         return;
     }
-    push(sim, node, TELL_DELAY_NS, EVENT_SNAPSHOT_DONE, NULL);
+    push(sim, node, SIM_TELL_DELAY_NS, EVENT_SNAPSHOT_DONE, NULL);
 }
 
 static void on_snapshot_done(struct sim *sim, struct sim_node *node)
@@ -875,8 +876,8 @@ void host_on_event(struct sim *sim, struct sim_node *node, const struct event *e
         break;
     case EVENT_FLUSH_DONE:
         /* A reader that met the flush may have brought the news already. */
-        if (event->a == 1) {
-            tell_flush_failed(sim, node);
+        if (event->a != 0) {
+            tell_flush_failed(sim, node, (enum tl_err)-(int)event->a);
         } else if (node->flush != NULL && node->flush_is_durable) {
             tell_flush(sim, node);
         }

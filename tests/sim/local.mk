@@ -30,6 +30,7 @@ SIM_MUTATIONS = 1 4 5 10 11 13:deposals 14 15 16 21 22 25 26 27 28 29 30 \
     31:clocks 32:clocks 33:clocks 70:rot 71:rot 72:rot 73:rot 74:large 75:large 76:full 80:full \
     85:rollback 95:large \
     44:deposals 45:membership 46:membership 47:absences 48:stalls 49:rollback 53:pauses 54:snapshots \
+    60:pauses 81:full \
     8:deposals 9:deposals \
     56:deposals 57:membership 58:deposals 59:deposals
 

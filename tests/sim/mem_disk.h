@@ -91,6 +91,8 @@ struct mem_disk {
     uint32_t tables_count;
     uint64_t size_bytes;        /* that files may have in all; 0: no limit */
     uint64_t file_bytes;        /* that they have; they never shrink */
+    uint64_t log_map_bytes;     /* taken in the map of the log beside what is simulated */
+    uint64_t table_map_bytes;   /* in that of each table */
     uint64_t truncations_count; /* entries cut off logs */
     uint64_t deletions_count;   /* entries deleted by retention */
     uint64_t flushes_count;

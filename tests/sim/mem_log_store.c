@@ -331,7 +331,7 @@ uint32_t log_store_groups(const struct log_store *store,
 
 uint64_t log_store_used_bytes(const struct log_store *store)
 {
-    uint64_t sum = 0;
+    uint64_t sum = store->disk->log_map_bytes;
     for (uint32_t g = 0; g < MEM_DISK_GROUPS_MAX; g++) sum += store->disk->logs[g].used_bytes;
     return sum;
 }

@@ -152,7 +152,7 @@ const struct group_state *table_state(const struct table *table)
 
 uint64_t table_data_bytes(const struct table *table)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = table->disk->table_map_bytes;
     const struct mem_table_version *version = table->durable->current;
     for (size_t i = 0; i < version->items_count; i++) {
         bytes += version->items[i].key->count + version->items[i].value->count;

@@ -4,6 +4,8 @@
 #include "sim_internal.h"
 
 #define PAUSE_AFTER_STORM_NS (3 * SIM_S) /* so far may one reach beyond it */
+#define PAUSE_AGAIN_NS (150 * SIM_US)      /* so soon after it went on */
+#define PAUSE_AGAIN_MEAN_NS (3 * SIM_S)
 #define ISOLATED_APART_NS (2 * SIM_S)
 #define HUNG_NS (5 * SIM_S) /* the log commits of a leader */
 #define HUNG_APART_NS (16 * SIM_S)
@@ -238,10 +240,22 @@ static void pause_node(struct sim *sim, struct sim_node *node, uint64_t length)
 {
     if (node->node == NULL) return;
     sim->result->counters.pauses++;
-    length = TL_MIN(length, sim->swarm.pause_max_ns);
+    length = TL_MIN(length + SIM_MS, sim->swarm.pause_max_ns);
     length = TL_MIN(length, sim->swarm.storm_ns + PAUSE_AFTER_STORM_NS - sim->now_ns);
     node->paused_until_ns = TL_MAX(node->paused_until_ns, sim->now_ns + length);
     sim_trace(sim, "n%u pauses %.3f ms", node->number, (double)length / (double)SIM_MS);
+    if (!prng_chance(&sim->more_random, sim->swarm.pause_again_ppm)) return;
+    /* Before it may have heard what its disk has done meanwhile. */
+    struct event event = {.kind = EVENT_PAUSE, .node = SIM_WORLD, .peer = node->number};
+    uint64_t range_ns = sim->swarm.turn_delay_ns + PAUSE_AGAIN_NS;
+    sim_push(sim, node->paused_until_ns + prng_below(&sim->more_random, range_ns), &event);
+}
+
+static void pause_again(struct sim *sim, struct sim_node *node)
+{
+    if (node->node == NULL) return;
+    sim->result->counters.pauses_again++;
+    pause_node(sim, node, sim_exponential(&sim->more_random, PAUSE_AGAIN_MEAN_NS));
 }
 
 static void hang(struct sim *sim, struct sim_node *node, uint64_t length_ns)
@@ -414,6 +428,10 @@ void nemesis_on_event(struct sim *sim, const struct event *event)
     }
     if (event->kind == EVENT_HUNG) {
         judge_hung(sim, event);
+        return;
+    }
+    if (event->kind == EVENT_PAUSE) {
+        if (!sim_is_quiet(sim)) pause_again(sim, &sim->nodes[event->peer]);
         return;
     }
     if (event->kind == EVENT_ROOM) {

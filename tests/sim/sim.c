@@ -111,7 +111,11 @@ static void run_events(struct sim *sim)
         sim->now_ns = event.time_ns;
         if (event.node != SIM_WORLD && is_of_process(event.kind) &&
             sim->nodes[event.node].paused_until_ns > sim->now_ns) {
-            sim_push(sim, sim->nodes[event.node].paused_until_ns, &event);
+            /* Timers come first when it goes on, what the disk has done after them; both sooner
+             * than what the disk does from then on. */
+            bool is_late = event.kind == EVENT_LOG_DONE || event.kind == EVENT_FLUSH_DONE;
+            uint64_t late_ns = is_late ? SIM_TELL_DELAY_NS / 2 : 0;
+            sim_push(sim, sim->nodes[event.node].paused_until_ns + late_ns, &event);
             continue;
         }
         sim->result->counters.events++;

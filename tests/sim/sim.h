@@ -25,6 +25,7 @@
     X(stops)                    \
     X(starts)                   \
     X(pauses)                   \
+    X(pauses_again)             \
     X(clock_jumps)              \
     X(sleeps)                   \
     X(late_repeats)             \
@@ -54,8 +55,10 @@
     X(disks_near_full)          \
     X(leaders_filled)           \
     X(disks_full)               \
+    X(maps_full)                \
     X(ends_by_full_disks)       \
     X(outcomes_no_space)        \
+    X(outcomes_map_full)        \
     X(records_damaged)          \
     X(items_damaged)            \
     X(heads_damaged)            \

@@ -30,6 +30,10 @@
 #define SIM_PAST_MAX 16u         /* keyed requests of a client that it may repeat late */
 #define SIM_WORLD UINT32_MAX     /* node of an event that concerns none */
 
+#define SIM_MAP_BYTES (1u << 30)
+#define SIM_MAP_HEADROOM_BYTES (1u << 20)
+/* Until a node hears what its disk has done. Pauses are longer. */
+#define SIM_TELL_DELAY_NS (100 * SIM_US)
 #define SIM_NEVER UINT64_MAX
 #define SIM_VALUE_BYTES_MAX 4096u
 #define SIM_US 1000ull
@@ -41,9 +45,9 @@ enum event_kind {
     EVENT_TURN,
     EVENT_TIMER,      /* a: token */
     EVENT_LOG_COMMIT, /* the writer's commit is durable */
-    EVENT_LOG_DONE,   /* data: the batch; a: 1 if it has failed */
+    EVENT_LOG_DONE,   /* data: the batch; a: the error it has failed with, as below */
     EVENT_FLUSH_COMMIT,
-    EVENT_FLUSH_DONE, /* a: 1 if it has failed */
+    EVENT_FLUSH_DONE, /* a: the error it has failed with, as a positive number; 0: none */
     EVENT_LOG_READ,
     EVENT_SNAPSHOT, /* the job at the head of the queue is carried out */
     EVENT_SNAPSHOT_DONE,
@@ -70,6 +74,7 @@ enum event_kind {
     EVENT_MOMENT,   /* peer: the node in which it has come; a: the fault; b: its incarnation */
     EVENT_MOMENT_NEXT,
     EVENT_ROOM, /* a: number of the time that file systems are full */
+    EVENT_PAUSE, /* peer: the node, which has just gone on */
     EVENT_ROT, /* peer: the node that has found damage; a: its incarnation */
     EVENT_STORM_END,
     EVENT_LIVENESS_CHECK,
@@ -140,6 +145,7 @@ struct swarm {
     uint32_t depose_ppm; /* per new leader, and per transfer: it is cut off */
     uint32_t absent_ppm; /* per frame of a snapshot: the receiver is cut off for long */
     uint64_t pause_max_ns;
+    uint32_t pause_again_ppm; /* per pause: another one as soon as it is over */
     bool isolates;   /* cuts off one that leads nothing: no leader has to go */
     bool wipes_most; /* at the end all but one are emptied: they have to wait for ever */
     uint32_t commit_error_ppm;
@@ -393,6 +399,7 @@ struct sim_rollback {
 struct sim_full {
     bool is_active;
     bool is_near;      /* all have something left */
+    bool is_of_maps;   /* LMDB maps are full, and not file systems */
     uint64_t number;   /* of such times so far */
     uint64_t since_ns; /* 0: not all are */
     uint64_t ended_ns; /* when there was room again */
@@ -609,9 +616,10 @@ void moments_on_event(struct sim *sim, const struct event *event);
 void full_inject(struct sim *sim, struct sim_node *node);
 void full_on_event(struct sim *sim, const struct event *event);
 void full_calm(struct sim *sim);
-/* Whether the disk has no room for it: the process has to end. */
-bool full_stops_log(struct sim *sim, struct sim_node *node, const struct node_log_batch *batch);
-bool full_stops_flush(struct sim *sim, struct sim_node *node);
+/* Not TL_OK: disk or map has no room for it, and the process has to end. */
+enum tl_err full_stops_log(struct sim *sim, struct sim_node *node,
+                           const struct node_log_batch *batch);
+enum tl_err full_stops_flush(struct sim *sim, struct sim_node *node);
 void full_on_stopped(struct sim *sim, struct sim_node *node);
 struct sim_node *full_fill_leader(struct sim *sim);
 bool full_is_over(const struct sim *sim);

@@ -115,6 +115,7 @@ static void draw_more(struct draw *draw, struct swarm *swarm)
     }
     swarm->queue_bytes_max = PICK(draw, 4096, 32768, 1u << 20);
     swarm->alter_ppm = (uint32_t)PICK(draw, 0, 100000);
+    swarm->pause_again_ppm = (uint32_t)PICK(draw, 0, 300000);
 }
 
 /* ---- profiles: one thing in the foreground ---- */
@@ -449,6 +450,7 @@ static void profile_pauses(struct swarm *swarm)
     swarm->fault_mean_ns = 5 * SIM_S;
     swarm->pause_mean_ns = 25 * SIM_S;
     swarm->pause_max_ns = 25 * SIM_S;
+    swarm->pause_again_ppm = 500000;
 }
 
 /* Followers that need a snapshot, and are away when it comes. */

@@ -370,6 +370,7 @@ static void finish(struct request *request, enum tl_err err, bool is_answered)
               is_answered ? tl_err_name(err) : "broken");
     counters->outcomes_replaced += is_answered && err == TL_ERR_REPLACED;
     counters->outcomes_no_space += is_answered && err == TL_ERR_NO_SPACE;
+    counters->outcomes_map_full += is_answered && err == TL_ERR_MAP_FULL;
     counters->outcomes_full += is_answered && err == TL_ERR_FULL;
     counters->outcomes_unknown += is_answered && err == TL_ERR_UNKNOWN;
     counters->outcomes_refused += is_answered && state_of(err) == ATTEMPT_DEFINITE;

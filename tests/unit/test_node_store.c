@@ -290,6 +290,30 @@ Test(node_store, process_that_was_stopped_for_long_hears_what_became_of_its_log_
     cluster_destroy(cluster);
 }
 
+/* ... as often as it is stopped; a commit that does not end while it runs ends it. */
+Test(node_store, process_that_is_stopped_again_and_again_waits_anew_for_its_log_commit)
+{
+    struct cluster *cluster = cluster_create(1);
+    struct site *site = &cluster->sites[0];
+    cluster_form(cluster);
+    site->holds_log = true;
+    struct effort effort;
+    struct buf *entry = effort_entry("a", "1", false, 0, 0);
+    cr_assert_eq(effort_start(&effort, site, entry, 60 * CLUSTER_S), TL_OK);
+    node_turn(site->node);
+    cr_assert_gt(site->batches_count, 0);
+    cluster->now_ns += 25 * CLUSTER_S;
+    node_turn(site->node);
+    for (uint32_t i = 0; i < 3; i++) {
+        cluster->now_ns += 2 * CLUSTER_S;
+        node_turn(site->node);
+        cr_assert_eq(site->failures_count, 0, "stop %u", i);
+    }
+    cluster_pass(cluster, 2 * CLUSTER_S);
+    cr_assert_eq(site->exit_code, 4);
+    cluster_destroy(cluster);
+}
+
 Test(node_store, no_log_is_deleted_that_the_table_does_not_cover)
 {
     struct cluster *cluster = cluster_create(1);
