@@ -1,10 +1,10 @@
-/* full.c - file systems and maps that run full, of one machine or of all, and have room again later.
+/* full.c - file systems and maps that run full, of one machine or of all, and have room again.
  *
  *   near   less is left than the reserve, on all: writes are refused as not executed, nobody ends
  *   full   next to nothing is left: what has to be written all the same ends its process (exit 4),
  *          which comes back when there is room
- *   maps   the log or the tables have what they may hold: writes are refused as well; what is on its
- *          way has the headroom
+ *   maps   the log or the tables have what they may hold: writes are refused as well; what is on
+ *          its way has the headroom
  */
 
 #include "sim_internal.h"
