@@ -69,6 +69,7 @@ enum raft_mutation {
     RAFT_MUTATION_DISK_JUST_WELL = 48,       /* a disk is healthy as soon as it says so */
     RAFT_MUTATION_INSTALL_ACKED_UNASKED = 54, /* an install is acked to a leader of any term */
     RAFT_MUTATION_OLDER_EPOCH = 57,          /* a configuration of an older epoch is proposed */
+    RAFT_MUTATION_ROUND_BY_ECHO = 96,  /* a read round ends by echoes alone, not by a change */
     RAFT_MUTATION_KEEP_UNAPPLIED = 95, /* entries stay in memory until they are applied */
     RAFT_MUTATION_LEASE_READS = 59, /* a leader that heard a quorum lately confirms reads alone */
 };

@@ -264,6 +264,9 @@ void raft_reads_advance(struct raft *raft)
         }
         return;
     }
+    /* A configuration that came into force may have its quorum in those that have echoed already: a
+     * leader that is alone in it has no peer to hear. */
+    if (raft->mutation != RAFT_MUTATION_ROUND_BY_ECHO) raft_reads_confirm(raft);
     if (!reads->is_round || reads->is_widened ||
         raft->now_ns - reads->round_ns < RAFT_READ_WIDEN_NS) {
         return;

@@ -208,3 +208,41 @@ Test(raft_read, single_voter_is_its_own_quorum_after_its_first_commit)
     cr_assert_eq(ready(1), early);
     cr_assert_eq(cluster_read(c, 1), ready(1), "in the same turn");
 }
+
+/* The round begins while the other voter is being removed, which is not heard of again. Returns
+ * whether the round ends. */
+static bool round_ends_alone(uint32_t mutation)
+{
+    cluster_destroy(c);
+    c = cluster_create(2, 0);
+    cluster_at(c, 1)->mutation = mutation;
+    cluster_start_all(c);
+    cluster_elect(c, 1);
+    struct raft_conf alone = cluster_conf(1, 0);
+    alone.epoch = 1;
+    cr_assert_eq(cluster_propose_conf(c, 1, &alone), TL_OK);
+    cluster_write(c, 1, UINT32_MAX);
+    cluster_deliver(c, 1, 2, UINT32_MAX);
+    cluster_write(c, 2, UINT32_MAX); /* its acknowledgement echoes what came before the round */
+    uint64_t round = cluster_read(c, 1);
+    cluster_advance(c, 1, MS);
+    (void)cluster_drop(c, 1, 2);
+    cluster_deliver(c, 2, 1, UINT32_MAX);
+    cluster_isolate(c, 2, true);
+    cluster_run(c, 2 * CLUSTER_BEAT_NS);
+    struct raft_status status = cluster_status(c, 1);
+    cr_assert_eq(status.role, RAFT_LEADER);
+    cr_assert_eq(status.conf.voters_count, 1);
+    cr_assert(status.is_conf_committed);
+    return ready(1) == round;
+}
+
+Test(raft_read, round_ends_when_the_voter_that_it_waits_for_has_been_removed)
+{
+    cr_assert(round_ends_alone(RAFT_MUTATION_NONE));
+}
+
+Test(raft_read, round_that_ends_by_echoes_alone_would_hang)
+{
+    cr_assert_not(round_ends_alone(RAFT_MUTATION_ROUND_BY_ECHO));
+}
