@@ -140,23 +140,6 @@ static void start_read(struct node *node, struct node_log_query *query, raft_ind
     node->io.log_read(node->io.context, &job->read);
 }
 
-void node_log_query_come(struct node *node, struct node_job *job, enum tl_err err,
-                         const struct tl_fault *fault)
-{
-    TL_ASSERT(node->is_log_query_reading);
-    node->is_log_query_reading = false;
-    if (err != TL_OK && err != TL_ERR_COMPACTED && err != TL_ERR_CORRUPT) node_fail(node, fault);
-    struct node_log_query *query = node->log_queries;
-    while (query != NULL && query->read != &job->read) query = query->next;
-    if (query == NULL) {
-        node_free_job(node, job); /* cancelled */
-        return;
-    }
-    query->outcome = err;
-    if (err == TL_ERR_CORRUPT) query->fault = *fault;
-    query->state = LOG_QUERY_COME;
-}
-
 /* ---- damage ---- */
 
 static void report_damage(struct node *node, const struct tl_fault *fault)
@@ -171,6 +154,26 @@ static void report_damage(struct node *node, const struct tl_fault *fault)
 void node_check_damage(struct node *node)
 {
     if (node->damage_ns != 0 && node->now_ns >= node->damage_ns) node_fail(node, &node->damage);
+}
+
+/* ---- what has been read ---- */
+
+void node_log_query_come(struct node *node, struct node_job *job, enum tl_err err,
+                         const struct tl_fault *fault)
+{
+    TL_ASSERT(node->is_log_query_reading);
+    node->is_log_query_reading = false;
+    if (err != TL_OK && err != TL_ERR_COMPACTED && err != TL_ERR_CORRUPT) node_fail(node, fault);
+    struct node_log_query *query = node->log_queries;
+    while (query != NULL && query->read != &job->read) query = query->next;
+    if (query == NULL) { /* cancelled, which does not undo what was found */
+        if (err == TL_ERR_CORRUPT) report_damage(node, fault);
+        node_free_job(node, job);
+        return;
+    }
+    query->outcome = err;
+    if (err == TL_ERR_CORRUPT) query->fault = *fault;
+    query->state = LOG_QUERY_COME;
 }
 
 /* ---- entries ---- */

@@ -301,6 +301,24 @@ Test(node_log, damage_is_named_to_the_client_and_then_ends_the_node)
     cluster_destroy(cluster);
 }
 
+Test(node_log, damage_that_a_cancelled_query_finds_ends_the_node_too)
+{
+    struct cluster *cluster = cluster_create(1);
+    struct site *site = &cluster->sites[0];
+    cluster_form(cluster);
+    site->holds_reads = true;
+    struct look look;
+    cr_assert_eq(look_start(&look, site, NODE_LOG_VERIFY, 0, 0), TL_OK);
+    cluster_pass(cluster, 10 * CLUSTER_MS);
+    node_log_query_cancel(site->node, &look.query);
+    site->read_err = TL_ERR_CORRUPT;
+    site->holds_reads = false;
+    cluster_pass(cluster, 2 * NODE_DAMAGE_GRACE_NS);
+    cr_assert_eq(site->failures_count, 1);
+    cr_assert_eq(site->exit_code, 4);
+    cluster_destroy(cluster);
+}
+
 Test(node_log, the_whole_log_is_checked_after_a_start)
 {
     struct cluster *cluster = cluster_create(1);
